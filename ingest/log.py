@@ -1,0 +1,111 @@
+"""The log: an append-only, partitioned record of topics, with one small contract for every backend.
+
+Offsets of a partition only grow; they may have gaps (aborted transactions, compaction), so a reader goes on from the
+`next_offset` it was given and never from arithmetic of its own. A writer commits records and its own state in one
+atomic, durable step: that is how an annotator's outputs and its input position are kept together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class Append(msgspec.Struct, frozen=True):
+    """A record to be written. `key` is the session id: it tells the owner, not the partition."""
+
+    topic: str
+    partition: int
+    key: str
+    value: bytes
+    time: float
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A record as it stands in the log; `time` is when the writer took it in, in Unix seconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    value: bytes
+    time: float
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """The offsets that can be read now: `start` (first retained) up to, not including, `end`."""
+
+    start: int
+    end: int
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """Records in order, and where to go on (past any gap), also when there were none."""
+
+    records: tuple[Record, ...]
+    next_offset: int
+
+
+class LogWriter(Protocol):
+    """The only writer of its topics. One process, one writer; a second one is refused with `LogLocked`."""
+
+    def commit(self, appends: Sequence[Append], state: Mapping[str, bytes | None] | None = None) -> list[int]:
+        """Append all records and set all state (None deletes a key), atomically; return once durable, with the offsets."""
+        ...
+
+    def state(self, prefix: str = "") -> dict[str, bytes]:
+        """The writer's own committed state, of keys that begin with `prefix`."""
+        ...
+
+    def trim(self, topic: str, partition: int, before: int) -> int:
+        """Forget records of offsets below `before`; return how many. Offsets are never used again."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LogReader(Protocol):
+    """Reads any topic from any process. Holds no lock between calls. Use from one thread, and open after a fork."""
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions the topic has (also before the first record)."""
+        ...
+
+    def bounds(self, topic: str, partition: int) -> Bounds: ...
+
+    def fetch(self, topic: str, partition: int, offset: int, max_bytes: int = 4 << 20) -> Fetch:
+        """Records from `offset` on, at least one if there is one, else about `max_bytes` of values; never blocks.
+
+        Raises `OffsetOutOfRange` when records from `offset` on were already trimmed.
+        """
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Block up to `timeout` seconds; True at once when something was committed since the last call of `wait`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Log(Protocol):
+    """A place where logs live: opens readers and the one writer of a name. Only configuration, so it can be pickled."""
+
+    def writer(self, name: str) -> LogWriter:
+        """Open the writer called `name` (`gateway`: topic steps; `annotator`: topics samples and dead)."""
+        ...
+
+    def reader(self) -> LogReader: ...
+
+    def writer_state(self, name: str, prefix: str = "") -> dict[str, bytes]:
+        """Another process's committed state, for those who only watch (retention, lag)."""
+        ...
+
+
+def partition_of(session_id: str, partitions: int) -> int:
+    """The partition of a session, the same for ever: FNV-1a over its UTF-8 bytes, modulo `partitions`."""
+    value = 0xCBF29CE484222325
+    for byte in session_id.encode():
+        value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    return value % partitions

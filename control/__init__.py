@@ -1,0 +1,1 @@
+"""The switchboard between people, agents and the processes that they steer."""

@@ -1,0 +1,242 @@
+"""The command protocol: the paper's envelope, its typed form, and the messages between server and actors.
+
+An *actor* (a trainer, the publisher, an app's own) connects to the server, says which commands it takes, and reports.
+Server and actors share these types and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid as uuids
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+PROTOCOL = 1
+
+
+class Frozen(BaseModel):
+    """A border type: frozen, and no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CommandName(StrEnum):
+    """The commands of the paper (A.2) and ours. A package may register others: names stay plain strings on the wire."""
+
+    UPDATE_OPTIMIZER = "update_optimizer"
+    SAVE_CHECKPOINT = "save_checkpoint"
+    LOAD_CHECKPOINT = "load_checkpoint"
+    PAUSE_TRAINING = "pause_training"
+    RESUME_TRAINING = "resume_training"
+    STOP_TRAINING = "stop_training"
+    MODEL_LAYER_OPERATION = "model_layer_operation"
+    MODEL_LAYER_PARAMETER_UPDATE = "model_layer_parameter_update"
+    UPDATE_DATASET = "update_dataset"
+    UPDATE_DATASET_RUNTIME_HYPERPARAMETERS = "update_dataset_runtime_hyperparameters"
+    DO_EVALUATE = "do_evaluate"
+    PUBLISH_CHECKPOINT = "publish_checkpoint"
+    PROMOTE_VERSION = "promote_version"
+    ROLLBACK_VERSION = "rollback_version"
+    PIN_VERSION = "pin_version"
+
+
+class Status(StrEnum):
+    """Where a command stands, in the paper's words. `completed` is understood and never sent."""
+
+    REQUESTED = "requested"  # accepted
+    PENDING = "pending"  # queued for the actor
+    RUNNING = "running"
+    COMPLETED = "completed"
+    SUCCESS = "success"
+    FAILED = "failed"
+
+
+class Outcome(StrEnum):
+    """How a command ended; every command has exactly one. The last three are `failed` in the paper's words."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+
+    @property
+    def status(self) -> Status:
+        """The paper's word for it."""
+        return Status.SUCCESS if self is Outcome.SUCCESS else Status.FAILED
+
+
+def new_uuid() -> str:
+    """A fresh identity for a command."""
+    return uuids.uuid4().hex
+
+
+class WireCommand(BaseModel):
+    """The paper's envelope (A.1): `args` is JSON in a string. Unknown fields are ignored, as its clients send some."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    command: str
+    args: str = ""
+    time: float = 0.0
+    uuid: str = ""
+    status: str = Status.REQUESTED.value
+
+
+class Command(Frozen):
+    """A command as it travels inside: who wants what of which run.
+
+    `time` is when it was issued, `expires_at` when it is no longer wanted (Unix seconds). `expected_revision` makes it
+    conditional on the run's count of applied commands.
+    """
+
+    uuid: str = Field(default_factory=new_uuid, min_length=1, max_length=128)
+    command: str = Field(min_length=1, max_length=128)
+    arguments: dict[str, Any] = {}
+    run: str | None = None
+    author: str = "unknown"
+    note: str = ""
+    time: float = Field(default_factory=time.time)
+    expires_at: float | None = None
+    expected_revision: int | None = None
+    dry_run: bool = False
+
+
+class Report(Frozen):
+    """What an actor says of a command. `outcome` is set exactly when `status` is final."""
+
+    uuid: str
+    status: Status
+    outcome: Outcome | None = None
+    reason: str = ""
+    step: int | None = None
+    takes_effect_at: int | None = None
+    before: Any = None
+    after: Any = None
+
+
+class CommandSpec(Frozen):
+    """A command that an actor takes: its arguments as JSON Schema (with the actor's bounds), and how it is shown."""
+
+    name: str
+    summary: str
+    arguments: dict[str, Any]
+    destructive: bool = False
+
+
+class EventType(StrEnum):
+    """What an event tells."""
+
+    METRICS = "metrics"  # numbers of one step: loss, grad_norm, learning_rate, per-source figures
+    COMMAND = "command"  # a command's new state
+    RUN = "run"  # running, paused, stopped, crashed, finished
+    CHECKPOINT = "checkpoint"  # saved or deleted
+    BRANCH = "branch"  # a segment began
+    MIXTURE = "mixture"  # requested and actual shares
+    EVALUATION = "evaluation"
+    VERSION = "version"  # published, promoted, rolled back
+    FOLLOWER = "follower"  # what a server serves
+    HEALTH = "health"  # warnings of training
+    PIPELINE = "pipeline"  # rates and lags of gateway, log, annotator, archiver
+    LOG = "log"  # a line for people
+    ACTOR = "actor"  # connected, gone
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: numbers that are not finite become null, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+Body: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_finite)]
+
+
+class Event(Frozen):
+    """One thing that happened. `seq` is the server's and grows by one over all runs; 0 until it is stored."""
+
+    seq: int = 0
+    time: float = Field(default_factory=time.time)
+    run: str
+    type: EventType
+    branch: str = "main"
+    step: int | None = None
+    level: Literal["info", "warning", "error"] = "info"
+    body: Body = {}
+
+
+# Actor -> server
+
+
+class Hello(Frozen):
+    """First message of an actor. `state` is what the paper's info endpoints show (optimizer, model, dataset, …)."""
+
+    type: Literal["hello"] = "hello"
+    protocol: int = PROTOCOL
+    actor: str
+    kind: str
+    run: str
+    commands: tuple[CommandSpec, ...] = ()
+    state: Body = {}
+    last_seen: str | None = None
+
+
+class Said(Frozen):
+    """Events of an actor, numbered by the actor so that a resend after a reconnect is not stored twice."""
+
+    type: Literal["events"] = "events"
+    first: int
+    events: tuple[Event, ...]
+
+
+class Reported(Frozen):
+    """A command's new state, numbered in the same count as events."""
+
+    type: Literal["report"] = "report"
+    number: int
+    report: Report
+
+
+class StateChanged(Frozen):
+    """New values for the info endpoints, merged over those of `Hello` by top-level key."""
+
+    type: Literal["state"] = "state"
+    state: Body
+
+
+FromActor: TypeAlias = Annotated[Hello | Said | Reported | StateChanged, Field(discriminator="type")]
+
+
+# Server -> actor
+
+
+class Welcome(Frozen):
+    """Answer to `Hello`: the last number that the server has stored from this actor (0: none)."""
+
+    type: Literal["welcome"] = "welcome"
+    stored: int
+    revision: int
+
+
+class Deliver(Frozen):
+    """A command for the actor."""
+
+    type: Literal["command"] = "command"
+    command: Command
+
+
+class Ack(Frozen):
+    """Everything of the actor up to `number` is stored."""
+
+    type: Literal["ack"] = "ack"
+    number: int
+
+
+ToActor: TypeAlias = Annotated[Welcome | Deliver | Ack, Field(discriminator="type")]

@@ -1,0 +1,1 @@
+"""Versions of weights, from a checkpoint to the process that serves them."""

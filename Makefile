@@ -1,0 +1,61 @@
+# Every target sets up what it needs, once. Of the machine it expects Python 3.11 and, for the dashboard, Node 20.
+PYTHON ?= python3.11
+ifeq ($(shell command -v $(PYTHON) 2>/dev/null),)
+PYTHON := python3
+endif
+NODE := $(shell command -v npm 2>/dev/null)
+KAFKA_HOME ?= $(realpath ../shared/kafka)
+export KAFKA_HOME
+VENV := .venv
+BIN := $(VENV)/bin
+DASHBOARD := control/dashboard
+DASHBOARD_SOURCES := $(shell find $(DASHBOARD)/src $(DASHBOARD)/index.html $(DASHBOARD)/*.json $(DASHBOARD)/*.ts -type f 2>/dev/null)
+MARKS ?= not soak
+
+.PHONY: setup demo test check bench soak clean browser
+.DEFAULT_GOAL := setup
+
+setup: $(VENV)/.ready $(if $(NODE),$(DASHBOARD)/dist/index.html,no-dashboard)
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make PYTHON=…"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(DASHBOARD)/node_modules/.ready: $(DASHBOARD)/package-lock.json
+	cd $(DASHBOARD) && npm ci --no-audit --no-fund --silent
+	@touch $@
+
+$(DASHBOARD)/dist/index.html: $(DASHBOARD)/node_modules/.ready $(DASHBOARD_SOURCES)
+	cd $(DASHBOARD) && npm run build --silent
+	@touch $@
+
+.PHONY: no-dashboard
+no-dashboard:
+	@echo "Node 20 was not found: the dashboard page is left out; everything else works."
+
+demo: setup
+	@$(BIN)/stovetop demo $(ARGS)
+
+browser: setup
+	@$(BIN)/python tests/browser/provide_chromium.py
+
+test: setup browser
+	$(BIN)/python -m pytest -m "$(MARKS)" $(ARGS)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy auth ingest dataset control publish trainer stovetop examples benchmarks interactive_training.py
+	$(if $(NODE),cd $(DASHBOARD) && npm run check --silent,@echo "Node 20 was not found: the dashboard was not checked.")
+
+bench: setup
+	$(BIN)/python -m benchmarks.loop
+
+soak: setup browser
+	$(BIN)/python -m pytest -m "soak" --timeout=3600 $(ARGS)
+
+clean:
+	rm -rf $(VENV) $(DASHBOARD)/node_modules $(DASHBOARD)/dist .stovetop demo-output build *.egg-info

@@ -60,7 +60,9 @@ def hold_role(data: Path, role: str) -> IO[str]:
         file.seek(0)
         holder = file.read().strip() or "unknown"
         file.close()
-        raise RoleLocked(f"{role} already runs on {data} (process {holder}); stop it, or set another data folder") from None
+        raise RoleLocked(
+            f"{role} already runs on {data} (process {holder}); stop it, or set another data folder"
+        ) from None
     file.seek(0)
     file.truncate()
     file.write(str(os.getpid()))

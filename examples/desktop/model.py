@@ -1,0 +1,99 @@
+"""The model that paints the screen: a stock diffusers UNet that denoises the next frame's change.
+
+Nothing here is special to this project: the model is a `UNet2DModel` and the noise a `DDIMScheduler`, both loaded by
+plain `from_pretrained` from the folder `base/`. The UNet takes the noisy sample and the condition, one after the other
+on the channels (`codec`), and predicts the clean sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, UNet2DModel
+from numpy.typing import NDArray
+from torch import Tensor
+
+from examples.desktop import codec
+from examples.desktop.inputs import Inputs
+from examples.desktop.screen import Frame
+
+__all__ = ["BASE", "Painter", "build_model", "build_scheduler", "load_base", "paint_next", "sample_next"]
+
+BASE = Path(__file__).parent / "base"
+
+
+class Painter(Protocol):
+    """What samples can be drawn from: `UNet2DModel`, or anything that answers as it does."""
+
+    def __call__(self, sample: Tensor, timestep: Any) -> Any: ...
+
+
+def build_scheduler() -> Any:  # diffusers is untyped
+    """The noise of training and sampling.
+
+    Fifty steps whose noise rises fast and ends at nothing but noise (zero terminal SNR, Lin et al. 2024): most of
+    training is then spent where a sample with one step starts, on telling the next frame from the condition alone.
+    """
+    return DDIMScheduler(  # type: ignore[no-untyped-call]
+        num_train_timesteps=50,
+        beta_schedule="linear",
+        beta_start=0.02,
+        beta_end=0.3,
+        clip_sample=True,
+        prediction_type="sample",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    )
+
+
+def build_model() -> torch.nn.Module:
+    """The model, untrained."""
+    model: torch.nn.Module = UNet2DModel(  # type: ignore[no-untyped-call,assignment]
+        sample_size=codec.GRID,
+        in_channels=codec.SAMPLE_CHANNELS + codec.CONDITION_CHANNELS,
+        out_channels=codec.SAMPLE_CHANNELS,
+        block_out_channels=(64, 96),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=8,
+    )
+    return model
+
+
+def load_base(folder: Path = BASE) -> torch.nn.Module:
+    """The base model that the demo starts from, in float32."""
+    model: torch.nn.Module = UNet2DModel.from_pretrained(folder, torch_dtype=torch.float32)  # type: ignore[no-untyped-call]
+    return model.eval()
+
+
+@torch.inference_mode()
+def paint_next(
+    model: Painter,
+    prev: NDArray[np.uint8],
+    inputs: Sequence[Inputs],
+    generator: torch.Generator | None = None,
+    *,
+    steps: int = 1,
+) -> NDArray[np.uint8]:
+    """The frames after `prev` [B, 48, 64, 3] under one `Inputs` each, drawn in `steps` denoising steps (1 to 4 do)."""
+    scheduler = build_scheduler()
+    scheduler.set_timesteps(steps)
+    condition = codec.condition(prev, inputs)
+    sample = torch.randn((len(prev), codec.SAMPLE_CHANNELS, *codec.GRID), generator=generator)
+    for timestep in scheduler.timesteps:
+        clean = model(torch.cat([sample, condition], dim=1), timestep).sample
+        sample = scheduler.step(clean, timestep, sample).prev_sample
+    return codec.to_frames(prev, sample)
+
+
+def sample_next(
+    model: Painter, prev: Frame, inputs: Inputs, generator: torch.Generator | None = None, *, steps: int = 1
+) -> Frame:
+    """The one frame after `prev` [48, 64, 3]."""
+    frame: Frame = paint_next(model, prev[None], [inputs], generator, steps=steps)[0]
+    return frame

@@ -4,7 +4,28 @@
     ├── LogError
     │   ├── LogLocked          another process writes this log
     │   ├── OffsetOutOfRange   the records were trimmed
-    │   └── LogCorrupt         the file is not a log of a format that is known here
+    │   ├── LogCorrupt         the file is not a log of a format that is known here
+    │   ├── LayoutMismatch     the file has other topics or partitions than were asked for
+    │   ├── LogFull            no space is left; nothing was written
+    │   ├── LogBroken          a commit failed half-way; only a restart of the writer helps
+    │   └── LogForked          opened before a fork and used after it
+    ├── SessionError           a session cannot do what was asked (see `ingest.sessions`)
+    │   ├── SessionUnknown     no such session is known (any more)
+    │   ├── SessionClosed      the session has ended
+    │   ├── SessionExists      the id is taken by a session that was opened otherwise
+    │   ├── SequenceGap        steps are missing before the first one sent
+    │   ├── StepConflict       a step was sent before with other content
+    │   ├── KeyReused          an idempotency key came with another request
+    │   └── TooManySessions    no more sessions can be open at once
+    ├── InvalidBody            a request's body is not what the gateway takes, with a pointer to where
+    │   └── SchemaViolation    it is well-formed, but a step in it has a wrong shape
+    ├── GatewayError           the gateway cannot be started
+    ├── ClientError            what `SessionClient` raises
+    │   ├── BufferFull         the gateway takes steps slower than they are posted
+    │   ├── StepTooLarge       the gateway would refuse a step of this size
+    │   ├── NotDurable         `open`, `flush` or `end` ran out of time; sending goes on
+    │   ├── Refused            the gateway said no, for good
+    │   └── SessionLost        the gateway forgot steps that it had acknowledged
     ├── ShardError             a shard that is torn, foreign or not what its header says
     └── AnnotatorError         an app's annotator that cannot be loaded or broke its contract
 """
@@ -36,6 +57,123 @@ class OffsetOutOfRange(LogError):
 
 class LogCorrupt(LogError):
     """The file is not a log of a format that is known here."""
+
+
+class LayoutMismatch(LogError):
+    """The file has other topics or partitions than were asked for; they are fixed when it is made."""
+
+
+class LogFull(LogError):
+    """No space is left; nothing of the commit was written, and a later one may succeed."""
+
+
+class LogBroken(LogError):
+    """A commit failed half-way, so what is on disk is not known until the writer is opened anew."""
+
+
+class LogForked(LogError):
+    """A reader or writer was opened before a fork and used after it; open it in the child."""
+
+
+class SessionError(IngestError):
+    """A session cannot do what was asked."""
+
+
+class SessionUnknown(SessionError):
+    """No such session is known: it was never opened, or it ended so long ago that it was forgotten."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id!r} is not known here; open a new one")
+
+
+class SessionClosed(SessionError):
+    """The session has ended, so it takes no further steps; open a new one."""
+
+    def __init__(self, session_id: str, next_seq: int, reason: str) -> None:
+        super().__init__(f"session {session_id!r} ended ({reason}) after {next_seq} steps; open a new one")
+        self.next_seq = next_seq
+
+
+class SessionExists(SessionError):
+    """The chosen id belongs to a session that was opened with another app or other metadata."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id!r} was opened before, otherwise; choose another id")
+
+
+class SequenceGap(SessionError):
+    """Steps are missing before the ones that were sent; go on from `expected_seq`."""
+
+    def __init__(self, session_id: str, seq: int, expected_seq: int) -> None:
+        super().__init__(f"session {session_id!r} goes on at seq {expected_seq}, but {seq} was sent")
+        self.expected_seq = expected_seq
+
+
+class StepConflict(SessionError):
+    """The step `seq` was taken before with other content; a step never changes."""
+
+    def __init__(self, session_id: str, seq: int, expected_seq: int) -> None:
+        super().__init__(f"step {seq} of session {session_id!r} was taken before, with other content")
+        self.seq, self.expected_seq = seq, expected_seq
+
+
+class KeyReused(SessionError):
+    """An idempotency key came again with another request."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the idempotency key {key!r} was used for another request; make a new one")
+
+
+class TooManySessions(SessionError):
+    """No more sessions can be open at once."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} sessions are open, which is the limit; try again when some have ended")
+        self.limit = limit
+
+
+class InvalidBody(IngestError):
+    """A body that is not what the gateway takes; `pointer` says where (a JSON pointer, its head the line or member)."""
+
+    def __init__(self, pointer: str, code: str, detail: str) -> None:
+        super().__init__(f"{pointer or '/'}: {detail}")
+        self.pointer, self.code, self.detail = pointer, code, detail
+
+
+class SchemaViolation(InvalidBody):
+    """A body that is well-formed, but something in it has a wrong shape."""
+
+
+class GatewayError(IngestError):
+    """The gateway cannot be started."""
+
+
+class ClientError(IngestError):
+    """What `SessionClient` raises."""
+
+
+class BufferFull(ClientError):
+    """The gateway takes steps slower than they are posted; the step was not taken, and its seq is still free."""
+
+
+class StepTooLarge(ClientError):
+    """The gateway would refuse a step of this size."""
+
+
+class NotDurable(ClientError):
+    """`open`, `flush` or `end` ran out of time before the gateway had answered; sending goes on."""
+
+
+class Refused(ClientError):
+    """The gateway said no, for good: `status` is HTTP's, `problem` the slug of its problem type."""
+
+    def __init__(self, status: int, problem: str, detail: str) -> None:
+        super().__init__(f"the gateway refused ({status} {problem}): {detail}")
+        self.status, self.problem, self.detail = status, problem, detail
+
+
+class SessionLost(ClientError):
+    """The gateway forgot steps that it had acknowledged (its data were replaced); open a new session."""
 
 
 class ShardError(IngestError):

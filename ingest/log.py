@@ -35,10 +35,14 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """The offsets that can be read now: `start` (first retained) up to, not including, `end`."""
+    """The offsets that can be read now: `start` (first retained) up to, not including, `end`.
+
+    `size` is how many bytes the values of those records have (0 where a backend cannot tell).
+    """
 
     start: int
     end: int
+    size: int = 0
 
 
 class Fetch(msgspec.Struct, frozen=True):
@@ -61,6 +65,10 @@ class LogWriter(Protocol):
 
     def trim(self, topic: str, partition: int, before: int) -> int:
         """Forget records of offsets below `before`; return how many. Offsets are never used again."""
+        ...
+
+    def tidy(self) -> None:
+        """Do housekeeping that would delay a commit (a checkpoint, in SQLite). Call it when nobody waits; never needed."""
         ...
 
     def close(self) -> None: ...

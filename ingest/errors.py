@@ -1,33 +1,34 @@
 """The errors of this room.
 
-    IngestError
-    ├── LogError
-    │   ├── LogLocked          another process writes this log
-    │   ├── OffsetOutOfRange   the records were trimmed
-    │   ├── LogCorrupt         the file is not a log of a format that is known here
-    │   ├── LayoutMismatch     the file has other topics or partitions than were asked for
-    │   ├── LogFull            no space is left; nothing was written
-    │   ├── LogBroken          a commit failed half-way; only a restart of the writer helps
-    │   └── LogForked          opened before a fork and used after it
-    ├── SessionError           a session cannot do what was asked (see `ingest.sessions`)
-    │   ├── SessionUnknown     no such session is known (any more)
-    │   ├── SessionClosed      the session has ended
-    │   ├── SessionExists      the id is taken by a session that was opened otherwise
-    │   ├── SequenceGap        steps are missing before the first one sent
-    │   ├── StepConflict       a step was sent before with other content
-    │   ├── KeyReused          an idempotency key came with another request
-    │   └── TooManySessions    no more sessions can be open at once
-    ├── InvalidBody            a request's body is not what the gateway takes, with a pointer to where
-    │   └── SchemaViolation    it is well-formed, but a step in it has a wrong shape
-    ├── GatewayError           the gateway cannot be started
-    ├── ClientError            what `SessionClient` raises
-    │   ├── BufferFull         the gateway takes steps slower than they are posted
-    │   ├── StepTooLarge       the gateway would refuse a step of this size
-    │   ├── NotDurable         `open`, `flush` or `end` ran out of time; sending goes on
-    │   ├── Refused            the gateway said no, for good
-    │   └── SessionLost        the gateway forgot steps that it had acknowledged
-    ├── ShardError             a shard that is torn, foreign or not what its header says
-    └── AnnotatorError         an app's annotator that cannot be loaded or broke its contract
+IngestError
+├── LogError
+│   ├── LogLocked          another process writes this log
+│   ├── OffsetOutOfRange   the records were trimmed
+│   ├── LogCorrupt         the file is not a log of a format that is known here
+│   ├── LayoutMismatch     the file has other topics or partitions than were asked for
+│   ├── LogFull            no space is left; nothing was written
+│   ├── LogBroken          a commit failed half-way; only a restart of the writer helps
+│   └── LogForked          opened before a fork and used after it
+├── SessionError           a session cannot do what was asked (see `ingest.sessions`)
+│   ├── SessionUnknown     no such session is known (any more)
+│   ├── SessionClosed      the session has ended
+│   ├── SessionExists      the id is taken by a session that was opened otherwise
+│   ├── SequenceGap        steps are missing before the first one sent
+│   ├── StepConflict       a step was sent before with other content
+│   ├── KeyReused          an idempotency key came with another request
+│   └── TooManySessions    no more sessions can be open at once
+├── InvalidBody            a request's body is not what the gateway takes, with a pointer to where
+│   └── SchemaViolation    it is well-formed, but a step in it has a wrong shape
+├── GatewayError           the gateway cannot be started
+├── ClientError            what `SessionClient` raises
+│   ├── BufferFull         the gateway takes steps slower than they are posted
+│   ├── StepTooLarge       the gateway would refuse a step of this size
+│   ├── NotDurable         `open`, `flush` or `end` ran out of time; sending goes on
+│   ├── Refused            the gateway said no, for good
+│   └── SessionLost        the gateway forgot steps that it had acknowledged
+├── ShardError             a shard that is torn, foreign or not what its header says
+├── PluginError            an app's plug-in, named `module:name`, that cannot be loaded
+└── AnnotatorError         an app's annotator that broke its contract
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class OffsetOutOfRange(LogError):
 
     def __init__(self, topic: str, partition: int, offset: int, start: int) -> None:
         super().__init__(
-            f"{topic}/{partition}: offset {offset} was trimmed, the log starts at {start}; read older ones from the archive"
+            f"{topic}/{partition}: offset {offset} was trimmed, the log starts at {start}; "
+            "read older ones from the archive"
         )
         self.topic, self.partition, self.offset, self.start = topic, partition, offset, start
 
@@ -180,5 +182,9 @@ class ShardError(IngestError):
     """A shard that is torn, foreign or not what its header says."""
 
 
+class PluginError(IngestError):
+    """An app's plug-in, named `module:name`, that cannot be loaded: a mistake in the settings, or in its module."""
+
+
 class AnnotatorError(IngestError):
-    """An app's annotator that cannot be loaded or broke its contract."""
+    """An app's annotator that broke its contract."""

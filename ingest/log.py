@@ -56,7 +56,7 @@ class LogWriter(Protocol):
     """The only writer of its topics. One process, one writer; a second one is refused with `LogLocked`."""
 
     def commit(self, appends: Sequence[Append], state: Mapping[str, bytes | None] | None = None) -> list[int]:
-        """Append all records and set all state (None deletes a key), atomically; return once durable, with the offsets."""
+        """Append all records and set all state (None deletes a key), atomically; return the offsets once durable."""
         ...
 
     def state(self, prefix: str = "") -> dict[str, bytes]:
@@ -68,7 +68,7 @@ class LogWriter(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Do housekeeping that would delay a commit (a checkpoint, in SQLite). Call it when nobody waits; never needed."""
+        """Do housekeeping that would delay a commit (in SQLite a checkpoint). Best when nobody waits; never needed."""
         ...
 
     def close(self) -> None: ...

@@ -10,9 +10,9 @@ import math
 import time
 import uuid as uuids
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 PROTOCOL = 1
 
@@ -29,6 +29,7 @@ class CommandName(StrEnum):
     UPDATE_OPTIMIZER = "update_optimizer"
     SAVE_CHECKPOINT = "save_checkpoint"
     LOAD_CHECKPOINT = "load_checkpoint"
+    START_TRAINING = "start_training"  # taken by the server itself: a stopped run is wanted again
     PAUSE_TRAINING = "pause_training"
     RESUME_TRAINING = "resume_training"
     STOP_TRAINING = "stop_training"
@@ -52,6 +53,46 @@ class Status(StrEnum):
     COMPLETED = "completed"
     SUCCESS = "success"
     FAILED = "failed"
+
+
+class CommandKind(StrEnum):
+    """What becomes of a command when its actor dies, and what a load undoes."""
+
+    ACTION = "action"  # done once; cut off by a death, it fails
+    SETTING = "setting"  # desired state: delivered again when the actor resumes from an older checkpoint
+    RESTORE = "restore"  # takes the settings back to those of a checkpoint (`load_checkpoint`)
+
+
+class RunStatus(StrEnum):
+    """What a run does, in the words of its trainer; `disconnected` is the server's."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"  # by a command
+    FINISHED = "finished"  # reached its last step
+    CRASHED = "crashed"
+    DISCONNECTED = "disconnected"
+
+    @property
+    def over(self) -> bool:
+        """Whether the trainer has said that it goes no further."""
+        return self in (RunStatus.STOPPED, RunStatus.FINISHED, RunStatus.CRASHED)
+
+
+class DesiredState(StrEnum):
+    """What people want of a run, kept over crashes and restarts; `stopped` holds until `start_training`."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+
+class ActorKind(StrEnum):
+    """Actors that the server knows something about. Others may take any name."""
+
+    TRAINER = "trainer"  # its coming and going is the run's
+    PUBLISHER = "publisher"
 
 
 class Outcome(StrEnum):
@@ -89,8 +130,9 @@ class WireCommand(BaseModel):
 class Command(Frozen):
     """A command as it travels inside: who wants what of which run.
 
-    `time` is when it was issued, `expires_at` when it is no longer wanted (Unix seconds). `expected_revision` makes it
-    conditional on the run's count of applied commands.
+    `time` is when it was issued, `expires_at` when it is no longer wanted (Unix seconds): one that was not begun by
+    then expires. The commands of a run are numbered 1, 2, 3 … as they are accepted; the run's *revision* is the number of
+    the newest one that succeeded. `expected_revision` rejects a command when another came in between.
     """
 
     uuid: str = Field(default_factory=new_uuid, min_length=1, max_length=128)
@@ -117,6 +159,17 @@ class Report(Frozen):
     before: Any = None
     after: Any = None
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        said = Status.SUCCESS if self.status is Status.COMPLETED else self.status
+        final = said if said in (Status.SUCCESS, Status.FAILED) else None
+        if final is not (self.outcome.status if self.outcome else None):
+            raise ValueError(
+                f"status {self.status.value!r} with outcome {self.outcome and self.outcome.value!r}: an outcome is given "
+                "exactly with a final status, 'success' with success and 'failed' with every other"
+            )
+        return self
+
 
 class CommandSpec(Frozen):
     """A command that an actor takes: its arguments as JSON Schema (with the actor's bounds), and how it is shown."""
@@ -125,6 +178,7 @@ class CommandSpec(Frozen):
     summary: str
     arguments: dict[str, Any]
     destructive: bool = False
+    kind: CommandKind = CommandKind.ACTION
 
 
 class EventType(StrEnum):
@@ -145,18 +199,18 @@ class EventType(StrEnum):
     ACTOR = "actor"  # connected, gone
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN: numbers that are not finite become null, at any depth."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 
-Body: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_finite)]
+Body: TypeAlias = Annotated[dict[str, Any], BeforeValidator(finite)]
 
 
 class Event(Frozen):
@@ -176,7 +230,13 @@ class Event(Frozen):
 
 
 class Hello(Frozen):
-    """First message of an actor. `state` is what the paper's info endpoints show (optimizer, model, dataset, …)."""
+    """First message of an actor. `state` is what the info endpoints show, by the keys of `control.bodies.StateKey`.
+
+    `instance` names the process: with the same one a connection goes on, with another the process before it is dead.
+    `revision` is the one that the actor's state holds (that of the checkpoint it resumed from, 0 without one): settings
+    that succeeded later are delivered again. None asks for nothing again (a publisher; a run begun anew).
+    `starts` says that a person started this process, which ends an earlier stop.
+    """
 
     type: Literal["hello"] = "hello"
     protocol: int = PROTOCOL
@@ -185,7 +245,9 @@ class Hello(Frozen):
     run: str
     commands: tuple[CommandSpec, ...] = ()
     state: Body = {}
-    last_seen: str | None = None
+    instance: str = Field(default_factory=new_uuid, min_length=1, max_length=128)
+    revision: int | None = None
+    starts: bool = False
 
 
 class Said(Frozen):
@@ -211,25 +273,40 @@ class StateChanged(Frozen):
     state: Body
 
 
-FromActor: TypeAlias = Annotated[Hello | Said | Reported | StateChanged, Field(discriminator="type")]
+class Goodbye(Frozen):
+    """The actor ends and will not come back as this instance; what it had not finished fails at once."""
+
+    type: Literal["goodbye"] = "goodbye"
+    reason: str = ""
+
+
+FromActor: TypeAlias = Annotated[Hello | Said | Reported | StateChanged | Goodbye, Field(discriminator="type")]
 
 
 # Server -> actor
 
 
+class Deliver(Frozen):
+    """A command for the actor, with its number in the run.
+
+    `again`: a setting that had succeeded and that the actor's state lost; apply it, its outcome stays as it was.
+    """
+
+    type: Literal["command"] = "command"
+    command: Command
+    number: int
+    again: bool = False
+
+
 class Welcome(Frozen):
-    """Answer to `Hello`: the last number that the server has stored from this actor (0: none)."""
+    """Answer to `Hello`: the last number that the server has stored from this instance (0: none), the run's revision,
+    what people want of the run, and the settings that the actor's state lacks, oldest first."""
 
     type: Literal["welcome"] = "welcome"
     stored: int
     revision: int
-
-
-class Deliver(Frozen):
-    """A command for the actor."""
-
-    type: Literal["command"] = "command"
-    command: Command
+    desired: DesiredState = DesiredState.RUNNING
+    settings: tuple[Deliver, ...] = ()
 
 
 class Ack(Frozen):

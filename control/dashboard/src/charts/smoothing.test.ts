@@ -47,6 +47,10 @@ describe("extent", () => {
   it("ignores what a log axis cannot show", () => {
     expect(extent([0, -1, 10, 100, Number.NaN], true)).toEqual([10, 100]);
     expect(extent([0, -1, 10], false)).toEqual([-1, 10]);
-    expect(extent([Number.NaN], false)).toBeUndefined();
+    expect(extent([Number.NaN, null], false)).toBeUndefined();
+  });
+
+  it("looks only at what is in view", () => {
+    expect(extent([100, 1, 2, 50], false, 1, 3)).toEqual([1, 2]);
   });
 });

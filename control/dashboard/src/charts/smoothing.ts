@@ -21,13 +21,21 @@ export function smooth(values: ArrayLike<number>, weight: number): Float64Array<
   return out;
 }
 
-/** The lowest and highest value that is not NaN (and above zero, for a log axis); undefined when there is none. */
-export function extent(values: ArrayLike<number>, positiveOnly: boolean): [number, number] | undefined {
+/**
+ * The lowest and highest value at the indexes from `from` up to `to`; undefined when there is none. With `positiveOnly`
+ * those that a log axis cannot show are left out.
+ */
+export function extent(
+  values: ArrayLike<number | null>,
+  positiveOnly: boolean,
+  from = 0,
+  to = values.length,
+): [number, number] | undefined {
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
-  for (let index = 0; index < values.length; index += 1) {
-    const value = values[index] as number;
-    if (Number.isNaN(value) || (positiveOnly && value <= 0)) continue;
+  for (let index = Math.max(0, from); index < Math.min(to, values.length); index += 1) {
+    const value = values[index];
+    if (value == null || Number.isNaN(value) || (positiveOnly && value <= 0)) continue;
     if (value < low) low = value;
     if (value > high) high = value;
   }

@@ -32,7 +32,7 @@ export function Tabs<Name extends string>({ label, tabs, selected, onSelect, ext
   return (
     <>
       <div className="row tab-row">
-        <div className="tabs grow" role="tablist" aria-label={label} ref={list} onKeyDown={move}>
+        <div className="tabs grow" role="tablist" aria-label={label} ref={list}>
           {tabs.map((tab) => (
             <button
               key={tab.name}
@@ -45,6 +45,7 @@ export function Tabs<Name extends string>({ label, tabs, selected, onSelect, ext
               aria-controls={`${id}-panel`}
               tabIndex={tab.name === selected ? 0 : -1}
               onClick={() => onSelect(tab.name)}
+              onKeyDown={move}
             >
               {tab.label}
               {tab.count !== undefined && tab.count > 0 && <span className="count">{tab.count}</span>}

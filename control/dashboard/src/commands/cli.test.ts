@@ -1,0 +1,47 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { asCli, quote } from "./cli";
+
+describe("a command as a line of the terminal", () => {
+  it.each([
+    ["pause_training", {}, "stovetop pause"],
+    ["do_evaluate", {}, "stovetop eval"],
+    ["save_checkpoint", {}, "stovetop save"],
+    ["update_optimizer", { lr: { value: 1e-5 } }, "stovetop lr 0.00001"],
+    ["update_optimizer", { lr: { value: 1e-7 } }, "stovetop lr 1e-7"],
+    ["update_optimizer", { lr: { scale: 0.5 } }, `stovetop send update_optimizer '{"lr":{"scale":0.5}}'`],
+    [
+      "update_dataset_runtime_hyperparameters",
+      { weights: { live: 0.5, base: 0.5 } },
+      "stovetop mix live=0.5 base=0.5",
+    ],
+    [
+      "update_dataset_runtime_hyperparameters",
+      { temperature: 2 },
+      `stovetop send update_dataset_runtime_hyperparameters '{"temperature":2}'`,
+    ],
+    ["load_checkpoint", { uuid: "c1" }, "stovetop load c1"],
+    ["load_checkpoint", { uuid: "c1", branch_name: "try a" }, "stovetop load c1 --branch 'try a'"],
+    ["freeze layer", { name: "it's" }, `stovetop send 'freeze layer' '{"name":"it'\\''s"}'`],
+    ["reset_counters", {}, "stovetop send reset_counters"],
+  ])("%s %j", (command, args, line) => {
+    expect(asCli(command, args)).toBe(line);
+  });
+
+  it("keeps every argument that it cannot shorten", () => {
+    const args = { lr: { value: 1e-4 }, weight_decay: 0.01 };
+    expect(asCli("update_optimizer", args)).toContain(JSON.stringify(args));
+  });
+});
+
+describe("quoting", () => {
+  it("undoes to the same word in a shell, whatever the word", () => {
+    const unquote = (text: string) =>
+      text.startsWith("'") ? text.slice(1, -1).replaceAll("'\\''", "'") : text;
+    fc.assert(
+      fc.property(fc.string({ minLength: 1 }), (word) => {
+        expect(unquote(quote(word))).toBe(word);
+      }),
+    );
+  });
+});

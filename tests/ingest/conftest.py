@@ -1,0 +1,62 @@
+"""Parts shared by the tests of ingest: a log to write to, and other programs to run beside the test."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest.log import Log, LogWriter
+from ingest.sqlite import SqliteLog, SqliteWriter
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(__file__).parent / "programs"
+
+Run = Callable[..., "subprocess.Popen[str]"]
+
+
+class LogFactory:
+    """Makes empty logs of one backend, and gaps in their offsets as that backend gets them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._made = folder, 0
+
+    def make(self) -> Log:
+        self._made += 1
+        return SqliteLog(self._folder / f"log{self._made}")
+
+    def leave_gap(self, writer: LogWriter, topic: str, partition: int, count: int) -> None:
+        assert isinstance(writer, SqliteWriter)
+        writer.skip(topic, partition, count)
+
+
+@pytest.fixture(params=[LogFactory], ids=["sqlite"])
+def log_factory(request: pytest.FixtureRequest, tmp_path: Path) -> LogFactory:
+    factory: LogFactory = request.param(tmp_path)
+    return factory
+
+
+@pytest.fixture
+def run_program() -> Iterator[Run]:
+    """Start a program of `programs/` with a pickled first argument; whatever still runs is killed at the end."""
+    running: list[subprocess.Popen[str]] = []
+
+    def run(name: str, payload: object, *args: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, str(PROGRAMS / f"{name}.py"), pickle.dumps(payload).hex(), *map(str, args)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.communicate()

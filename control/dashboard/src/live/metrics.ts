@@ -30,6 +30,13 @@ export class MetricStore {
     for (const listener of this.pointListeners) listener();
   }
 
+  /** Takes over a whole history: steps in rising order, null for what was not finite. */
+  fill(branch: string, metric: string, steps: readonly number[], values: readonly (number | null)[]): void {
+    const series = this.seriesFor(branch, metric);
+    for (const [index, step] of steps.entries()) series.append(step, values[index] ?? null);
+    for (const listener of this.pointListeners) listener();
+  }
+
   /** The series of a metric on a branch; undefined while it has no points. */
   get(metric: string, branch: string): Series | undefined {
     return this.branches.get(branch)?.get(metric);

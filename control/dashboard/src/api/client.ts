@@ -1,0 +1,138 @@
+import createClient from "openapi-fetch";
+import type { paths } from "./schema";
+import type {
+  ChannelInfo,
+  CommandRecord,
+  Event,
+  FollowerInfo,
+  RunDetail,
+  RunSummary,
+  SeriesPage,
+  VersionInfo,
+} from "./types";
+
+/** The server refused, or nobody answered (`status` 0). The message is for people. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+
+  /** Whether the token is what was refused. */
+  get unauthorised(): boolean {
+    return this.status === 401 || this.status === 403;
+  }
+}
+
+export interface NewCommand {
+  command: string;
+  arguments: Record<string, unknown>;
+  note?: string;
+}
+
+const POINTS = 2000;
+const PAGE = 200;
+
+/** Everything that the page asks of the server, over one typed client. */
+export class Api {
+  private readonly http;
+
+  constructor(private readonly token: string) {
+    this.http = createClient<paths>({
+      baseUrl: new URL(".", document.baseURI).href.replace(/\/$/, ""),
+      headers: { Authorization: `Bearer ${token}` },
+    });
+  }
+
+  async runs(): Promise<readonly RunSummary[]> {
+    return (await unwrap(this.http.GET("/api/v1/runs"))).runs;
+  }
+
+  run(run: string): Promise<RunDetail> {
+    return unwrap(this.http.GET("/api/v1/runs/{run}", { params: { path: { run } } }));
+  }
+
+  /** The history of every metric on every branch, thinned out by the server where it is long. */
+  series(run: string): Promise<SeriesPage> {
+    const params = { path: { run }, query: { points: POINTS } };
+    return unwrap(this.http.GET("/api/v1/runs/{run}/series", { params }));
+  }
+
+  async commands(run: string): Promise<readonly CommandRecord[]> {
+    const query = { run, limit: PAGE };
+    return (await unwrap(this.http.GET("/api/v1/commands", { params: { query } }))).commands;
+  }
+
+  async events(run: string): Promise<readonly Event[]> {
+    const query = { run, limit: PAGE, newest: true };
+    return (await unwrap(this.http.GET("/api/v1/events", { params: { query } }))).events;
+  }
+
+  versions(run: string): Promise<{ versions: readonly VersionInfo[]; channels: readonly ChannelInfo[] }> {
+    return unwrap(this.http.GET("/api/v1/versions", { params: { query: { run } } }));
+  }
+
+  async followers(run: string): Promise<readonly FollowerInfo[]> {
+    return (await unwrap(this.http.GET("/api/v1/followers", { params: { query: { run } } }))).followers;
+  }
+
+  /** Sends a command. The identity is made here, so that a resend after a lost answer is harmless. */
+  send(run: string, { command, arguments: args, note }: NewCommand): Promise<CommandRecord> {
+    const body = { run, command, arguments: args, note: note ?? "", uuid: newUuid(), dry_run: false };
+    return unwrap(this.http.POST("/api/v1/commands", { body }));
+  }
+
+  /** Whether the server answers at all. */
+  async alive(): Promise<boolean> {
+    try {
+      const { response } = await this.http.GET("/livez", { signal: AbortSignal.timeout(4000) });
+      return response.ok;
+    } catch {
+      return false; // any failure is the answer that was asked for
+    }
+  }
+
+  /** Opens the stream of a run's events after number `since`. */
+  watch(run: string, since: number): WebSocket {
+    const address = new URL("api/v1/events", document.baseURI);
+    address.protocol = address.protocol.replace("http", "ws");
+    address.search = new URLSearchParams({ run, since: String(since) }).toString();
+    return new WebSocket(address, [`bearer.${this.token}`]);
+  }
+}
+
+/** 128 random bits in hexadecimal. `crypto.randomUUID` is missing where the page is not served over HTTPS or loopback. */
+function newUuid(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
+}
+
+interface Answer<Data> {
+  data?: Data;
+  error?: unknown;
+  response: Response;
+}
+
+async function unwrap<Data>(request: Promise<Answer<Data>>): Promise<NonNullable<Data>> {
+  let answer: Answer<Data>;
+  try {
+    answer = await request;
+  } catch {
+    throw new ApiError(0, "The control server does not answer.");
+  }
+  if (answer.data != null && answer.response.ok) return answer.data;
+  throw new ApiError(
+    answer.response.status,
+    problemOf(answer.error) ?? `The server answered ${answer.response.status}.`,
+  );
+}
+
+function problemOf(error: unknown): string | undefined {
+  if (typeof error !== "object" || error === null) return undefined;
+  const { detail, title } = error as { detail?: unknown; title?: unknown };
+  if (typeof detail === "string") return detail;
+  return typeof title === "string" ? title : undefined;
+}

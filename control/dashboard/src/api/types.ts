@@ -1,0 +1,22 @@
+/** Short names for the server's types, so that the rest of the page does not spell out where they come from. */
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+
+export type RunDetail = Schemas["RunDetail"];
+export type RunSummary = Schemas["RunSummary"];
+export type RunStatus = Schemas["RunStatus"];
+export type CommandRecord = Schemas["CommandRecord"];
+export type ActorCommand = Schemas["ActorCommand"];
+export type BranchInfo = Schemas["BranchInfo"];
+export type CheckpointInfo = Schemas["CheckpointInfo"];
+export type VersionInfo = Schemas["VersionInfo"];
+export type ChannelInfo = Schemas["ChannelInfo"];
+export type FollowerInfo = Schemas["FollowerInfo"];
+export type MixtureBody = Schemas["MixtureBody"];
+export type MixtureSource = Schemas["MixtureSource"];
+export type MetricSeries = Schemas["MetricSeries"];
+export type SeriesPage = Schemas["SeriesPage"];
+export type Event = Schemas["Event"];
+export type EventType = Schemas["EventType"];
+export type Outcome = Schemas["Outcome"];

@@ -1,0 +1,242 @@
+import { type KeyboardEvent, useEffect, useId, useMemo, useRef, useState } from "react";
+import type uPlot from "uplot";
+import type { Series } from "../live/series";
+import { Button } from "../ui/Button";
+import { Icon } from "../ui/Icon";
+import { brief } from "../ui/numbers";
+import { onFrame, requestFrame } from "./frames";
+import { join } from "./join";
+import { type Mark, marksNear } from "./marks";
+import { PointTable } from "./PointTable";
+import { createPlot, type Line, type Zoom } from "./plot";
+import { smooth } from "./smoothing";
+
+/** A curve of the chart: its name, its colour (a CSS variable), and where its points are, looked up at each draw. */
+export interface CurveSource {
+  name: string;
+  color: string;
+  dashed: boolean;
+  points: () => Series | undefined;
+}
+
+interface Props {
+  title: string;
+  curves: readonly CurveSource[];
+  marks: readonly Mark[];
+  smoothing: number;
+  log: boolean;
+  onLog: (log: boolean) => void;
+  zoom: Zoom | undefined;
+  onZoom: (zoom: Zoom | undefined) => void;
+  theme: string;
+  onHide: () => void;
+}
+
+const HEIGHT = 190;
+
+export function Chart(props: Props) {
+  const { title, curves, marks, smoothing, log, zoom, theme } = props;
+  const target = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const [cursor, setCursor] = useState<number | null>(null);
+  const [table, setTable] = useState(false);
+  const heading = useId();
+
+  // What the drawing code reads at each frame, without being rebuilt for it.
+  const current = useRef({ marks, zoom, onZoom: props.onZoom });
+  current.current = { marks, zoom, onZoom: props.onZoom };
+  const smoothed = smoothing > 0;
+  const structure = curves.map((curve) => `${curve.name} ${curve.color} ${curve.dashed}`).join("\n");
+  const drawer = useMemo(() => new Drawer(), []);
+  drawer.curves = curves;
+  drawer.smoothing = smoothing;
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: rebuilt when its structure or the theme changes, no sooner
+  useEffect(() => {
+    const element = target.current;
+    if (!element) return;
+    const created = createPlot(element, {
+      width: element.clientWidth || 300,
+      height: HEIGHT,
+      lines: linesOf(curves, smoothed),
+      log,
+      zoom: () => current.current.zoom,
+      marks: () => current.current.marks,
+      onZoom: (wanted) => current.current.onZoom(wanted),
+      onCursor: setCursor,
+    });
+    plot.current = created;
+    drawer.forget();
+    const resize = new ResizeObserver(() => {
+      if (element.clientWidth > 0) created.setSize({ width: element.clientWidth, height: HEIGHT });
+    });
+    resize.observe(element);
+    const stop = onFrame(() => drawer.draw(created));
+    return () => {
+      stop();
+      resize.disconnect();
+      created.destroy();
+      plot.current = null;
+    };
+  }, [structure, smoothed, log, theme, drawer]);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: these change what is drawn without a new point
+  useEffect(() => {
+    drawer.forget();
+    requestFrame();
+  }, [marks, zoom, smoothing, drawer]);
+
+  const readout = readoutAt(curves, plot.current, cursor, smoothed);
+  const near = nearby(plot.current, marks, cursor);
+  const broken = curves.reduce((sum, curve) => sum + (curve.points()?.notFinite ?? 0), 0);
+
+  return (
+    <section className="chart card" aria-labelledby={heading}>
+      <div className="chart-head">
+        <h3 id={heading} className="ellipsis grow">
+          {title}
+        </h3>
+        {broken > 0 && (
+          <span
+            className="pill bad"
+            title="These values were infinite or not a number; no point is drawn for them."
+          >
+            {broken} not finite
+          </span>
+        )}
+        <Button kind="ghost" small aria-pressed={log} onClick={() => props.onLog(!log)}>
+          log
+        </Button>
+        <Button
+          kind="ghost"
+          small
+          aria-label={`Values of ${title} as a table`}
+          onClick={() => setTable(true)}
+        >
+          <Icon name="table" size={14} />
+        </Button>
+        <Button kind="ghost" small aria-label={`Hide ${title}`} onClick={props.onHide}>
+          <Icon name="close" size={14} />
+        </Button>
+      </div>
+      <ul className="chart-legend" aria-live={cursor === null ? "off" : "polite"}>
+        {readout.step !== undefined && <li className="muted">step {brief(readout.step)}</li>}
+        {readout.values.map((entry) => (
+          <li key={entry.name}>
+            <span className="swatch" style={{ background: `var(${entry.color})` }} />
+            {(curves.length > 1 || entry.name !== title) && (
+              <span className="muted ellipsis">{entry.name}</span>
+            )}
+            <span className="mono">{entry.value === undefined ? "–" : brief(entry.value)}</span>
+          </li>
+        ))}
+      </ul>
+      {/* biome-ignore lint/a11y/useSemanticElements: a drawing that takes arrow keys has no element of its own */}
+      <div
+        ref={target}
+        className="chart-plot"
+        role="group"
+        aria-label={`${title}: curve over steps. Arrow keys read it, Escape shows all steps.`}
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: it is interactive, by the arrow keys
+        tabIndex={0}
+        onKeyDown={(event) => {
+          if (event.key === "Escape") props.onZoom(undefined);
+          else if (plot.current) moveCursor(plot.current, event);
+        }}
+        onDoubleClick={() => props.onZoom(undefined)}
+        onBlur={() => plot.current?.setCursor({ left: -10, top: -10 })}
+      />
+      {near.length > 0 && (
+        <ul className="chart-marks">
+          {near.slice(0, 3).map((mark) => (
+            <li key={`${mark.step}-${mark.kind}-${mark.label}`} className={mark.kind}>
+              <span className="mono">{brief(mark.step)}</span> {mark.title}
+            </li>
+          ))}
+        </ul>
+      )}
+      {table && <PointTable title={title} curves={curves} onClose={() => setTable(false)} />}
+    </section>
+  );
+}
+
+/** Draws when there is something new, and remembers what it has drawn. */
+class Drawer {
+  curves: readonly CurveSource[] = [];
+  smoothing = 0;
+  private drawn = "";
+
+  forget(): void {
+    this.drawn = "";
+  }
+
+  draw(plot: uPlot): void {
+    const series = this.curves.map((curve) => curve.points());
+    const state = series.map((points) => points?.revision ?? -1).join();
+    if (state === this.drawn) return;
+    this.drawn = state;
+    const columns = series.flatMap((points) => {
+      const x = points?.x ?? new Float64Array(0);
+      const y = points?.y ?? new Float64Array(0);
+      return this.smoothing > 0
+        ? [
+            { x, y },
+            { x, y: smooth(y, this.smoothing) },
+          ]
+        : [{ x, y }];
+    });
+    plot.setData(join(columns) as uPlot.AlignedData);
+  }
+}
+
+function linesOf(curves: readonly CurveSource[], smoothed: boolean): Line[] {
+  return curves.flatMap(({ name, color, dashed }) => {
+    const value = getComputedStyle(document.documentElement).getPropertyValue(color).trim();
+    const line = { label: name, color: value, dashed };
+    return smoothed
+      ? [
+          { ...line, faint: true },
+          { ...line, faint: false },
+        ]
+      : [{ ...line, faint: false }];
+  });
+}
+
+interface Readout {
+  step: number | undefined;
+  values: { name: string; color: string; value: number | undefined }[];
+}
+
+/** The values at the cursor, or the newest ones. */
+function readoutAt(
+  curves: readonly CurveSource[],
+  plot: uPlot | null,
+  cursor: number | null,
+  smoothed: boolean,
+): Readout {
+  const step = cursor === null ? undefined : plot?.data[0][cursor];
+  const values = curves.map(({ name, color, points }, index) => {
+    const column = plot?.data[(smoothed ? 2 : 1) * index + (smoothed ? 2 : 1)];
+    const at = step === undefined ? points()?.last()?.value : column?.[cursor ?? 0];
+    return { name, color, value: at ?? undefined };
+  });
+  return { step, values };
+}
+
+function nearby(plot: uPlot | null, marks: readonly Mark[], cursor: number | null): Mark[] {
+  const step = cursor === null ? undefined : plot?.data[0][cursor];
+  const { min, max } = plot?.scales.x ?? {};
+  if (step === undefined || min == null || max == null) return [];
+  return marksNear(marks, step, (max - min) * 0.012);
+}
+
+function moveCursor(plot: uPlot, event: KeyboardEvent): void {
+  const last = plot.data[0].length - 1;
+  const stride = event.shiftKey ? 20 : 1;
+  const at = plot.cursor.idx ?? last;
+  const wanted = { ArrowLeft: at - stride, ArrowRight: at + stride, Home: 0, End: last }[event.key];
+  if (wanted === undefined || last < 0) return;
+  event.preventDefault();
+  const step = plot.data[0][Math.min(last, Math.max(0, wanted))];
+  if (step !== undefined) plot.setCursor({ left: plot.valToPos(step, "x"), top: 10 });
+}

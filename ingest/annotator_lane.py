@@ -1,0 +1,316 @@
+"""One partition's way through the annotator: sessions, episodes, outcomes, and the point where it stands.
+
+Everything up to `done` has its recorded outcome. After a crash the partition is read again from the restart point, the
+first step of the oldest episode that was open; up to `done` its steps only rebuild the annotators' state.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from ingest.annotator import Annotator, AnnotatorFactory, Members, SessionAware, checked
+from ingest.errors import AnnotatorError
+from ingest.log import Append, Log, Record
+from ingest.types import (
+    DEAD,
+    SAMPLES,
+    STEPS,
+    Annotated,
+    DeadLetter,
+    Point,
+    Position,
+    Sample,
+    SessionEnded,
+    SessionOpened,
+    SessionRecord,
+    Step,
+    StepOutcome,
+    StepsAppended,
+)
+
+ANNOTATOR = "annotator"
+"""The name of the annotator's writer."""
+
+logger = logging.getLogger(__name__)
+
+_RECORD_BYTES = 500_000
+"""Bytes of samples after which a record is closed, within a long record of steps; Kafka takes up to 1 MiB."""
+_PROBLEM_LENGTH = 4000
+
+_records: msgspec.msgpack.Decoder[SessionRecord] = msgspec.msgpack.Decoder(SessionRecord)
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Where a partition stands: what comes before `done` has its outcome, and reading begins at `restart`."""
+
+    restart: Point
+    done: Point
+
+
+class OpenSession(msgspec.Struct):
+    """What is stored of an open session: its opening, where its episode began, and steps that are not fed again."""
+
+    opened: SessionOpened | None = None
+    start: Point | None = None
+    lethal: tuple[int, ...] = ()
+
+
+class _Live:
+    """An open session in memory."""
+
+    __slots__ = ("annotator", "next_seq", "stored", "version")
+
+    def __init__(self, stored: OpenSession) -> None:
+        self.stored = stored
+        self.annotator: Annotator | None = None
+        self.next_seq = 0
+        self.version: str | None = None
+
+
+class Counters:
+    """What was done since the start of the process."""
+
+    def __init__(self) -> None:
+        self.steps = self.samples = self.empty = self.dead = 0
+
+
+class Lane:
+    """Takes the records of one partition in order, and gathers what is to be committed.
+
+    `spare(partition, point, replayed)` is asked before a step is given to an annotator; where it says no, the step is
+    passed over, as a dead letter. `busy_since` (by the monotonic clock) tells that an annotator is at work.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        factory: AnnotatorFactory,
+        progress: Progress,
+        sessions: Mapping[str, OpenSession],
+        spare: Callable[[int, Point, bool], bool],
+    ) -> None:
+        self.partition = partition
+        self.done = progress.done
+        self.cursor = progress.restart[0]
+        self.counters = Counters()
+        self.busy_since: float | None = None
+        self._committed = progress
+        self._factory = factory
+        self._spare = spare
+        self._sessions = {key: _Live(stored) for key, stored in sessions.items()}
+        starts = [(stored.start, key) for key, stored in sessions.items() if stored.start is not None]
+        self._starts: dict[str, Point] = {key: start for start, key in sorted(starts)}
+        self._dirty: set[str] = set()
+        self._appends: list[Append] = []
+        self._outcomes: list[StepOutcome] = []
+        self._samples: list[Sample] = []
+        self._session_id = ""
+        self._record_bytes = 0
+        self.pending_bytes = 0
+        self.oldest_pending = float("inf")
+
+    @property
+    def progress(self) -> Progress:
+        """Where it stands now. Episodes begin in order, so the first that is open is the oldest."""
+        return Progress(next(iter(self._starts.values()), self.done), self.done)
+
+    @property
+    def open_sessions(self) -> int:
+        """How many sessions have neither ended nor timed out."""
+        return len(self._sessions)
+
+    @property
+    def moved(self) -> bool:
+        """Whether there is anything to commit."""
+        return self.done != self._committed.done
+
+    def take(self, record: Record) -> Iterator[None]:
+        """Work through one record; yields after every step, when what is gathered may be committed."""
+        if (record.offset + 1, 0) <= self.done:
+            yield from self._replay(record)
+            return
+        value = _records.decode(record.value)
+        self.oldest_pending = min(self.oldest_pending, record.time)
+        self._session_id = value.session_id
+        if isinstance(value, StepsAppended):
+            for index, step in enumerate(value.steps):
+                point = (record.offset, index)
+                if point < self.done:
+                    self._replay_step(step, point)
+                else:
+                    self._step(step, point)
+                    self.done = (record.offset, index + 1)
+                yield
+        elif isinstance(value, SessionEnded):
+            self._end(value, (record.offset, 0))
+        elif value.session_id not in self._sessions:
+            self._sessions[value.session_id] = _Live(OpenSession(opened=value))
+            self._dirty.add(value.session_id)
+        self._close_record()
+        self.done = (record.offset + 1, 0)
+
+    def gather(self, state: dict[str, bytes | None]) -> list[Append]:
+        """Hand over what is to be appended, and add to `state` what is to be stored with it."""
+        self._close_record()
+        progress = self.progress
+        state[f"position/{self.partition}"] = msgspec.msgpack.encode(progress)
+        for key in self._dirty:
+            session = self._sessions.get(key)
+            stored = None if session is None else msgspec.msgpack.encode(session.stored)
+            state[f"session/{self.partition}/{key}"] = stored
+        appends, self._appends = self._appends, []
+        self._dirty.clear()
+        self._committed = progress
+        self.pending_bytes = 0
+        self.oldest_pending = float("inf")
+        return appends
+
+    def _replay(self, record: Record) -> Iterator[None]:
+        """A record whose outcomes stand: its steps matter only to episodes that are still open."""
+        session = self._sessions.get(record.key)
+        if session is None or session.stored.start is None or record.offset < session.stored.start[0]:
+            return
+        value = _records.decode(record.value)
+        if isinstance(value, StepsAppended):
+            for index, step in enumerate(value.steps):
+                self._replay_step(step, (record.offset, index))
+                yield
+
+    def _replay_step(self, step: Step, point: Point) -> None:
+        session = self._sessions.get(step.session_id)
+        if session is None or session.stored.start is None or point < session.stored.start:
+            return
+        session.next_seq, session.version = step.seq + 1, step.model_version
+        if step.seq in session.stored.lethal:
+            return
+        if not self._spare(self.partition, point, True):
+            self._pass_over(session, step)
+            return
+        try:
+            self._feed(session, step)
+        except Exception:
+            logger.debug("%s/%d fails again while its episode is replayed", step.session_id, step.seq, exc_info=True)
+
+    def _step(self, step: Step, point: Point) -> None:
+        session = self._sessions.get(step.session_id)
+        if session is None:
+            session = self._sessions[step.session_id] = _Live(OpenSession())
+        if step.seq < session.next_seq:
+            logger.warning("%s/%d stands twice in the log: the second is left out", step.session_id, step.seq)
+            return
+        spared = self._spare(self.partition, point, False)
+        if not spared and step.is_reset:
+            session.annotator = None  # it may be the end of the episode before that kills
+        ended: list[Members] = []
+        if session.annotator is None or step.is_reset:
+            ended = self._begin_episode(session, step, point)
+        session.next_seq, session.version = step.seq + 1, step.model_version
+        try:
+            if not spared:
+                self._pass_over(session, step)
+                raise AnnotatorError("the process died each time that this step was annotated; it is passed over")
+            outputs = self._feed(session, step)
+        except Exception as error:
+            self._bury(step, point, error)
+            self._put(step, ended, dead=True)
+        else:
+            self._put(step, ended + outputs)
+
+    def _begin_episode(self, session: _Live, step: Step, point: Point) -> list[Members]:
+        """End the episode before, whose last samples go with this step, and begin the next here."""
+        ended = self._finish(session, step, point)
+        session.annotator = None
+        session.stored.start = point
+        session.stored.lethal = ()
+        self._starts.pop(step.session_id, None)
+        self._starts[step.session_id] = point
+        self._dirty.add(step.session_id)
+        return ended
+
+    def _feed(self, session: _Live, step: Step) -> list[Members]:
+        self.busy_since = time.monotonic()
+        try:
+            if session.annotator is None:
+                annotator = self._factory()
+                if session.stored.opened is not None and isinstance(annotator, SessionAware):
+                    annotator.on_open(session.stored.opened)
+                session.annotator = annotator
+            return checked(session.annotator.on_step(step))
+        finally:
+            self.busy_since = None
+
+    def _pass_over(self, session: _Live, step: Step) -> None:
+        """Remember not to feed this step, also when its episode is replayed."""
+        session.stored.lethal = (*session.stored.lethal, step.seq)
+        self._dirty.add(step.session_id)
+
+    def _finish(self, session: _Live, at: Step, point: Point, *, spared: bool = True) -> list[Members]:
+        """The last samples of an episode; `at` stands one past its last step."""
+        try:
+            if not spared:
+                raise AnnotatorError("the process died each time that this episode ended; its last samples are lost")
+            self.busy_since = time.monotonic()
+            return checked(session.annotator.on_end()) if session.annotator is not None else []
+        except Exception as error:
+            end = Step(at.session_id, at.seq, at.time, at.received_at, model_version=session.version)
+            self._bury(end, point, error)
+            return []
+        finally:
+            self.busy_since = None
+
+    def _end(self, ended: SessionEnded, point: Point) -> None:
+        session = self._sessions.get(ended.session_id)
+        if session is None:
+            return
+        at = Step(ended.session_id, ended.next_seq, ended.time, ended.time, model_version=session.version)
+        outputs = self._finish(session, at, point, spared=self._spare(self.partition, point, False))
+        for index, members in enumerate(outputs):
+            self._keep(at, index, members)
+        del self._sessions[ended.session_id]
+        self._starts.pop(ended.session_id, None)
+        self._dirty.add(ended.session_id)
+
+    def _put(self, step: Step, outputs: list[Members], *, dead: bool = False) -> None:
+        """Record the outcome of one step."""
+        for index, members in enumerate(outputs):
+            self._keep(step, index, members)
+        self._outcomes.append(StepOutcome(step.seq, len(outputs), dead))
+        self.counters.steps += 1
+        self.counters.dead += dead
+        self.counters.empty += not dead and not outputs
+        if self._record_bytes >= _RECORD_BYTES:
+            self._close_record()
+
+    def _keep(self, step: Step, index: int, members: Members) -> None:
+        sample = Sample(step.session_id, step.seq, index, step.received_at, members, step.model_version)
+        self._samples.append(sample)
+        self._record_bytes += sum(map(len, members.values()))
+        self.counters.samples += 1
+
+    def _bury(self, step: Step, point: Point, error: Exception) -> None:
+        problem = "".join(traceback.format_exception(error)).strip()[-_PROBLEM_LENGTH:]
+        logger.warning("%s/%d is a dead letter: %s: %s", step.session_id, step.seq, type(error).__name__, error)
+        letter = DeadLetter(step, problem, Position(STEPS, self.partition, *point), time.time())
+        self._append(DEAD, letter)
+
+    def _close_record(self) -> None:
+        if self._outcomes or self._samples:
+            self._append(SAMPLES, Annotated(self._session_id, tuple(self._outcomes), tuple(self._samples)))
+            self._outcomes, self._samples, self._record_bytes = [], [], 0
+
+    def _append(self, topic: str, value: Annotated | DeadLetter) -> None:
+        session_id = value.session_id if isinstance(value, Annotated) else value.step.session_id
+        data = msgspec.msgpack.encode(value)
+        self._appends.append(Append(topic, self.partition, session_id, data, time.time()))
+        self.pending_bytes += len(data)
+
+
+def annotator_progress(log: Log) -> dict[int, Progress]:
+    """Where the annotator stands, by partition, as it committed it; empty before its first commit."""
+    stored = log.writer_state(ANNOTATOR, "position/")
+    return {int(key.partition("/")[2]): msgspec.msgpack.decode(value, type=Progress) for key, value in stored.items()}

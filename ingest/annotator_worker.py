@@ -1,0 +1,229 @@
+"""The annotator's process: reads `steps`, feeds the app's annotators, writes `samples` and `dead`.
+
+Outputs and input position are one commit. It commits as soon as there is nothing more to read, but not more often than
+every `commit_interval`, so that a lone click waits for one fsync and a flood shares it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from ingest.annotator import AnnotatorFactory
+from ingest.annotator_caution import Caution
+from ingest.annotator_lane import ANNOTATOR, Lane, OpenSession, Progress
+from ingest.errors import LogError, ShardError
+from ingest.log import Append, Log
+from ingest.retention import RetentionSettings, trim_point
+from ingest.types import DEAD, SAMPLES, STEPS
+
+logger = logging.getLogger(__name__)
+
+EVERYTHING = 1 << 62
+"""A floor that holds nothing back."""
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at the lag."""
+
+
+class AnnotatorSettings(BaseModel):
+    """How steps become samples. Times in seconds, sizes in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plugin: str = "ingest.annotator:PassThrough"
+    """The app's annotator, `module:name`."""
+    commit_interval: NonNegativeFloat = 0.02
+    step_seconds: PositiveFloat = 120.0
+    """An annotator that takes longer over one step is taken for hung, and its process is started again."""
+    batch_bytes: PositiveInt = 4 << 20
+    retention_interval: PositiveFloat = 10.0
+    samples: RetentionSettings = RetentionSettings()
+    dead: RetentionSettings = RetentionSettings(max_age=90 * 86_400.0, max_bytes=1 << 30)
+
+
+class AnnotatorHealth(msgspec.Struct, frozen=True):
+    """What the annotator did since it started, and how far it is behind; measured after the commit.
+
+    `lag_offsets` are records of steps without an outcome, `lag_seconds` is the age of the oldest of them (0 if there
+    is none), `delay_seconds` the time from the gateway's commit to the outcome's for the oldest step of the last one.
+    """
+
+    time: float
+    steps: int = 0
+    samples: int = 0
+    empty: int = 0
+    dead: int = 0
+    commits: int = 0
+    open_sessions: int = 0
+    lag_offsets: int = 0
+    lag_seconds: float = 0.0
+    delay_seconds: float = 0.0
+
+
+class AnnotatorWorker:
+    """Annotates all partitions of a log, in the thread that calls `run`.
+
+    `archived` says below which offset of a partition of `samples` all is archived: retention stops there.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        factory: AnnotatorFactory,
+        settings: AnnotatorSettings | None = None,
+        archived: Callable[[int], int] = lambda partition: 0,
+    ) -> None:
+        self._log = log
+        self._factory = factory
+        self._settings = settings or AnnotatorSettings()
+        self._archived = archived
+        self._commits = 0
+        self._delay = 0.0
+        self._last_commit = self._last_look = self._last_trim = 0.0
+        self._lanes: list[Lane] = []
+        self.health = AnnotatorHealth(time.time())
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long an annotator has been at work on one step; 0 when none is. May be asked from another thread."""
+        since = [began for lane in self._lanes if (began := lane.busy_since) is not None]
+        return time.monotonic() - min(since) if since else 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; what was annotated by then is committed. Errors of the log pass."""
+        self._writer = self._log.writer(ANNOTATOR)
+        try:
+            self._reader = self._log.reader()
+            try:
+                self._open()
+                while not stop.is_set():
+                    self._turn(stop)
+                self._commit({"starts": None})
+            finally:
+                self._reader.close()
+        finally:
+            self._writer.close()
+
+    def _open(self) -> None:
+        state = self._writer.state()
+        self._caution = Caution(self._writer, state, self._commit)
+        self._lanes = [self._lane(partition, state) for partition in range(self._reader.partitions(STEPS))]
+
+    def _lane(self, partition: int, state: Mapping[str, bytes]) -> Lane:
+        stored = state.get(f"position/{partition}")
+        bounds = self._reader.bounds(STEPS, partition)
+        if stored is None:
+            progress = Progress((bounds.start, 0), (bounds.start, 0))
+        else:
+            progress = msgspec.msgpack.decode(stored, type=Progress)
+        if progress.done[0] > bounds.end:
+            raise LogError(
+                f"{STEPS}/{partition} ends at {bounds.end}, but was annotated up to {progress.done[0]}: it is another "
+                "log than before; restore it, or move the annotator's data away as well"
+            )
+        prefix = f"session/{partition}/"
+        sessions = {
+            key.removeprefix(prefix): msgspec.msgpack.decode(value, type=OpenSession)
+            for key, value in state.items()
+            if key.startswith(prefix)
+        }
+        return Lane(partition, self._factory, progress, sessions, self._caution.spare)
+
+    def _turn(self, stop: threading.Event) -> None:
+        """Read what there is once, of every partition, and commit or wait as is due."""
+        moved = any([self._advance(lane, stop) for lane in self._lanes])
+        now = time.monotonic()
+        pending = any(lane.moved for lane in self._lanes)
+        rest = self._last_commit + self._settings.commit_interval - now
+        if pending and rest <= 0:
+            self._commit()
+        elif not moved:
+            if not pending:
+                self._writer.tidy()
+            self._reader.wait(rest if pending else 0.2)
+        if now - self._last_look >= _LOOK_EVERY:
+            self._last_look = now
+            self._look()
+        if now - self._last_trim >= self._settings.retention_interval:
+            self._last_trim = now
+            self._trim()
+
+    def _advance(self, lane: Lane, stop: threading.Event) -> bool:
+        fetched = self._reader.fetch(STEPS, lane.partition, lane.cursor, self._settings.batch_bytes)
+        for record in fetched.records:
+            for _ in lane.take(record):
+                if stop.is_set():
+                    return True
+                self._commit_if_due()
+        lane.cursor = fetched.next_offset
+        self._commit_if_due()
+        return bool(fetched.records)
+
+    def _commit_if_due(self) -> None:
+        full = sum(lane.pending_bytes for lane in self._lanes) >= self._settings.batch_bytes
+        if full or time.monotonic() - self._last_commit >= self._settings.commit_interval:
+            self._commit()
+
+    def _commit(self, extra: Mapping[str, bytes | None] | None = None) -> None:
+        """Put out what all partitions have gathered, with their positions, in one durable step."""
+        lanes = [lane for lane in self._lanes if lane.moved]
+        if not lanes and not extra:
+            return
+        oldest = min((lane.oldest_pending for lane in lanes), default=float("inf"))
+        state: dict[str, bytes | None] = dict(extra or {})
+        appends: list[Append] = []
+        for lane in lanes:
+            appends += lane.gather(state)
+        if lanes:
+            state |= self._caution.progressed()
+        self._writer.commit(appends, state)
+        self._last_commit = time.monotonic()
+        self._commits += 1
+        if oldest != float("inf"):
+            self._delay = time.time() - oldest
+
+    def _look(self) -> None:
+        """Measure how far the outcomes are behind."""
+        now, behind, oldest = time.time(), 0, 0.0
+        for lane in self._lanes:
+            offset = lane.progress.done[0]
+            lag = self._reader.bounds(STEPS, lane.partition).end - offset
+            if lag > 0 and (waiting := self._reader.fetch(STEPS, lane.partition, offset, 1).records):
+                behind += lag
+                oldest = max(oldest, now - waiting[0].time)
+        counters = [lane.counters for lane in self._lanes]
+        self.health = AnnotatorHealth(
+            time=now,
+            steps=sum(counter.steps for counter in counters),
+            samples=sum(counter.samples for counter in counters),
+            empty=sum(counter.empty for counter in counters),
+            dead=sum(counter.dead for counter in counters),
+            commits=self._commits,
+            open_sessions=sum(lane.open_sessions for lane in self._lanes),
+            lag_offsets=behind,
+            lag_seconds=oldest,
+            delay_seconds=self._delay,
+        )
+
+    def _trim(self) -> None:
+        """Forget a piece of the old samples that are archived, and of the old dead letters."""
+        for lane in self._lanes:
+            try:
+                floor = self._archived(lane.partition)
+            except (OSError, ShardError) as error:
+                floor = 0  # annotating goes on without the archive; the log only grows meanwhile
+                logger.warning("samples/%d are not trimmed: the archive cannot be asked (%s)", lane.partition, error)
+            self._trim_topic(SAMPLES, lane.partition, self._settings.samples, floor)
+            self._trim_topic(DEAD, lane.partition, self._settings.dead, EVERYTHING)
+
+    def _trim_topic(self, topic: str, partition: int, settings: RetentionSettings, floor: int) -> None:
+        before = trim_point(self._reader, topic, partition, settings, floor, time.time())
+        if before is not None:
+            count = self._writer.trim(topic, partition, before)
+            logger.info("%s/%d: trimmed %d records below %d", topic, partition, count, before)
+            self._last_trim = 0.0  # there may be more: go on at the next turn

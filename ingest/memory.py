@@ -1,0 +1,167 @@
+"""A log in memory, for tests of what reads and writes one: the same contract, nothing durable.
+
+It can leave gaps in the offsets, as Kafka's aborted transactions do, so a reader that counts on its own is found out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from ingest.errors import LogError, LogLocked, OffsetOutOfRange
+from ingest.log import Append, Bounds, Fetch, Record
+from ingest.types import DEAD, SAMPLES, STEPS
+
+_OWNERS = {STEPS: "gateway", SAMPLES: "annotator", DEAD: "annotator"}
+
+
+class MemoryLog:
+    """Implements `ingest.log.Log` for one process; cannot be pickled. Safe to use from several threads."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.partitions = partitions
+        self.changed = threading.Condition()
+        self.version = 0
+        self.lanes = {(topic, number): _Lane() for topic in _OWNERS for number in range(partitions)}
+        self.states: dict[str, dict[str, bytes]] = {}
+        self.writing: set[str] = set()
+
+    def writer(self, name: str) -> MemoryWriter:
+        """Open the only writer called `name`; raises `LogLocked` while another one is open."""
+        with self.changed:
+            if name in self.writing:
+                raise LogLocked(f"{name} has an open writer; close that one first")
+            self.writing.add(name)
+        return MemoryWriter(self, name)
+
+    def reader(self) -> MemoryReader:
+        """Open a reader."""
+        return MemoryReader(self)
+
+    def writer_state(self, name: str, prefix: str = "") -> dict[str, bytes]:
+        """See `Log.writer_state`."""
+        with self.changed:
+            stored = self.states.get(name, {})
+            return {key: value for key, value in stored.items() if key.startswith(prefix)}
+
+    def skip(self, topic: str, partition: int, count: int) -> None:
+        """Leave a gap of `count` offsets at the end, as an aborted transaction does."""
+        with self.changed:
+            self.lanes[topic, partition].end += count
+            self.news()
+
+    def news(self) -> None:
+        """Wake those who wait; called with `changed` held."""
+        self.version += 1
+        self.changed.notify_all()
+
+
+class _Lane:
+    """One partition of one topic."""
+
+    def __init__(self) -> None:
+        self.start = self.end = 0
+        self.records: list[Record] = []
+
+
+class MemoryWriter:
+    """Implements `ingest.log.LogWriter`."""
+
+    def __init__(self, log: MemoryLog, name: str) -> None:
+        self._log = log
+        self._name = name
+
+    def commit(self, appends: Sequence[Append], state: Mapping[str, bytes | None] | None = None) -> list[int]:
+        """See `LogWriter.commit`."""
+        for append in appends:
+            if _OWNERS.get(append.topic) != self._name:
+                raise LogError(f"the writer {self._name!r} does not own the topic {append.topic!r}")
+        with self._log.changed:
+            offsets = [self._append(append) for append in appends]
+            stored = self._log.states.setdefault(self._name, {})
+            for key, value in (state or {}).items():
+                if value is None:
+                    stored.pop(key, None)
+                else:
+                    stored[key] = value
+            self._log.news()
+        return offsets
+
+    def state(self, prefix: str = "") -> dict[str, bytes]:
+        """See `LogWriter.state`."""
+        return self._log.writer_state(self._name, prefix)
+
+    def trim(self, topic: str, partition: int, before: int) -> int:
+        """See `LogWriter.trim`."""
+        with self._log.changed:
+            lane = self._log.lanes[topic, partition]
+            kept = [record for record in lane.records if record.offset >= before]
+            count = len(lane.records) - len(kept)
+            lane.records = kept
+            lane.start = max(lane.start, min(before, lane.end))
+            return count
+
+    def tidy(self) -> None:
+        """See `LogWriter.tidy`."""
+
+    def close(self) -> None:
+        """Let the next writer in."""
+        with self._log.changed:
+            self._log.writing.discard(self._name)
+
+    def _append(self, append: Append) -> int:
+        lane = self._log.lanes[append.topic, append.partition]
+        record = Record(append.topic, append.partition, lane.end, append.key, append.value, append.time)
+        lane.records.append(record)
+        lane.end += 1
+        return record.offset
+
+
+class MemoryReader:
+    """Implements `ingest.log.LogReader`."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self._seen = -1
+
+    def partitions(self, topic: str) -> int:
+        """See `LogReader.partitions`."""
+        return self._log.partitions
+
+    def bounds(self, topic: str, partition: int) -> Bounds:
+        """See `LogReader.bounds`."""
+        with self._log.changed:
+            lane = self._log.lanes[topic, partition]
+            return Bounds(lane.start, lane.end, sum(len(record.value) for record in lane.records))
+
+    def fetch(self, topic: str, partition: int, offset: int, max_bytes: int = 4 << 20) -> Fetch:
+        """See `LogReader.fetch`."""
+        with self._log.changed:
+            lane = self._log.lanes[topic, partition]
+            if offset < lane.start:
+                raise OffsetOutOfRange(topic, partition, offset, lane.start)
+            records: list[Record] = []
+            size = 0
+            for record in lane.records:
+                if record.offset < offset:
+                    continue
+                size += len(record.value)
+                if records and size > max_bytes:
+                    return Fetch(tuple(records), record.offset)
+                records.append(record)
+            return Fetch(tuple(records), max(offset, lane.end))
+
+    def wait(self, timeout: float) -> bool:
+        """See `LogReader.wait`."""
+        deadline = time.monotonic() + timeout
+        with self._log.changed:
+            while self._log.version == self._seen:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._log.changed.wait(left):
+                    return False
+            self._seen = self._log.version
+            return True
+
+    def close(self) -> None:
+        """Nothing is held."""

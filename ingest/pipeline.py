@@ -1,0 +1,185 @@
+"""Annotator and archiver together: two processes, so that neither waits for the other's interpreter.
+
+The annotator runs in the calling process, the archiver in a child. An app's annotator that crashes in native code,
+eats the memory or holds the interpreter lock does not touch archiving, and two cores are used where there are two. When
+one part fails the other is stopped and the failure is raised: whoever supervises this process starts both again, and
+each goes on where it stood. The child ends by itself when this process does, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+from ingest.annotator import load_annotator
+from ingest.annotator_worker import AnnotatorHealth, AnnotatorSettings, AnnotatorWorker
+from ingest.archiver import Archiver, ArchiverHealth, ArchiverSettings
+from ingest.errors import IngestError
+from ingest.log import Log
+from ingest.metrics import serve_metrics
+from ingest.shard_reader import archived_before
+from ingest.shards import ShardStore
+from ingest.types import SAMPLES
+
+logger = logging.getLogger(__name__)
+
+HUNG = 75
+"""Exit status after an annotator took longer than `step_seconds` over one step."""
+_BEAT = 0.5
+"""Seconds between two reports of the child."""
+_GRACE = 15.0
+"""Seconds that the archiver has to publish what it gathered, once it is told to stop."""
+
+
+class PipelineSettings(BaseModel):
+    """Settings of the annotator and the archiver, and where their metrics are served."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    annotator: AnnotatorSettings = AnnotatorSettings()
+    archiver: ArchiverSettings = ArchiverSettings()
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="none: not served; 0: any free port")
+
+
+class PipelineHealth(msgspec.Struct, frozen=True):
+    """How both parts fare; None for a part that has not reported yet."""
+
+    annotator: AnnotatorHealth | None = None
+    archiver: ArchiverHealth | None = None
+
+
+class PipelineError(IngestError):
+    """A part of the pipeline ended that should not have; its own log says why."""
+
+
+class Pipeline:
+    """Runs annotator and archiver until told to stop. `health` may be read from any thread."""
+
+    def __init__(self, settings: PipelineSettings, log: Log, store: ShardStore) -> None:
+        self._settings = settings
+        self._log = log
+        self._store = store
+        self._annotator = annotator_worker(settings.annotator, log, store)
+        self._archiver_health: ArchiverHealth | None = None
+        self._failure: str | None = None
+        self.metrics_port: int | None = None
+
+    @property
+    def health(self) -> PipelineHealth:
+        """The latest measurements of both parts, each with its time."""
+        return PipelineHealth(self._annotator.health, self._archiver_health)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, and leave all that was read committed and published.
+
+        Sets `stop` itself when a part fails, and raises that failure: `PipelineError` where it was the archiver's.
+        """
+        with contextlib.ExitStack() as stack:
+            if self._settings.metrics_port is not None:
+                address = (self._settings.metrics_host, self._settings.metrics_port)
+                self.metrics_port = stack.enter_context(serve_metrics(*address, lambda: self.health))
+            watchdog = _Watchdog(self._annotator, self._settings.annotator.step_seconds)
+            stack.callback(watchdog.end)
+            self._run(stop, watchdog)
+        if self._failure is not None:
+            raise PipelineError(self._failure)
+
+    def _run(self, stop: threading.Event, watchdog: _Watchdog) -> None:
+        ours, theirs = multiprocessing.Pipe()
+        spawning = multiprocessing.get_context("spawn")
+        arguments = (self._log, self._store, self._settings.archiver, theirs)
+        child = spawning.Process(target=_archive, args=arguments, name="archiver", daemon=True)
+        child.start()
+        theirs.close()
+        listener = threading.Thread(target=self._listen, args=(ours, child, stop), name="archiver-health", daemon=True)
+        listener.start()
+        watchdog.start()
+        try:
+            self._annotator.run(stop)
+        finally:
+            stop.set()
+            with contextlib.suppress(OSError):  # it may be gone already
+                ours.send_bytes(b"stop")
+            listener.join(_GRACE)
+            child.join(1.0)
+            if child.is_alive():
+                logger.warning("the archiver did not stop within %.0f s: ending it by force", _GRACE)
+                child.kill()
+                child.join()
+            ours.close()
+
+    def _listen(self, pipe: Connection, child: Any, stop: threading.Event) -> None:
+        """Take the archiver's reports until it ends; if nobody asked for that, stop the annotator too."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._archiver_health = msgspec.msgpack.decode(pipe.recv_bytes(), type=ArchiverHealth)
+        child.join(_GRACE)
+        if child.exitcode != 0 or not stop.is_set():
+            self._failure = f"the archiver ended with exit status {child.exitcode}; its error stands in the log above"
+            stop.set()
+
+
+def run_pipeline(settings: PipelineSettings, log: Log, store: ShardStore, stop: threading.Event) -> None:
+    """Annotate and archive until `stop` is set."""
+    Pipeline(settings, log, store).run(stop)
+
+
+def annotator_worker(settings: AnnotatorSettings, log: Log, store: ShardStore) -> AnnotatorWorker:
+    """The annotator alone, with the app's plug-in loaded and retention held back by the archive."""
+    factory = load_annotator(settings.plugin)
+    return AnnotatorWorker(log, factory, settings, lambda partition: archived_before(store, SAMPLES, partition))
+
+
+class _Watchdog(threading.Thread):
+    """Ends this process when an annotator hangs: no thread can be taken out of code that does not return."""
+
+    def __init__(self, worker: AnnotatorWorker, limit: float) -> None:
+        super().__init__(name="annotator-watchdog", daemon=True)
+        self._worker = worker
+        self._limit = limit
+        self._over = threading.Event()
+
+    def end(self) -> None:
+        """Watch no more."""
+        self._over.set()
+
+    def run(self) -> None:
+        while not self._over.wait(min(1.0, self._limit / 4)):
+            if self._worker.busy_seconds > self._limit:
+                logger.critical("an annotator is busy with one step for more than %g s: ending", self._limit)
+                faulthandler.dump_traceback(all_threads=True)
+                os._exit(HUNG)
+
+
+def _archive(log: Log, store: ShardStore, settings: ArchiverSettings, pipe: Connection) -> None:
+    """The archiver's process. It stops when told to, and when the other end of `pipe` is gone."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this in order
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    archiver = Archiver(log, store, settings)
+    threading.Thread(target=_follow_parent, args=(archiver, pipe, stop), name="parent", daemon=True).start()
+    archiver.run(stop)
+    with contextlib.suppress(OSError):
+        pipe.send_bytes(msgspec.msgpack.encode(archiver.health))
+
+
+def _follow_parent(archiver: Archiver, pipe: Connection, stop: threading.Event) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        while not pipe.poll(_BEAT):
+            pipe.send_bytes(msgspec.msgpack.encode(archiver.health))
+    stop.set()
+    time.sleep(_GRACE)
+    os._exit(1)  # a store that hangs must not keep an orphan

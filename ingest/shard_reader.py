@@ -1,0 +1,233 @@
+"""Reads shards: one file, and the chain of them that a partition has become.
+
+Single entries are read in place, by their row in the index; runs of entries are read in pieces of a few MiB. No tar
+library stands in the way. What is read is checked: the summary and the length when a shard is first used, a CRC-32C
+with every entry, and the sha256 of the whole once, where asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
+
+import msgspec
+from crc32c import crc32c
+
+from ingest.entries import Entry, record_of, sample_of
+from ingest.errors import ShardError
+from ingest.shard_format import BLOCK, BODY, ROW, Row, decode_summary, members
+from ingest.shards import ShardStore, chain_folder, first_offset_of, shard_name
+from ingest.types import Point, Position, Sample, SessionRecord
+
+_PIECE = 4 << 20
+"""Bytes that are read at once when entries are read in order."""
+
+
+class Shard:
+    """One published shard. Opening it reads its summary; nothing is kept open."""
+
+    def __init__(self, store: ShardStore, name: str) -> None:
+        self.name = name
+        self.summary = decode_summary(name, store.read(name, 0, BODY))
+        self._store = store
+        self._versions: list[str | None] | None = None
+        self._whole = False
+        self._check_identity()
+
+    def _check_identity(self) -> None:
+        summary = self.summary
+        own = shard_name(summary.topic, summary.partition, summary.first_offset)
+        if own != self.name:
+            raise ShardError(f"{self.name}: its summary names it {own}; it was renamed or copied here, move it back")
+        size = self._store.size(self.name)
+        if size != summary.length:
+            raise ShardError(f"{self.name}: {size} bytes, but its summary says {summary.length}: torn; restore it")
+        if not summary.first_offset < summary.next_offset:
+            raise ShardError(f"{self.name}: it ends at {summary.next_offset}, not after its first offset; restore it")
+
+    def verify(self) -> None:
+        """Compare the sha256 of everything after the summary; done once for this object, then remembered."""
+        if self._whole:
+            return
+        digest = hashlib.sha256()
+        for start in range(BODY, self.summary.length, _PIECE):
+            digest.update(self._store.read(self.name, start, min(_PIECE, self.summary.length - start)))
+        if digest.hexdigest() != self.summary.sha256:
+            raise ShardError(
+                f"{self.name}: its bytes have sha256 {digest.hexdigest()}, but its summary says {self.summary.sha256}; "
+                "restore it from a copy"
+            )
+        self._whole = True
+
+    def entry(self, number: int) -> Entry:
+        """Entry `number` of this shard, read in place."""
+        if not 0 <= number < self.summary.rows:
+            raise IndexError(f"{self.name}: entry {number}, but it has {self.summary.rows}")
+        row = Row(*ROW.unpack(self._index(number * ROW.size, ROW.size)))
+        return self._entry(row, self._store.read(self.name, row.position, row.size))
+
+    def entries(self, start: Point = (0, 0)) -> Iterator[Entry]:
+        """Its entries from `start` on, in order."""
+        rows = [Row(*row) for row in ROW.iter_unpack(self._index(0, self.summary.rows * ROW.size))]
+        at = bisect_left(rows, start, key=lambda row: (row.offset, row.number))
+        while at < len(rows):
+            first = rows[at].position
+            end = max(at + 1, bisect_right(rows, first + _PIECE, lo=at, key=lambda row: row.position + row.size))
+            data = self._store.read(self.name, first, rows[end - 1].position + rows[end - 1].size - first)
+            for row in rows[at:end]:
+                yield self._entry(row, data[row.position - first : row.position - first + row.size])
+            at = end
+
+    def _index(self, start: int, size: int) -> bytes:
+        """A stretch of the index."""
+        data = self._store.read(self.name, self.summary.index_position + BLOCK + start, size)
+        if len(data) != size:
+            raise ShardError(f"{self.name}: its index ends early: it is torn; restore it from a copy")
+        return data
+
+    def _version(self, number: int) -> str | None:
+        if self._versions is None:
+            header = self._store.read(self.name, self.summary.index_position, BLOCK)
+            rows = self.summary.rows * ROW.size
+            text = self._index(rows, int(header[124:135], 8) - rows)
+            self._versions = msgspec.json.decode(text, type=list[str | None])
+        return self._versions[number]
+
+    def _entry(self, row: Row, data: bytes) -> Entry:
+        if crc32c(data) != row.crc32c or len(data) != row.size:
+            raise ShardError(f"{self.name}: entry ({row.offset}, {row.number}) is damaged; restore it from a copy")
+        key = ""
+        contents: dict[str, bytes] = {}
+        for name, value in members(data):
+            folder, slash, file = name.rpartition("/")
+            stem, _, extension = file.partition(".")
+            key = f"{folder}{slash}{stem}"
+            contents[extension] = value
+        version = self._version(row.version) if row.version else None
+        return Entry(row.offset, row.number, key, row.time, contents, version)
+
+
+class ShardChain:
+    """All shards of one partition, in order, as it grows. Used from one thread.
+
+    `refresh` notices new shards by asking for the one name that can come next. Entries are numbered from the oldest
+    shard on. With `whole`, the sha256 of a shard is verified before anything of it is given out; leave it out where
+    single entries are drawn from a large archive: each has a checksum of its own.
+    """
+
+    def __init__(self, store: ShardStore, topic: str, partition: int, *, whole: bool = True) -> None:
+        self.topic = topic
+        self.partition = partition
+        self._store = store
+        self._whole = whole
+        self._names: list[str] = []
+        self._shards: list[Shard | None] = []
+        self._ends: list[int] = []
+        self.refresh()
+
+    def refresh(self) -> int:
+        """Take in what was published since; return how many shards that were."""
+        before = len(self._names)
+        if not self._names:
+            self._names = self._store.names(chain_folder(self.topic, self.partition))
+            self._shards = [None] * len(self._names)
+        while self._names and (name := self._next_name()) is not None:
+            self._names.append(name)
+            self._shards.append(None)
+        return len(self._names) - before
+
+    def _next_name(self) -> str | None:
+        name = shard_name(self.topic, self.partition, self.shard(len(self._names) - 1).summary.next_offset)
+        return name if self._store.size(name) is not None else None
+
+    def __len__(self) -> int:
+        """The number of shards."""
+        return len(self._names)
+
+    @property
+    def first_offset(self) -> int | None:
+        """Where the archive begins; None where it is empty."""
+        return first_offset_of(self._names[0]) if self._names else None
+
+    @property
+    def next_offset(self) -> int | None:
+        """Every record below is archived; None where the archive is empty."""
+        return self.shard(len(self._names) - 1).summary.next_offset if self._names else None
+
+    def shard(self, number: int) -> Shard:
+        """Shard `number`, opened and checked against its neighbour at first use."""
+        shard = self._shards[number]
+        if shard is None:
+            shard = Shard(self._store, self._names[number])
+            self._check_neighbour(shard, number + 1)
+            self._shards[number] = shard
+        return shard
+
+    def _check_neighbour(self, shard: Shard, following: int) -> None:
+        """A chain has no gap and no overlap; a name that a listing missed while it was published is taken in."""
+        end = shard.summary.next_offset
+        if following == len(self._names) or first_offset_of(self._names[following]) == end:
+            return
+        missed = shard_name(self.topic, self.partition, end)
+        if first_offset_of(self._names[following]) < end or self._store.size(missed) is None:
+            raise ShardError(
+                f"{shard.name} ends at {end}, but the next shard is {self._names[following]}; "
+                "restore the one that is missing, or move away the one that does not belong"
+            )
+        self._names.insert(following, missed)
+        self._shards.insert(following, None)
+
+    def count(self) -> int:
+        """The number of entries in all shards that are known now."""
+        for number in range(len(self._ends), len(self._names)):
+            self.shard(number)  # may take in a name that was missed, so all are opened before they are counted
+        if len(self._ends) < len(self._names):
+            self._ends = list(accumulate(self.shard(number).summary.rows for number in range(len(self._names))))
+        return self._ends[-1] if self._ends else 0
+
+    def entry(self, number: int) -> Entry:
+        """Entry `number` of all, oldest first, read in place."""
+        if not 0 <= number < self.count():
+            raise IndexError(f"{self.topic}/{self.partition}: entry {number}, but the archive has {self.count()}")
+        at = bisect_right(self._ends, number)
+        return self._checked(at).entry(number - (self._ends[at - 1] if at else 0))
+
+    def entries(self, start: Point = (0, 0)) -> Iterator[Entry]:
+        """The entries from `start` on, up to the end as of the last `refresh`."""
+        at = max(0, bisect_right(self._names, start[0], key=first_offset_of) - 1)
+        while at < len(self._names):
+            yield from self._checked(at).entries(start)
+            at += 1
+
+    def samples(self, start: Point = (0, 0)) -> Iterator[tuple[Position, Sample]]:
+        """The samples from `start` on (a chain of the topic `samples`)."""
+        for entry in self.entries(start):
+            yield self._position(entry), sample_of(entry)
+
+    def sample(self, number: int) -> tuple[Position, Sample]:
+        """Sample `number` of all, oldest first (a chain of the topic `samples`)."""
+        entry = self.entry(number)
+        return self._position(entry), sample_of(entry)
+
+    def records(self, start: Point = (0, 0)) -> Iterator[tuple[Position, SessionRecord]]:
+        """The session records from `start` on, each step in one of its own (a chain of the topic `steps`)."""
+        for entry in self.entries(start):
+            yield self._position(entry), record_of(entry)
+
+    def _checked(self, number: int) -> Shard:
+        shard = self.shard(number)
+        if self._whole:
+            shard.verify()
+        return shard
+
+    def _position(self, entry: Entry) -> Position:
+        return Position(self.topic, self.partition, entry.offset, entry.index)
+
+
+def archived_before(store: ShardStore, topic: str, partition: int) -> int:
+    """The offset below which every record is archived, durably; 0 where none is. What retention may not pass."""
+    store.settle(chain_folder(topic, partition))
+    names = store.names(chain_folder(topic, partition))
+    return Shard(store, names[-1]).summary.next_offset if names else 0

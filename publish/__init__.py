@@ -1,1 +1,96 @@
-"""Versions of weights, from a checkpoint to the process that serves them."""
+"""Versions of weights, from a checkpoint to the process that serves them.
+
+The way: `put` (trainer) → `Outbox` → `Publisher` → `Hub` → `Follower` → `LiveModel` (serving).
+
+This room promises that a version is whole or absent: a reader sees every file of it, verified against a manifest
+that a key of the reader's own configuration signed, or nothing. Numbers are never used twice; a channel moves by
+compare-and-swap; a swap drops no request and mixes none; and every part may be killed at any point and started
+again.
+
+Import the loaders, which need torch, from `publish.loading`.
+"""
+
+from __future__ import annotations
+
+from publish.channels import Channels, Moved
+from publish.directory import DirectoryHub
+from publish.errors import (
+    ChannelMoved,
+    DigestMismatch,
+    FileNotAllowed,
+    HubError,
+    HubUnavailable,
+    KeyFileInvalid,
+    NotServing,
+    OutboxError,
+    OutboxLocked,
+    PublishError,
+    Replayed,
+    Unreadable,
+    Untrusted,
+    VerificationError,
+    VersionMissing,
+    VersionTaken,
+    WeightsMismatch,
+)
+from publish.follower import Follower, Origin, Status
+from publish.hub import Hub
+from publish.live_model import LiveModel, Loader, Served, Standby
+from publish.manifest import FileDigest, Manifest, decode_manifest
+from publish.outbox import Ancestor, Entry, Outbox, Placed, Ticket, put
+from publish.pointer import Pointer
+from publish.publisher import Coalesced, Failed, Published, Publisher, PublisherEvent, Retired
+from publish.settings import FollowSettings, PublishSettings
+from publish.signing import PublicKey, SigningKey, TrustedKeys
+
+__all__ = [
+    "Ancestor",
+    "ChannelMoved",
+    "Channels",
+    "Coalesced",
+    "DigestMismatch",
+    "DirectoryHub",
+    "Entry",
+    "Failed",
+    "FileDigest",
+    "FileNotAllowed",
+    "FollowSettings",
+    "Follower",
+    "Hub",
+    "HubError",
+    "HubUnavailable",
+    "KeyFileInvalid",
+    "LiveModel",
+    "Loader",
+    "Manifest",
+    "Moved",
+    "NotServing",
+    "Origin",
+    "Outbox",
+    "OutboxError",
+    "OutboxLocked",
+    "Placed",
+    "Pointer",
+    "PublicKey",
+    "PublishError",
+    "PublishSettings",
+    "Published",
+    "Publisher",
+    "PublisherEvent",
+    "Replayed",
+    "Retired",
+    "Served",
+    "SigningKey",
+    "Standby",
+    "Status",
+    "Ticket",
+    "TrustedKeys",
+    "Unreadable",
+    "Untrusted",
+    "VerificationError",
+    "VersionMissing",
+    "VersionTaken",
+    "WeightsMismatch",
+    "decode_manifest",
+    "put",
+]

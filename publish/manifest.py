@@ -1,16 +1,19 @@
 """A version's manifest: what it holds, what it was trained on, and the signature over all of it.
 
-The signature is Ed25519 over the canonical JSON of the manifest without its `signature`. A reader verifies it with a
-key of its own configuration before it opens any file that the manifest names, and every file against its digest before
-any tensor is parsed. There is no unsigned path.
+The signature is Ed25519 over the canonical JSON of the manifest without its `signature`. A reader verifies it with
+a key of its own configuration before it opens any file that the manifest names, and every file against its digest
+before any tensor is parsed. There is no unsigned path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+
+from publish.errors import FileNotAllowed, Unreadable
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -42,6 +45,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=False):
     weights: Mapping[str, float] = {}
     newest_sample_time: float | None = None
     evaluation: Mapping[str, Any] = {}
+    command: str = ""
     key_id: str = ""
     signature: str = ""
 
@@ -55,3 +59,38 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=False):
         stored = msgspec.to_builtins(self)
         del stored["signature"]
         return msgspec.json.encode(stored, order="sorted")
+
+    def encode(self) -> bytes:
+        """The stored form."""
+        return msgspec.json.encode(self, order="sorted")
+
+
+_NAMES = re.compile(
+    r"""(?:[\w-]+/){0,2}                     # a pipeline keeps its parts in folders
+    (?: (?!optimizer)[\w.-]+\.safetensors | [\w.-]+\.safetensors\.index\.json
+      | (?: config | generation_config | model_index | scheduler_config | preprocessor_config | processor_config
+          | tokenizer | tokenizer_config | special_tokens_map | added_tokens | vocab )\.json
+      | merges\.txt | vocab\.txt )""",
+    re.VERBOSE | re.ASCII,
+)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise FileNotAllowed unless every path is one that a version may hold: weights as safetensors and the JSON that
+    `from_pretrained` reads beside them. No pickle, no program, no optimizer state, no way out of the folder."""
+    for name in names:
+        if not _NAMES.fullmatch(name) or any(part.startswith(".") for part in name.split("/")):
+            raise FileNotAllowed(
+                f"{name!r}: a version holds *.safetensors, config.json and its kin; leave this file out"
+            )
+
+
+def decode_manifest(data: bytes, where: str) -> Manifest:
+    """Read the stored form, not yet verified. Raises Unreadable where it is none, or of a format not known here."""
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise Unreadable(f"{where}: not a manifest ({error})") from error
+    if manifest.format != FORMAT:
+        raise Unreadable(f"{where}: a manifest of format {manifest.format}; only {FORMAT} is known here")
+    return manifest

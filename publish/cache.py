@@ -1,0 +1,122 @@
+"""The follower's own copy of versions: nothing is in it that was not verified, and nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from publish import durable
+from publish.errors import DigestMismatch, Unreadable
+from publish.hub import Hub
+from publish.manifest import MANIFEST, FileDigest, Manifest, check_names, decode_manifest
+from publish.pointer import Pointer
+from publish.signing import TrustedKeys
+
+FORMAT = 1
+
+
+class State(msgspec.Struct, frozen=True):
+    """What the follower remembers over a restart: the last generation it obeyed, what it served then and before,
+    and the manifest that this server's own alarms sent away."""
+
+    format: int
+    hub: str
+    channel: str
+    generation: int = 0
+    version: int = 0
+    digest: str = ""
+    previous: str = ""
+    refused: str = ""
+
+
+class Cache:
+    """A folder of verified versions, named by the digest of their manifest, and the follower's state."""
+
+    def __init__(self, root: Path, keys: TrustedKeys) -> None:
+        self._root = root
+        self._keys = keys
+        durable.make_folder(root / "versions")
+
+    def obtain(self, hub: Hub, pointer: Pointer) -> tuple[Manifest, Path]:
+        """The version that a verified pointer names, fetched and verified; at once where it is here already.
+
+        Raises DigestMismatch, Untrusted, Unreadable or HubError; then nothing of it stays.
+        """
+        folder = self._folder(pointer.manifest_sha256)
+        if folder.is_dir():
+            try:
+                return self.verified(pointer.manifest_sha256)
+            except (DigestMismatch, Unreadable):
+                durable.remove_tree(folder)
+        stored = hub.manifest(pointer.version)
+        manifest = self._check(stored, pointer.manifest_sha256)
+        with durable.staging(self._root / "staging") as staged:
+            version = staged / "version"
+            version.mkdir()
+            for name, expected in manifest.files.items():
+                target = version / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with hub.open(pointer.version, name) as source:
+                    _same(name, expected, durable.copy_and_digest(source, target, expected.size))
+            (version / MANIFEST).write_bytes(stored)
+            os.rename(version, folder)  # not synced: everything is verified again when it is read after a crash
+        return manifest, folder
+
+    def verified(self, digest: str) -> tuple[Manifest, Path]:
+        """A version of the cache, every byte checked again. Raises Unreadable where it is not whole."""
+        folder = self._folder(digest)
+        try:
+            manifest = self._check((folder / MANIFEST).read_bytes(), digest)
+            for name, expected in manifest.files.items():
+                _same(name, expected, durable.digest_of(folder / name))
+        except OSError as error:
+            raise Unreadable(f"{folder}: the cached version is not whole ({error})") from error
+        return manifest, folder
+
+    def prune(self, keep: Iterable[str]) -> None:
+        """Delete every version but these digests."""
+        kept = set(keep)
+        for folder in (self._root / "versions").iterdir():
+            if folder.name not in kept:
+                durable.remove_tree(folder)
+
+    def load_state(self, hub: str, channel: str) -> State:
+        """The state for this hub and channel; a fresh one where there is none, or it is another's or unreadable."""
+        fresh = State(FORMAT, hub, channel)
+        try:
+            state = msgspec.json.decode((self._root / "state.json").read_bytes(), type=State)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return fresh
+        if state.format != FORMAT:
+            return fresh
+        if (state.hub, state.channel) != (hub, channel):
+            return msgspec.structs.replace(fresh, digest=state.digest, previous=state.previous)
+        return state
+
+    def save_state(self, state: State) -> None:
+        """Remember, durably."""
+        durable.replace_file(self._root / "state.json", msgspec.json.encode(state))
+
+    def _check(self, stored: bytes, digest: str) -> Manifest:
+        actual = hashlib.sha256(stored).hexdigest()
+        if actual != digest:
+            raise DigestMismatch(f"manifest: its SHA-256 is {actual}, the pointer was signed for {digest}")
+        manifest = decode_manifest(stored, "manifest")
+        self._keys.verify(manifest)
+        check_names(manifest.files)
+        return manifest
+
+    def _folder(self, digest: str) -> Path:
+        return self._root / "versions" / digest
+
+
+def _same(name: str, expected: FileDigest, actual: FileDigest) -> None:
+    if actual != expected:
+        raise DigestMismatch(
+            f"{name}: {actual.size} bytes with SHA-256 {actual.sha256}, "
+            f"signed were {expected.size} with {expected.sha256}"
+        )

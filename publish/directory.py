@@ -1,0 +1,235 @@
+"""A hub in a directory.
+
+    hub.json                says that this is a hub, and of which format
+    versions/000042/…       one folder a version, loadable as it is, with its manifest.json
+    retired/000041.json     the manifests of versions whose files are gone
+    channels/stable.json    signed pointers
+    staging/ trash/ lock    what is being made, what is being deleted, and the lock that writers share
+
+A version becomes visible by one rename of a synced folder; a pointer by one replace. Readers take no lock and write
+nothing, so a follower may mount the hub read-only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from publish import durable, pointer
+from publish.errors import ChannelMoved, HubUnavailable, Unreadable, VersionMissing, VersionTaken
+from publish.manifest import MANIFEST, Manifest, check_names
+from publish.pointer import Pointer
+
+FORMAT = 1
+MARK = "hub.json"
+CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+class DirectoryHub:
+    """The hub in `root`. `poll` is the seconds between two looks of a watcher.
+
+    With `create` (a publisher's), it is made where there is none. Without, a folder that is no hub, such as the
+    mount point of a disk that is away, is HubUnavailable, and never an empty hub whose numbers would start again.
+    """
+
+    def __init__(self, root: Path, *, create: bool = False, poll: float = 0.005) -> None:
+        self._root = root
+        self._poll = poll
+        self._known = False
+        if create:
+            durable.make_folder(root)
+            with durable.locked(root / "lock"):
+                if not (root / MARK).exists():
+                    durable.replace_file(root / MARK, msgspec.json.encode({"format": FORMAT}))
+
+    @property
+    def name(self) -> str:
+        """The directory's address."""
+        return self._root.resolve().as_uri()
+
+    def numbers(self) -> Sequence[int]:
+        """Every number that was ever committed, ascending."""
+        return sorted({*self.versions(), *(int(path.stem) for path in self._listed("retired"))})
+
+    def versions(self) -> Sequence[int]:
+        """The numbers whose files are still there, ascending."""
+        return sorted(int(path.name) for path in self._listed("versions"))
+
+    def manifest(self, version: int) -> bytes:
+        """The stored manifest of a version, also of a retired one."""
+        self._require()
+        for path in (self._version(version) / MANIFEST, self._retired(version)):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                continue
+        raise VersionMissing(f"version {version:06d}: not in {self._root}")
+
+    @contextmanager
+    def open(self, version: int, name: str) -> Iterator[BinaryIO]:
+        """One file of a version; it stays readable while it is open, also when the version is retired meanwhile."""
+        self._require()
+        check_names([name])
+        try:
+            file = (self._version(version) / name).open("rb", buffering=0)
+        except FileNotFoundError as error:
+            raise VersionMissing(f"version {version:06d}: {name!r} is not in {self._root}") from error
+        with file:
+            yield file
+
+    def commit(self, manifest: Manifest, files: Mapping[str, Path]) -> None:
+        """Stage the version, sync it, and rename it into sight under the lock."""
+        check_names(files)
+        self._require()
+        durable.make_folder(self._root / "versions")
+        with durable.staging(self._root / "staging") as staged:
+            version = staged / "version"
+            version.mkdir()
+            for name, source in files.items():
+                target = version / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                durable.link_or_copy(source, target)
+            durable.write_file(version / MANIFEST, manifest.encode())
+            for folder in {(version / name).parent for name in (*files, MANIFEST)}:
+                durable.sync_folder(folder)
+            with durable.locked(self._root / "lock"):
+                last = max(self.numbers(), default=0)
+                if manifest.version <= last:
+                    raise VersionTaken(
+                        f"version {manifest.label}: numbers up to {last:06d} are taken; sign for a later one"
+                    )
+                os.rename(version, self._version(manifest.version))
+                durable.sync_folder(self._root / "versions")
+
+    def channel(self, channel: str) -> Pointer | None:
+        """Where a channel stands, not verified."""
+        path = self._channel(channel)
+        self._require()
+        try:
+            stored = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            found = msgspec.json.decode(stored, type=Pointer)
+        except msgspec.DecodeError as error:
+            raise Unreadable(f"{path}: not a channel pointer ({error}); move it aside and promote a version") from error
+        if found.format != pointer.FORMAT:
+            raise Unreadable(f"{path}: a pointer of format {found.format}; only {pointer.FORMAT} is known here")
+        return found
+
+    def move(self, pointer: Pointer) -> None:
+        """Compare and swap under the lock."""
+        path = self._channel(pointer.channel)
+        self._require()
+        durable.make_folder(path.parent)
+        with durable.locked(self._root / "lock"):
+            now = self.channel(pointer.channel)
+            generation = now.generation if now else 0
+            if pointer.generation != generation + 1:
+                raise ChannelMoved(
+                    f"channel {pointer.channel!r}: it stands at generation {generation}, "
+                    f"which {pointer.generation} does not follow; read it again"
+                )
+            if not self._version(pointer.version).is_dir():
+                raise VersionMissing(
+                    f"version {pointer.version:06d}: its files are not in {self._root}; choose another"
+                )
+            durable.replace_file(path, msgspec.json.encode(pointer, order="sorted"))
+
+    def watch(self, channel: str, seen: int, timeout: float) -> Pointer | None:
+        """Look at the pointer's stamp every `poll` seconds, and into it when the stamp has changed.
+
+        It is read at every call too: a file system may give a new file an old one's number within one tick of its
+        clock.
+        """
+        deadline = time.monotonic() + timeout
+        path = self._channel(channel)
+        while True:
+            stamp = _stamp(path)
+            found = self.channel(channel)
+            if found is not None and found.generation != seen:
+                return found
+            while _stamp(path) == stamp:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                time.sleep(min(self._poll, left))
+
+    def retire(self, keep: int) -> Sequence[int]:
+        """Under the lock, so that no channel is moved to a version while it goes."""
+        if keep < 1:
+            raise ValueError(f"keep: {keep}, but the newest version always stays; give 1 or more")
+        self._require()
+        with durable.locked(self._root / "lock"):
+            versions = self.versions()
+            needed = {*versions[-keep:], *self._pointed()}
+            gone = [version for version in versions if version not in needed]
+            for version in gone:
+                self._retire(version)
+        durable.remove_tree(self._root / "trash")
+        return gone
+
+    def _retire(self, version: int) -> None:
+        durable.make_folder(self._root / "retired")
+        durable.make_folder(self._root / "trash")
+        durable.replace_file(self._retired(version), (self._version(version) / MANIFEST).read_bytes())
+        os.rename(self._version(version), self._root / "trash" / uuid.uuid4().hex)
+        durable.sync_folder(self._root / "versions")
+
+    def _pointed(self) -> Iterator[int]:
+        for path in (self._root / "channels").glob("*.json"):
+            if CHANNEL_NAME.fullmatch(path.stem) and (found := self.channel(path.stem)):
+                yield from (found.version, *found.history)
+
+    def _listed(self, folder: str) -> Iterator[Path]:
+        self._require()
+        try:
+            names = os.listdir(self._root / folder)
+        except FileNotFoundError:
+            return
+        yield from (self._root / folder / name for name in names if name.partition(".")[0].isdigit())
+
+    def _require(self) -> None:
+        """Raise HubUnavailable where there is no hub; look into its mark once."""
+        if self._known:
+            if not (self._root / MARK).exists():
+                raise HubUnavailable(f"{self._root}: the hub is gone; is it mounted?")
+            return
+        try:
+            stored = msgspec.json.decode((self._root / MARK).read_bytes())
+        except OSError as error:
+            raise HubUnavailable(f"{self._root}: there is no hub here (yet); is it mounted?") from error
+        except msgspec.DecodeError as error:
+            raise Unreadable(f"{self._root / MARK}: not the mark of a hub ({error})") from error
+        if stored != {"format": FORMAT}:
+            raise Unreadable(f"{self._root / MARK}: {stored}; only format {FORMAT} is known here")
+        self._known = True
+
+    def _version(self, version: int) -> Path:
+        return self._root / "versions" / f"{version:06d}"
+
+    def _retired(self, version: int) -> Path:
+        return self._root / "retired" / f"{version:06d}.json"
+
+    def _channel(self, channel: str) -> Path:
+        if not CHANNEL_NAME.fullmatch(channel):
+            raise ValueError(
+                f"channel {channel!r}: a name has lower-case letters, digits, - and _, and starts with none of both"
+            )
+        return self._root / "channels" / f"{channel}.json"
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

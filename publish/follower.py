@@ -1,0 +1,268 @@
+"""The serving side: follows a channel, believes only its own keys, and never lets serving suffer.
+
+    watch -> verify the pointer -> fetch and verify every file -> load beside the running version -> remember -> flip
+
+Each arrow may fail; then what is served stays, the reason shows in `status()`, and it is tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+
+from publish.cache import Cache, State
+from publish.errors import PublishError, Replayed
+from publish.hub import Hub
+from publish.live_model import LiveModel
+from publish.pointer import Pointer
+from publish.signing import PublicKey, TrustedKeys
+
+logger = logging.getLogger(__name__)
+M = TypeVar("M")
+
+
+class Origin(StrEnum):
+    """Where the served weights came from."""
+
+    HUB = "hub"  # fetched since the start
+    CACHE = "cache"  # the last verified version of an earlier run
+    BASE = "base"  # the packaged base
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a follower says of itself, for health checks and heartbeats.
+
+    `lag_seconds` is how long the channel has named a version that is not served yet (0: it is served);
+    `staleness_seconds` the age of the newest sample behind the served version, where its manifest tells. `error` is
+    the last failure since the last success, with its count in a row.
+    """
+
+    channel: str
+    origin: Origin = Origin.NOTHING
+    version: int | None = None
+    label: str = ""
+    generation: int = 0
+    hub_reachable: bool = False
+    lag_seconds: float = 0.0
+    staleness_seconds: float | None = None
+    swaps: int = 0
+    error: str = ""
+    errors: int = 0
+    load_seconds: float = 0.0
+    refused: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests can be answered."""
+        return self.origin is not Origin.NOTHING
+
+
+class Follower(Generic[M]):
+    """Keeps `live` at what `channel` of `hub` names.
+
+    `tell` hears a status every `heartbeat` seconds and at each change.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        channel: str,
+        keys: Iterable[PublicKey | str],
+        cache: Path,
+        live: LiveModel[M],
+        *,
+        tell: Callable[[Status], None] = lambda status: None,
+        heartbeat: float = 5.0,
+        longest_wait: float = 5.0,
+    ) -> None:
+        self._hub = hub
+        self._channel = channel
+        self._keys = TrustedKeys(keys)
+        self._cache = Cache(cache, self._keys)
+        self._live = live
+        self._tell = tell
+        self._heartbeat = heartbeat
+        self._longest_wait = longest_wait
+        self._state = self._cache.load_state(hub.name, channel)
+        self._status = Status(channel, generation=self._state.generation)
+        self._behind: Pointer | None = None
+        self._newest_sample_time: float | None = None
+        self._seen = -1  # the generation that is settled: obeyed, and what it names is served
+        self._obeying = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Serve the last verified version, else the packaged base, then follow in a daemon thread."""
+        self.restore()
+        self._thread = threading.Thread(target=self.run, name=f"follow-{self._channel}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop following; what is served stays."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def status(self) -> Status:
+        """How things stand now."""
+        now = time.time()
+        behind, newest = self._behind, self._newest_sample_time
+        return replace(
+            self._status,
+            lag_seconds=max(0.0, now - behind.moved_at) if behind else 0.0,
+            staleness_seconds=None if newest is None else now - newest,
+        )
+
+    def restore(self) -> None:
+        """Serve what was served before the restart, if every byte of it still verifies; else leave the base."""
+        current = self._live.current
+        if current is not None:
+            self._served(Origin.BASE, None)
+        for digest in (self._state.digest, self._state.previous):
+            if not digest:
+                continue
+            try:
+                manifest, folder = self._cache.verified(digest)
+                self._live.swap(folder, manifest.version, digest)
+            except (OSError, PublishError) as error:
+                logger.warning("the cached version %s is not served: %s", digest[:12], error)
+                continue
+            self._served(Origin.CACHE, manifest.newest_sample_time)
+            if digest == self._state.digest:
+                self._seen = self._state.generation
+            return
+
+    def run(self) -> None:
+        """Follow until `close`. Nothing is raised: whatever goes wrong, serving goes on with what it has."""
+        told = 0.0
+        while not self._stop.is_set():
+            before = self._status
+            wait = self._turn()
+            if self._status != before or time.monotonic() - told >= self._heartbeat:
+                told = time.monotonic()
+                self._report()
+            if wait:
+                self._stop.wait(wait)
+
+    def _turn(self) -> float:
+        """One look at the hub; the seconds to wait before the next, 0 where `watch` has waited."""
+        try:
+            pointer = self._look()
+            if pointer is not None:
+                self._behind = pointer if pointer.manifest_sha256 != self._served_digest() else None
+                with self._obeying:
+                    self._obey(pointer)
+                self._behind = None
+        except Exception as error:  # an app's loader or warm-up may raise anything, and serving must not end for it
+            errors = self._status.errors + 1
+            self._status = replace(self._status, error=f"{type(error).__name__}: {error}", errors=errors)
+            logger.warning("channel %s is not followed, attempt %s: %s", self._channel, errors, error)
+            return min(self._longest_wait, 0.05 * 2.0 ** min(errors, 16)) * random.uniform(0.5, 1.0)
+        if self._status.errors:
+            self._status = replace(self._status, error="", errors=0)
+        return 0.0
+
+    def _look(self) -> Pointer | None:
+        try:
+            if self._status.errors:  # what failed is tried again, whether the channel moved or not
+                pointer = self._hub.channel(self._channel)
+            else:
+                pointer = self._hub.watch(self._channel, self._seen, timeout=0.25)
+        except Exception:
+            self._status = replace(self._status, hub_reachable=False)
+            raise
+        if not self._status.hub_reachable:
+            self._status = replace(self._status, hub_reachable=True)
+        return pointer
+
+    def _obey(self, pointer: Pointer) -> None:
+        self._keys.verify(pointer)
+        self._check_order(pointer)
+        digest = pointer.manifest_sha256
+        state = msgspec.structs.replace(self._state, generation=pointer.generation, version=pointer.version)
+        if digest == state.refused:
+            self._remember(state)
+            return
+        state = msgspec.structs.replace(state, refused="")
+        if digest == self._served_digest():
+            self._remember(msgspec.structs.replace(state, digest=digest))
+            return
+        manifest, folder = self._cache.obtain(self._hub, pointer)
+        standby = self._live.prepare(folder, manifest.version, digest)
+        current = self._served_digest()
+        self._remember(msgspec.structs.replace(state, digest=digest, previous=current))
+        self._live.flip(standby)
+        self._served(Origin.HUB, manifest.newest_sample_time, standby.load_seconds)
+        logger.info("channel %s: serving version %s", self._channel, manifest.label)
+        self._cache.prune({digest, current})
+
+    def roll_back(self, reason: str) -> None:
+        """Serve the version before at once, and not this one again until the channel has named another.
+
+        For an app's own alarms; it moves no channel. Raises NotServing where no version before is warm.
+        """
+        with self._obeying:
+            left = self._served_digest()
+            served = self._live.rollback()
+            logger.warning("channel %s: back to %s (%s)", self._channel, served.label, reason)
+            self._remember(msgspec.structs.replace(self._state, digest=served.digest, previous="", refused=left))
+            self._served(Origin.HUB if served.version is not None else Origin.BASE, None)
+
+    def _check_order(self, pointer: Pointer) -> None:
+        seen = self._state
+        if pointer.channel != self._channel:
+            raise Replayed(f"channel {self._channel!r}: the hub shows a pointer of channel {pointer.channel!r}")
+        if pointer.generation < seen.generation:
+            raise Replayed(
+                f"channel {self._channel!r}: generation {pointer.generation} is shown, {seen.generation} was seen; "
+                "if the hub was restored from a backup, delete this follower's state.json"
+            )
+        if pointer.generation == seen.generation and pointer.version != seen.version:
+            raise Replayed(f"channel {self._channel!r}: generation {pointer.generation} was seen with another version")
+        if pointer.version < seen.version and pointer.lowered_at <= seen.generation:
+            raise Replayed(
+                f"channel {self._channel!r}: version {pointer.version:06d} is older than {seen.version:06d}, "
+                "and nobody rolled the channel back"
+            )
+
+    def _remember(self, state: State) -> None:
+        if state != self._state:
+            self._cache.save_state(state)
+            self._state = state
+        self._seen = state.generation
+        self._status = replace(self._status, generation=state.generation, refused=bool(state.refused))
+
+    def _served(self, origin: Origin, newest_sample_time: float | None, load_seconds: float = 0.0) -> None:
+        served = self._live.current
+        assert served is not None
+        self._newest_sample_time = newest_sample_time
+        self._status = replace(
+            self._status,
+            origin=origin,
+            version=served.version,
+            label=served.label,
+            swaps=self._status.swaps + (origin is Origin.HUB),
+            load_seconds=load_seconds,
+        )
+
+    def _served_digest(self) -> str:
+        served = self._live.current
+        return served.digest if served else ""
+
+    def _report(self) -> None:
+        try:
+            self._tell(self.status())
+        except Exception:  # whoever listens is not our concern; following goes on
+            logger.exception("the listener to the status of channel %s failed", self._channel)

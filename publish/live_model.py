@@ -1,0 +1,166 @@
+"""A model that is replaced while it serves.
+
+Every request holds one version from its first line to its last; the next version is built beside it, warmed up, and
+made current by one assignment between two requests. The one before stays warm for an instant way back. A third copy,
+once no request holds it, is refilled in place for the next version, so that compiled graphs keep their tensors.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from publish.errors import NotServing
+
+M = TypeVar("M")
+BASE = "base"
+
+
+class Loader(Protocol[M]):
+    """How a folder becomes a module; `publish.loading` has one for `nn.Module` and one for `from_pretrained`."""
+
+    def load(self, folder: Path, spare: M | None) -> M:
+        """A module with the folder's weights: `spare` refilled where that can be, else a new one.
+
+        Raises WeightsMismatch before any tensor of `spare` is touched.
+        """
+
+
+@dataclass(frozen=True)
+class Served(Generic[M]):
+    """What a request works with. `version` is None for the packaged base; `label` stamps answers (`000042` or
+    `base`); `folder` holds the version's files, where they are still kept."""
+
+    module: M
+    version: int | None
+    label: str
+    digest: str
+    folder: Path
+
+
+@dataclass
+class _Slot(Generic[M]):
+    served: Served[M]
+    pins: int = 0
+
+
+@dataclass(frozen=True)
+class Standby(Generic[M]):
+    """A version that is loaded and warm, and not served yet."""
+
+    slot: _Slot[M]
+    load_seconds: float
+    warm_up_seconds: float
+    refilled: bool
+
+    @property
+    def served(self) -> Served[M]:
+        """What requests will get."""
+        return self.slot.served
+
+
+class LiveModel(Generic[M]):
+    """One served model. `base` is the packaged folder that is served until there is a version; `warm_up` is called
+    with each new module before it serves, in the thread that swaps."""
+
+    def __init__(
+        self, loader: Loader[M], base: Path | None = None, *, warm_up: Callable[[M], object] | None = None
+    ) -> None:
+        self._loader = loader
+        self._warm_up = warm_up
+        self._lock = threading.Lock()  # guards the slots; held for a few instructions
+        self._swapping = threading.Lock()  # one swap at a time
+        self._current: _Slot[M] | None = None
+        self._previous: _Slot[M] | None = None
+        self._spares: list[_Slot[M]] = []
+        if base is not None:
+            self.swap(base, None, BASE)
+
+    @contextmanager
+    def use(self) -> Iterator[Served[M]]:
+        """Pin what is current for one request. Do not keep the module beyond it: its tensors will be filled anew.
+
+        Raises NotServing before the first version where there is no base.
+        """
+        with self._lock:
+            slot = self._current
+            if slot is None:
+                raise NotServing("no version and no packaged base is loaded yet; wait for the follower's first version")
+            slot.pins += 1
+        try:
+            yield slot.served
+        finally:
+            with self._lock:
+                slot.pins -= 1
+
+    @property
+    def current(self) -> Served[M] | None:
+        """What the next request gets; for its facts, not for its module, which only `use` pins."""
+        slot = self._current
+        return slot.served if slot else None
+
+    @property
+    def previous(self) -> Served[M] | None:
+        """What `rollback` goes back to."""
+        slot = self._previous
+        return slot.served if slot else None
+
+    def swap(self, folder: Path, version: int | None, digest: str) -> Standby[M]:
+        """Load, warm up and serve a folder; requests go on meanwhile. `digest` tells versions of one number apart."""
+        with self._swapping:
+            standby = self._prepare(folder, version, digest)
+            self._flip(standby)
+        return standby
+
+    def prepare(self, folder: Path, version: int | None, digest: str) -> Standby[M]:
+        """The first half of `swap`: everything that can fail. What is served stays."""
+        with self._swapping:
+            return self._prepare(folder, version, digest)
+
+    def flip(self, standby: Standby[M]) -> None:
+        """The second half of `swap`: requests from now on get the standby."""
+        with self._swapping:
+            self._flip(standby)
+
+    def rollback(self) -> Served[M]:
+        """Serve the previous version again, at once. Raises NotServing where there is none warm."""
+        with self._swapping, self._lock:
+            if self._previous is None or self._current is None:
+                raise NotServing("no previous version is warm; nothing to go back to")
+            self._spares.append(self._current)
+            self._current, self._previous = self._previous, None
+            return self._current.served
+
+    def _prepare(self, folder: Path, version: int | None, digest: str) -> Standby[M]:
+        with self._lock:
+            warm = self._previous
+            if warm is not None and warm.served.digest == digest:
+                return Standby(warm, 0.0, 0.0, refilled=False)
+            spare = next((slot for slot in self._spares if not slot.pins), None)
+            if spare is not None:
+                self._spares.remove(spare)
+        began = time.perf_counter()
+        module = self._loader.load(folder, spare.served.module if spare else None)
+        loaded = time.perf_counter()
+        if self._warm_up is not None:
+            self._warm_up(module)
+        label = BASE if version is None else f"{version:06d}"
+        slot = _Slot(Served(module, version, label, digest, folder))
+        refilled = spare is not None and module is spare.served.module
+        return Standby(slot, loaded - began, time.perf_counter() - loaded, refilled)
+
+    def _flip(self, standby: Standby[M]) -> None:
+        with self._lock:
+            if standby.slot is self._current:
+                return
+            if self._previous is not None and self._previous is not standby.slot:
+                self._spares.append(self._previous)
+            self._previous, self._current = self._current, standby.slot
+            # A spare that a request still holds is kept until it is free; beyond one, free ones are let go.
+            free = [slot for slot in self._spares if not slot.pins]
+            self._spares = [slot for slot in self._spares if slot.pins] + free[:1]

@@ -1,0 +1,213 @@
+"""Where tensors meet a module: the only file of this room that imports torch.
+
+Weights are read from safetensors only. Names, shapes and dtypes of a folder are checked before any module is touched:
+against the folder that was loaded first (in a server, the packaged base), and against the module itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from publish.errors import WeightsMismatch
+
+M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
+Shape = tuple[tuple[int, ...], str]
+Header = Mapping[str, Shape]
+
+# Written by the libraries about themselves; two folders that differ only in these hold the same model.
+_STAMPS = frozenset({"_diffusers_version", "_name_or_path", "transformers_version", "torch_dtype", "dtype"})
+
+
+def header(folder: Path) -> Header:
+    """Names, shapes and dtypes of every tensor in the folder; a part's tensors are named `part/name`.
+
+    Raises WeightsMismatch for a name that two files hold, or a folder without weights.
+    """
+    found: dict[str, Shape] = {}
+    for file, part in _files(folder):
+        with safe_open(str(file), framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 - a safetensors handle is no mapping
+                piece = opened.get_slice(name)
+                if part + name in found:
+                    raise WeightsMismatch(f"{file}: {name!r} is in two files; a version holds each tensor once")
+                found[part + name] = (tuple(piece.get_shape()), piece.get_dtype())
+    if not found:
+        raise WeightsMismatch(f"{folder}: no *.safetensors; a version holds its weights as safetensors")
+    return found
+
+
+def settings(folder: Path) -> Mapping[str, object]:
+    """The folder's JSON configurations by file, without what the libraries write about themselves."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*.json")):
+        if path.name == "manifest.json" or path.name.endswith(".index.json"):
+            continue
+        stored = json.loads(path.read_bytes())
+        if isinstance(stored, dict):
+            stored = {key: value for key, value in stored.items() if key not in _STAMPS}
+        found[path.relative_to(folder).as_posix()] = stored
+    return found
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+    for path in sorted(folder.rglob("*.safetensors")):
+        part = path.parent.relative_to(folder).as_posix()
+        yield path, "" if part == "." else f"{part}/"
+
+
+def compare(expected: Header, found: Header, what: str) -> None:
+    """Raise WeightsMismatch, naming the first few differences."""
+    wrong = [f"{name!r} is missing" for name in expected.keys() - found.keys()]
+    wrong += [f"{name!r} is unknown" for name in found.keys() - expected.keys()]
+    wrong += [
+        f"{name!r} is {found[name]}, not {expected[name]}"
+        for name in expected.keys() & found.keys()
+        if expected[name] != found[name]
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise WeightsMismatch(
+            f"{what}: {'; '.join(sorted(wrong)[:3])}{more}; publish weights of the served architecture"
+        )
+
+
+class _Refiller:
+    """Copies a folder's tensors into the standing tensors of modules, by name."""
+
+    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
+        self._tensors: dict[str, torch.Tensor] = {}
+        for part, module in parts.items():
+            self._tensors.update({part + name: value for name, value in module.state_dict(keep_vars=True).items()})
+
+    def mismatch(self, found: Header) -> str | None:
+        """Why the folder does not fill every tensor exactly; None when it does. A tied tensor may be stored once."""
+        filled = {self._tensors[name].data_ptr() for name in found.keys() & self._tensors.keys()}
+        for name in found.keys() - self._tensors.keys():
+            return f"{name!r} is in the folder and not in the module"
+        for name, tensor in self._tensors.items():
+            if name not in found:
+                if tensor.numel() and tensor.data_ptr() not in filled:
+                    return f"{name!r} is in the module and not in the folder"
+            elif tuple(tensor.shape) != found[name][0]:
+                return f"{name!r} is {found[name][0]} in the folder and {tuple(tensor.shape)} in the module"
+        return None
+
+    @torch.no_grad()
+    def fill(self, folder: Path) -> None:
+        """Copy every tensor; dtypes are cast to the module's, devices crossed."""
+        for file, part in _files(folder):
+            with safe_open(str(file), framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118
+                    self._tensors[part + name].copy_(opened.get_tensor(name))
+        for device in {tensor.device for tensor in self._tensors.values() if tensor.is_cuda}:
+            torch.cuda.synchronize(device)  # whoever serves next may use another stream
+
+
+class _Same:
+    """Holds every folder to the first one that was loaded."""
+
+    def __init__(self) -> None:
+        self._first: Header | None = None
+
+    def check(self, folder: Path) -> Header:
+        found = header(folder)
+        if self._first is not None:
+            compare(self._first, found, str(folder))
+        return found
+
+    def settle(self, found: Header) -> None:
+        self._first = self._first or found
+
+
+class Modules(Generic[M]):
+    """Loads into modules that `factory` makes: any `nn.Module` whose `state_dict` is in the folder under the same
+    names.
+
+    The factory decides device and dtype; weights are cast to them. A folder whose configuration differs from the
+    first one's is refused, since the factory could not follow it.
+    """
+
+    def __init__(self, factory: Callable[[], M]) -> None:
+        self._factory = factory
+        self._same = _Same()
+        self._settings: Mapping[str, object] | None = None
+
+    def load(self, folder: Path, spare: M | None) -> M:
+        """`spare` refilled, or a new module filled, in evaluation mode and without gradients."""
+        found = self._same.check(folder)
+        configured = settings(folder)
+        if self._settings is not None and configured != self._settings:
+            raise WeightsMismatch(
+                f"{folder}: its configuration is not the served one; restart with the new architecture"
+            )
+        module = self._factory().eval().requires_grad_(False) if spare is None else spare
+        refiller = _Refiller({"": module})
+        if reason := refiller.mismatch(found):
+            raise WeightsMismatch(f"{folder}: {reason}; publish weights of the served architecture")
+        refiller.fill(folder)
+        self._same.settle(found)
+        self._settings = configured
+        return module
+
+
+class Pretrained(Generic[T]):
+    """Loads with `from_pretrained`: a diffusers model or pipeline, a transformers model.
+
+    `into(model)` places it (device, dtype, channels last, compile) and returns what is served. A folder whose
+    configuration differs but whose tensors do not is loaded anew instead of refilled.
+    """
+
+    def __init__(self, kind: type[T], into: Callable[[T], T] = lambda model: model, **options: Any) -> None:
+        self._kind = kind
+        self._into = into
+        self._options = options
+        self._same = _Same()
+        self._settings: WeakKeyDictionary[Any, Mapping[str, object]] = WeakKeyDictionary()
+
+    def load(self, folder: Path, spare: T | None) -> T:
+        """`spare` refilled where its configuration is the folder's, else a new one, strictly."""
+        found = self._same.check(folder)
+        configured = settings(folder)
+        if spare is not None and self._settings.get(spare) == configured:
+            refiller = _Refiller(_parts(spare))
+            if refiller.mismatch(found) is None:
+                refiller.fill(folder)
+                return spare
+        model = self._into(self._load(folder, found))
+        self._same.settle(found)
+        self._settings[model] = configured
+        return model
+
+    def _load(self, folder: Path, found: Header) -> T:
+        kind = cast(Any, self._kind)
+        options = {"use_safetensors": True, "local_files_only": True, **self._options}
+        if not issubclass(self._kind, nn.Module):
+            model = kind.from_pretrained(folder, **options)
+        else:
+            model, info = kind.from_pretrained(folder, output_loading_info=True, **options)
+            wrong = {key: sorted(map(str, value)) for key, value in info.items() if value}
+            if wrong:
+                raise WeightsMismatch(f"{folder}: {self._kind.__name__} does not take it as it is: {wrong}")
+        parts = _parts(model)
+        for module in parts.values():
+            module.eval().requires_grad_(False)
+        if not issubclass(self._kind, nn.Module) and (reason := _Refiller(parts).mismatch(found)):
+            raise WeightsMismatch(f"{folder}: {reason}")
+        return cast(T, model)
+
+
+def _parts(model: object) -> Mapping[str, nn.Module]:
+    """The modules of a model or pipeline, by the prefix of their tensors in `header`."""
+    if isinstance(model, nn.Module):
+        return {"": model}
+    components: Mapping[str, object] = getattr(model, "components", {})
+    return {f"{name}/": part for name, part in components.items() if isinstance(part, nn.Module)}

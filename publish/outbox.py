@@ -1,0 +1,218 @@
+"""The hand-over from the trainer to the publisher: a directory, so that either may die and neither waits.
+
+    waiting/0000000012-seg3-400/   ticket.json and files/…, one folder an entry, visible by one rename
+    taken/…                        what the publisher works on
+    tmp/ lock publisher.lock       what is being written, the writers' lock, the publisher's
+
+The newest entry of a channel is never lost; older ones that were not published yet give way to it and are counted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from publish import durable
+from publish.errors import OutboxError, OutboxLocked
+from publish.manifest import check_names
+
+FORMAT = 1
+TICKET = "ticket.json"
+FILES = "files"
+KEPT = 4
+_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class Ancestor(msgspec.Struct, frozen=True):
+    """An older segment of the chain, and the step at which its successor forked from it."""
+
+    segment: str
+    step: int
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """What the trainer says of the weights that it hands over; the fields of the manifest of that name.
+
+    `consumed` is a dump of consumed positions; `ancestors` lead from the parent segment to the root, so that the
+    version's parent can be found; `command` is the uuid of the command that asked for it, empty when none did.
+    """
+
+    run: str
+    branch: str
+    segment: str
+    step: int
+    ema: bool
+    channel: str = "stable"
+    ancestors: tuple[Ancestor, ...] = ()
+    consumed: Mapping[str, Any] = {}
+    watermark: Mapping[str, Mapping[str, tuple[int, int]]] = {}
+    weights: Mapping[str, float] = {}
+    newest_sample_time: float | None = None
+    evaluation: Mapping[str, Any] = {}
+    command: str = ""
+    created_at: float = msgspec.field(default_factory=time.time)
+    format: int = FORMAT
+
+    @property
+    def origin(self) -> tuple[str, str, int, bool]:
+        """What identifies the weights: run, segment, step, and EMA or raw."""
+        return self.run, self.segment, self.step, self.ema
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One hand-over as it lies in the outbox."""
+
+    path: Path
+    counter: int
+    ticket: Ticket
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The files by their names in the version."""
+        root = self.path / FILES
+        return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What `put` did: the new entry, and the tickets of older ones that gave way to it because nobody published."""
+
+    entry: Entry
+    dropped: Sequence[Ticket]
+
+
+def put(outbox: Path, write: Callable[[Path], object], ticket: Ticket, *, kept: int = KEPT) -> Placed:
+    """Hand weights over; durable on return, invisible until then.
+
+    `write` fills an empty folder with safetensors and their configuration, as `save_pretrained` does. Raises
+    FileNotAllowed for any other file. Beyond `kept` waiting entries of the ticket's channel the oldest are dropped.
+    """
+    if not _SEGMENT.fullmatch(ticket.segment):
+        raise ValueError(f"segment {ticket.segment!r}: it names a folder; use letters, digits, '.', '_' and '-'")
+    if kept < 1:
+        raise ValueError(f"kept: {kept}, but the newest is never lost; give 1 or more")
+    waiting, taken = outbox / "waiting", outbox / "taken"
+    durable.make_folder(waiting)
+    with durable.staging(outbox / "tmp") as staged:
+        folder = staged / "entry"
+        (folder / FILES).mkdir(parents=True)
+        write(folder / FILES)
+        names = list(Entry(folder, 0, ticket).files)
+        check_names(names)
+        if not any(name.endswith(".safetensors") for name in names):
+            raise OutboxError(f"{ticket.segment} step {ticket.step}: no *.safetensors among {names}; write the weights")
+        durable.write_file(folder / TICKET, msgspec.json.encode(ticket))
+        durable.sync_tree(folder)
+        with durable.locked(outbox / "lock"):
+            counter = 1 + max((entry.counter for entry in _entries(waiting, taken)), default=0)
+            target = waiting / f"{counter:010d}-{ticket.segment}-{ticket.step}"
+            os.rename(folder, target)
+            durable.sync_folder(waiting)
+            dropped = _drop_oldest(waiting, ticket.channel, kept, staged)
+    return Placed(Entry(target, counter, ticket), dropped)
+
+
+def _drop_oldest(waiting: Path, channel: str, kept: int, bin_: Path) -> list[Ticket]:
+    same = [entry for entry in _entries(waiting) if entry.ticket.channel == channel]
+    dropped = []
+    for entry in same[:-kept]:
+        try:
+            os.rename(entry.path, bin_ / entry.path.name)
+        except FileNotFoundError:
+            continue  # the publisher took it in between
+        dropped.append(entry.ticket)
+    return dropped
+
+
+def _entries(*folders: Path) -> list[Entry]:
+    """The entries in these folders, oldest first."""
+    found = []
+    for folder in folders:
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            continue
+        for name in names:
+            try:
+                stored = (folder / name / TICKET).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # taken or dropped in between
+            found.append(Entry(folder / name, int(name.partition("-")[0]), _decode(stored, folder / name)))
+    return sorted(found, key=lambda entry: entry.counter)
+
+
+def _decode(stored: bytes, where: Path) -> Ticket:
+    try:
+        ticket = msgspec.json.decode(stored, type=Ticket)
+    except msgspec.DecodeError as error:
+        raise OutboxError(f"{where}: not a ticket ({error}); move it out of the outbox") from error
+    if ticket.format != FORMAT:
+        raise OutboxError(f"{where}: a ticket of format {ticket.format}; only {FORMAT} is known here")
+    return ticket
+
+
+class Outbox:
+    """The publisher's side. `poll` is the seconds between two looks of `wait`."""
+
+    def __init__(self, path: Path, poll: float = 0.01) -> None:
+        self._path = path
+        self._poll = poll
+
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        """Be the only publisher of this outbox. Raises OutboxLocked where another is."""
+        durable.make_folder(self._path / "waiting")
+        durable.make_folder(self._path / "taken")
+        try:
+            with durable.locked(self._path / "publisher.lock", wait=False):
+                yield
+        except BlockingIOError as error:
+            raise OutboxLocked(f"{self._path}: another publisher serves this outbox; stop it first") from error
+
+    def pending(self) -> Sequence[Entry]:
+        """Everything not yet finished, oldest first; what was taken before a crash is among it."""
+        return _entries(self._path / "waiting", self._path / "taken")
+
+    def take(self, entry: Entry) -> Entry | None:
+        """Make an entry the publisher's, so that no writer drops it; None if it was dropped just now."""
+        target = self._path / "taken" / entry.path.name
+        if entry.path == target:
+            return entry
+        try:
+            os.rename(entry.path, target)
+        except FileNotFoundError:
+            return None
+        return Entry(target, entry.counter, entry.ticket)
+
+    def finish(self, entry: Entry) -> None:
+        """Delete an entry that was published or gave way."""
+        with durable.staging(self._path / "tmp") as bin_:
+            try:
+                os.rename(entry.path, bin_ / "entry")
+            except FileNotFoundError:
+                return
+        durable.sync_folder(entry.path.parent)
+
+    def wait(self, timeout: float) -> None:
+        """Return when something was put, or after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        waiting = self._path / "waiting"
+        before = _stamp(waiting)
+        while _stamp(waiting) == before and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(self._poll, left))
+
+
+def _stamp(folder: Path) -> int | None:
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return None

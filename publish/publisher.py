@@ -1,0 +1,196 @@
+"""The publisher: entries of the outbox become signed versions, and the channel moves to the newest.
+
+Every step can be repeated: an entry is deleted last, weights that the hub already holds are not committed again,
+and a channel that already points there is not moved. So a crash at any point is resumed by starting again, and
+every event is told at least once.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from publish import durable
+from publish.catalogue import Catalogue
+from publish.channels import Channels, Moved
+from publish.errors import HubError, PublishError, VersionTaken
+from publish.hub import Hub
+from publish.manifest import FORMAT, Manifest, check_names
+from publish.outbox import Entry, Outbox, Ticket
+from publish.signing import SigningKey
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Published:
+    """An entry reached the hub. `moved` is None where the channel stayed: it is held, or has gone further already.
+
+    `repeated` says that the hub held these weights already (after a crash, or a second request for the same step).
+    `seconds` counts from the ticket's making to now.
+    """
+
+    ticket: Ticket
+    manifest: Manifest
+    moved: Moved | None
+    repeated: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Coalesced:
+    """An entry gave way to a newer one of its channel."""
+
+    ticket: Ticket
+    newer: Ticket
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An entry could not be published now. It stays and is tried again after `retry_in` seconds; None: it never can
+    be, and was put aside."""
+
+    ticket: Ticket
+    error: str
+    attempt: int
+    retry_in: float | None
+
+
+@dataclass(frozen=True)
+class Retired:
+    """The files of these versions were deleted; their manifests stay."""
+
+    versions: tuple[int, ...]
+
+
+PublisherEvent = Published | Coalesced | Failed | Moved | Retired
+
+
+class Publisher:
+    """One per outbox. `keep` is how many versions retention leaves; `tell` hears of everything that happens."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        outbox: Outbox,
+        key: SigningKey,
+        *,
+        keep: int = 20,
+        tell: Callable[[PublisherEvent], None] = lambda event: None,
+        longest_wait: float = 30.0,
+    ) -> None:
+        self._hub = hub
+        self._outbox = outbox
+        self._key = key
+        self._keep = keep
+        self._tell = tell
+        self._longest_wait = longest_wait
+        self._attempts = 0
+        self._catalogue = Catalogue(hub, key.public)
+        self.channels = Channels(hub, key, self._catalogue, tell)
+
+    def run(self, stop: threading.Event) -> None:
+        """Publish until `stop` is set. Raises OutboxLocked where another publisher serves the outbox."""
+        with self._outbox.served():
+            while not stop.is_set():
+                wait = self.step()
+                if wait:
+                    stop.wait(wait)
+                else:
+                    self._outbox.wait(0.25)
+
+    def promote_version(self, channel: str, version: int | None = None, *, by: str, reason: str = "") -> Moved:
+        """The command: point at `version` (None: the newest) and release the channel."""
+        return self.channels.promote(channel, version, by=by, reason=reason)
+
+    def rollback_version(self, channel: str, version: int | None = None, *, by: str, reason: str = "") -> Moved:
+        """The command: go back to `version` (None: the one before) and hold the channel there."""
+        return self.channels.rollback(channel, version, by=by, reason=reason)
+
+    def pin_version(self, channel: str, version: int | None = None, *, by: str, reason: str = "") -> Moved:
+        """The command: hold the channel at `version` (None: where it stands)."""
+        return self.channels.pin(channel, version, by=by, reason=reason)
+
+    def step(self) -> float:
+        """Publish what is pending now; the seconds to wait before the next try, 0 when all went well."""
+        newest: dict[str, Entry] = {}
+        for entry in self._outbox.pending():
+            channel = entry.ticket.channel
+            if channel in newest:
+                self._tell(Coalesced(newest[channel].ticket, entry.ticket))
+                self._outbox.finish(newest[channel])
+            newest[channel] = entry
+        for entry in newest.values():
+            taken = self._outbox.take(entry)
+            if taken is not None and (wait := self._try(taken)):
+                return wait
+        return 0.0
+
+    def _try(self, entry: Entry) -> float:
+        try:
+            self._tell(self._publish(entry))
+            self._outbox.finish(entry)
+            self._attempts = 0
+        except (OSError, PublishError) as error:  # the hub is away, the disk is full: training goes on, we try again
+            self._attempts += 1
+            wait = min(self._longest_wait, 0.1 * 2.0**self._attempts) * random.uniform(0.5, 1.0)
+            logger.warning("step %s is not published, attempt %s: %s", entry.ticket.step, self._attempts, error)
+            self._tell(Failed(entry.ticket, str(error), self._attempts, wait))
+            return wait
+        self._retire()
+        return 0.0
+
+    def _publish(self, entry: Entry) -> Published:
+        manifest = self._catalogue.find(entry.ticket.origin)
+        repeated = manifest is not None
+        if manifest is None:
+            manifest = self._commit(entry)
+        moved = self.channels.advance(entry.ticket.channel, manifest)
+        return Published(entry.ticket, manifest, moved, repeated, time.time() - entry.ticket.created_at)
+
+    def _commit(self, entry: Entry) -> Manifest:
+        files = entry.files
+        check_names(files)
+        digests = {name: durable.digest_of(path) for name, path in files.items()}
+        ticket = entry.ticket
+        while True:
+            manifest = self._key.sign(
+                Manifest(
+                    format=FORMAT,
+                    version=self._catalogue.next_number(),
+                    created_at=time.time(),
+                    run=ticket.run,
+                    branch=ticket.branch,
+                    segment=ticket.segment,
+                    step=ticket.step,
+                    ema=ticket.ema,
+                    parent=self._catalogue.parent(ticket),
+                    files=digests,
+                    watermark=ticket.watermark,
+                    consumed=ticket.consumed,
+                    weights=ticket.weights,
+                    newest_sample_time=ticket.newest_sample_time,
+                    evaluation=ticket.evaluation,
+                    command=ticket.command,
+                )
+            )
+            try:
+                self._hub.commit(manifest, files)
+            except VersionTaken:
+                logger.info("version %s went to another publisher, taking the next", manifest.label)
+                continue
+            self._catalogue.add(manifest)
+            return manifest
+
+    def _retire(self) -> None:
+        try:
+            gone = tuple(self._hub.retire(self._keep))
+        except (OSError, HubError) as error:  # old files stay for now; the next version tries again
+            logger.warning("old versions are not retired: %s", error)
+            return
+        if gone:
+            self._tell(Retired(gone))

@@ -1,0 +1,34 @@
+"""The settings of this room; `stovetop.toml` holds them under `[publish]` and `[follow]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PublishSettings(BaseModel):
+    """The publisher's: where entries come from, where versions go, and how many stay."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hub: Path = Path("data/hub")
+    outbox: Path = Path("data/outbox")
+    key: Path = Path("data/keys/publisher.key")
+    channel: str = "stable"
+    keep: int = Field(20, ge=1, description="versions whose files stay; what channels need stays besides")
+    longest_wait: float = Field(30.0, gt=0, description="seconds between two tries while the hub is away, at most")
+
+
+class FollowSettings(BaseModel):
+    """The follower's. `trusted_keys` are the publisher's public keys as `ed25519:…`; several while one is replaced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hub: Path = Path("data/hub")
+    channel: str = "stable"
+    trusted_keys: tuple[str, ...] = ()
+    cache: Path = Path("data/follower")
+    base: Path | None = Field(None, description="the packaged folder that is served until there is a version")
+    heartbeat: float = Field(5.0, gt=0, description="seconds between two reports")
+    longest_wait: float = Field(5.0, gt=0, description="seconds between two tries after failures, at most")

@@ -1,6 +1,75 @@
-"""The mixed stream: sources, the mixture and its weights, and the positions of what was consumed."""
+"""The mixed stream: sources, the mixture and its weights, and the positions of what was consumed.
 
+The room promises that the next batch obeys: a change of weights holds for every row of the next batch that is made,
+and what was consumed is what a completed optimizer step used, sample by sample, so that a resume neither loses nor
+repeats any, on this number of ranks or another. In reading order:
+
+    positions   source   live · history · shards · mapped · iterable   mixture   interactive   receipt   loader   make
+"""
+
+from dataset.class_form import InteractiveParameters
+from dataset.decoding import Decode
+from dataset.errors import (
+    BadSamples,
+    DatasetError,
+    LayoutError,
+    ParameterError,
+    ReceiptError,
+    SourceError,
+    StateError,
+    WeightsError,
+)
+from dataset.history import HistorySource
+from dataset.interactive import InteractiveMixture
+from dataset.iterable import IterableSource
+from dataset.live import LiveSource
+from dataset.loader import MixtureLoader
+from dataset.make import make_interactive_dataset
+from dataset.mapped import MapSource
+from dataset.mixture import Weights
 from dataset.positions import ORIGIN, Consumed, IntervalSet, Span
-from dataset.source import Item, Share, Source, SourceReader, SourceStats
+from dataset.receipt import RECEIPT, Receipt, Redraw, take_receipt
+from dataset.shards import ShardSource
+from dataset.source import FollowingReader, FollowingSource, Item, Share, Source, SourceReader, SourceStats
+from dataset.state import merge_states
+from dataset.statistics import MixtureStatistics, SourceStatistics
 
-__all__ = ["ORIGIN", "Consumed", "IntervalSet", "Item", "Share", "Source", "SourceReader", "SourceStats", "Span"]
+__all__ = [
+    "ORIGIN",
+    "RECEIPT",
+    "BadSamples",
+    "Consumed",
+    "DatasetError",
+    "Decode",
+    "FollowingReader",
+    "FollowingSource",
+    "HistorySource",
+    "InteractiveMixture",
+    "InteractiveParameters",
+    "IntervalSet",
+    "Item",
+    "IterableSource",
+    "LayoutError",
+    "LiveSource",
+    "MapSource",
+    "MixtureLoader",
+    "MixtureStatistics",
+    "ParameterError",
+    "Receipt",
+    "ReceiptError",
+    "Redraw",
+    "ShardSource",
+    "Share",
+    "Source",
+    "SourceError",
+    "SourceReader",
+    "SourceStatistics",
+    "SourceStats",
+    "Span",
+    "StateError",
+    "Weights",
+    "WeightsError",
+    "make_interactive_dataset",
+    "merge_states",
+    "take_receipt",
+]

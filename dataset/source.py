@@ -8,7 +8,7 @@ the mixture goes on without it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -24,12 +24,18 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Item(msgspec.Struct, frozen=True):
-    """One sample, decoded, with the stretch that it covers, its key, and when its step was received (Unix seconds)."""
+    """One sample, decoded, with the stretch that it covers, its key, and when its step was received (Unix seconds).
+
+    `jumped` is a stretch that the reader left out right before this item, to keep up: recorded with it, not consumed.
+    `size` is that of the undecoded sample in bytes, 0 if unknown.
+    """
 
     sample: Mapping[str, Any]
     key: str
     span: Span
     time: float | None = None
+    size: int = 0
+    jumped: Span | None = None
 
 
 class SourceStats(msgspec.Struct, frozen=True):
@@ -57,12 +63,17 @@ class SourceReader(Protocol):
     def stats(self) -> SourceStats: ...
 
     def state(self) -> Mapping[str, Any]:
-        """What positions do not tell (repeats, jumps, growth events), of JSON types, small; handed back to `open`."""
+        """What positions do not tell, of JSON types, small; handed back to `open`.
+
+        It holds facts about positions (from which epoch on which shards are read, from which draw on what is
+        eligible), so that a state taken later also serves an earlier position.
+        """
         ...
 
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class Source(Protocol):
     """Something that samples come from. Configuration only: it can be pickled."""
 
@@ -74,5 +85,28 @@ class Source(Protocol):
     def open(
         self, share: Share, consumed: Mapping[str, IntervalSet], state: Mapping[str, Any] | None = None
     ) -> SourceReader:
-        """A reader that yields what is not in `consumed`, in the calling process."""
+        """A reader that yields what is not in `consumed`, in the calling process.
+
+        `consumed` includes what was jumped over. `state` is of the same share if the layout is the same, else of the
+        first share of the layout before; it is None at the very start.
+        """
+        ...
+
+
+@runtime_checkable
+class FollowingReader(SourceReader, Protocol):
+    """A reader that yields only what another source has passed."""
+
+    def follow(self, passed: Mapping[str, IntervalSet]) -> None:
+        """Take note of what the followed source has passed by now, after each completed step; not kept, not changed."""
+        ...
+
+
+@runtime_checkable
+class FollowingSource(Source, Protocol):
+    """A source whose readers follow another one of the mixture."""
+
+    @property
+    def follows(self) -> str | None:
+        """The name of the source that is followed; None: none."""
         ...

@@ -1,0 +1,102 @@
+"""The paper's form: any dataset class, with parameters that can be changed while it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+from torch.utils.data import Dataset, get_worker_info
+
+from dataset.errors import LayoutError, ParameterError, SourceError
+
+_READING = ("__getitem__", "__getitems__", "__iter__")
+
+
+def interactive_class(dataset_class: type[Dataset[Any]]) -> type[Dataset[Any]]:
+    """A subclass whose parameters can be changed while it is read.
+
+    Its constructor takes what the class takes, and `interactive_parameter_names`: names of attributes that the
+    constructor sets. A change holds for the next sample. It is read in the process that changes it: a worker process
+    would have a copy, which no change reaches, and is refused.
+    """
+    if not issubclass(dataset_class, Dataset):
+        raise SourceError(
+            f"{dataset_class.__name__} is no torch Dataset; give a subclass of Dataset or IterableDataset"
+        )
+    reading = {name: _in_one_process(getattr(dataset_class, name)) for name in _READING if hasattr(dataset_class, name)}
+    return type(f"Interactive{dataset_class.__name__}", (InteractiveParameters, dataset_class), reading)
+
+
+class InteractiveParameters:
+    """Parameters of a dataset that can be changed while it is read; mixed in before its class."""
+
+    interactive_parameter_names: tuple[str, ...] = ()
+
+    def __init__(self, *args: Any, interactive_parameter_names: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.interactive_parameter_names = tuple(interactive_parameter_names or self.interactive_parameter_names)
+        for name in self.interactive_parameter_names:
+            if not hasattr(self, name):
+                raise ParameterError(
+                    f'"{name}" is to be interactive, but {type(self).__name__} has no such attribute when its '
+                    "constructor has run; set it there, or take the name out"
+                )
+
+    def interactive_parameters(self) -> dict[str, Any]:
+        """The current value of every interactive parameter."""
+        return {name: getattr(self, name) for name in self.interactive_parameter_names}
+
+    def set_interactive_parameters(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Change some of them, all or none; returns what they were.
+
+        A new value is of the old one's type, and so are the elements of a list, tuple or dict; an int serves as a
+        float. Anything else raises `ParameterError`.
+        """
+        unknown = [name for name in values if name not in self.interactive_parameter_names]
+        if unknown:
+            known = ", ".join(self.interactive_parameter_names) or "none"
+            raise ParameterError(
+                f'"{unknown[0]}" is no interactive parameter of {type(self).__name__}; these are: {known}'
+            )
+        before = {name: getattr(self, name) for name in values}
+        changed = {name: _like(name, value, before[name]) for name, value in values.items()}
+        for name, value in changed.items():
+            setattr(self, name, value)
+        return before
+
+
+def _like(name: str, value: Any, old: Any) -> Any:
+    """`value` in the type of `old`, which a parameter keeps; raises `ParameterError` where it does not fit."""
+    if old is None:
+        return value
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(old, tuple) and isinstance(value, list):  # JSON has no tuples
+        value = tuple(value)
+    if type(value) is not type(old):
+        raise ParameterError(
+            f'"{name}" is {value!r}, a {type(value).__name__}, but it is a {type(old).__name__} (now {old!r}); give one'
+        )
+    if isinstance(old, (list, tuple)) and old and len({type(element) for element in old}) == 1:
+        return type(old)(_like(f"{name}[{place}]", element, old[0]) for place, element in enumerate(value))
+    if isinstance(old, dict):
+        return {
+            key: _like(f"{name}[{key!r}]", element, old[key]) if key in old else element
+            for key, element in value.items()
+        }
+    return value
+
+
+def _in_one_process(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def checked(self: Any, *args: Any) -> Any:
+        worker = get_worker_info()
+        if worker is not None:
+            raise LayoutError(
+                f"num_workers is {worker.num_workers}: a changed parameter could not reach worker processes; "
+                f"read {type(self).__name__} with num_workers=0"
+            )
+        return method(self, *args)
+
+    return checked

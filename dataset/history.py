@@ -1,0 +1,243 @@
+"""The history source: archived samples that live has passed, drawn at random and as often as it falls."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, TypeAlias
+
+import msgspec
+
+from dataset.decoding import BAD_LIMIT, Decode, Decoder, as_members
+from dataset.errors import SourceError, StateError
+from dataset.order import share_name
+from dataset.positions import ORIGIN, IntervalSet, Span
+from dataset.source import Item, Share, SourceStats
+from dataset.uniforms import Uniforms
+from ingest import SAMPLES, Point
+from ingest.entries import Entry
+from ingest.shard_reader import ShardChain
+from ingest.shards import ShardStore
+
+GROW_EVERY = 64
+"""Draws between two looks for more to draw from."""
+KEPT = 8
+"""Snapshots in the state; draws that are not yet completed may need those before the last."""
+
+Intervals: TypeAlias = Mapping[str, tuple[tuple[int, int, int, int], ...]]
+"""By partition: offset and index of the start, offset and index of the end."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What can be drawn from, from draw number `from_draw` on."""
+
+    from_draw: int
+    eligible: Intervals
+
+
+class _Saved(msgspec.Struct, frozen=True):
+    share: str
+    snapshots: tuple[Snapshot, ...]
+
+
+@dataclass(frozen=True)
+class HistorySource:
+    """Draws uniformly, with repetition, from the archived samples that the source `follows` has passed.
+
+    Passed is what completed steps consumed, and what was jumped over. Each draw is a function of the seed, the share,
+    the draw's number and the snapshot of what was passed; snapshots grow at most every 64 draws and are part of the
+    state. A share draws from the partitions that it reads live. With `follows` None, everything in the first
+    `partitions` partitions of the archive can be drawn.
+    """
+
+    archive: ShardStore
+    follows: str | None = "live"
+    topic: str = SAMPLES
+    decode: Decode = as_members
+    partitions: int | None = None
+    bad_limit: int = BAD_LIMIT
+
+    def __post_init__(self) -> None:
+        if self.follows is None and self.partitions is None:
+            raise SourceError(
+                "a history that follows no source does not know the archive's partitions; give their number"
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """The topic and what is followed; which samples they are is in the snapshots."""
+        return f"history:{self.topic} behind {self.follows or 'the archive'}"
+
+    def open(
+        self, share: Share, consumed: Mapping[str, IntervalSet], state: Mapping[str, Any] | None = None
+    ) -> HistoryReader:
+        """A reader of one share."""
+        return HistoryReader(self, share, consumed, state)
+
+
+class HistoryReader:
+    """Draws for one share; positions are the numbers of its draws."""
+
+    def __init__(
+        self, source: HistorySource, share: Share, consumed: Mapping[str, IntervalSet], state: Mapping[str, Any] | None
+    ) -> None:
+        self._source, self._share = source, share
+        self._name = share_name(share)
+        self._draw = self._at = consumed.get(self._name, IntervalSet()).next_after(ORIGIN)[0]
+        self._uniforms = Uniforms("history", share.seed, share.index, share.count)
+        self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
+        self._folders: dict[str, Folder] = {}
+        self._drawn: set[tuple[str, int]] = set()
+        self._polled = self._repeats = 0
+        self._snapshots = self._restored(state)
+        self._pool: Pool | None = None
+        if source.follows is None:
+            self._follow_archive()
+
+    def poll(self) -> Item | None:
+        """The sample of the next draw; None while there is nothing to draw from."""
+        if self._source.follows is None:
+            self._follow_archive()
+        while (pool := self._pool_now()).total:
+            partition, number = pool.at(self._uniforms.at(self._draw))
+            entry = self._folder(partition).chain.entry(number)
+            self._draw += 1
+            sample = self._decoder(entry.members, entry.key)
+            if sample is not None:
+                self._polled += 1
+                self._repeats += (partition, number) in self._drawn
+                self._drawn.add((partition, number))
+                span = Span(self._name, (self._at, 0), (self._draw, 0))
+                self._at = self._draw
+                return Item(sample, entry.key, span, entry.time, sum(map(len, entry.members.values())))
+        return None
+
+    def exhausted(self) -> bool:
+        """Never: there is repetition, and more is archived."""
+        return False
+
+    def stats(self) -> SourceStats:
+        """Counters; a repeat is a sample that this reader has given before."""
+        return SourceStats(polled=self._polled, repeats=self._repeats, skipped=self._decoder.skipped)
+
+    def state(self) -> Mapping[str, Any]:
+        """The last snapshots."""
+        built: dict[str, Any] = msgspec.to_builtins(_Saved(self._name, tuple(self._snapshots)))
+        return built
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def follow(self, passed: Mapping[str, IntervalSet]) -> None:
+        """Take a new snapshot, if there is more to draw from than at the last."""
+        last = self._snapshots[-1]
+        if last.eligible and self._draw - last.from_draw < GROW_EVERY:
+            return
+        eligible = {}
+        for partition, intervals in passed.items():
+            if int(partition) % self._share.count == self._share.index:
+                stretches = self._folder(partition).archived(intervals)
+                if stretches:
+                    eligible[partition] = stretches
+        if eligible != last.eligible:
+            kept = [snapshot for snapshot in self._snapshots if snapshot.from_draw < self._draw]
+            self._snapshots = [*kept[1 - KEPT :], Snapshot(self._draw, eligible)]
+
+    def _follow_archive(self) -> None:
+        """Everything is passed that is in the archive."""
+        last = self._snapshots[-1]
+        if not last.eligible or self._draw - last.from_draw >= GROW_EVERY:
+            everything = IntervalSet([(ORIGIN, (1 << 62, 0))])
+            self.follow({str(number): everything for number in range(self._source.partitions or 0)})
+
+    def _restored(self, state: Mapping[str, Any] | None) -> list[Snapshot]:
+        try:
+            saved = None if state is None else msgspec.convert(state, _Saved)
+        except msgspec.ValidationError as error:
+            raise StateError(f"{self._source.fingerprint}: its saved snapshots cannot be read: {error}") from None
+        if saved is None or saved.share != self._name:  # on another layout draws are numbered anew
+            return [Snapshot(self._draw, {})]
+        return list(saved.snapshots)
+
+    def _pool_now(self) -> Pool:
+        snapshot = next((each for each in reversed(self._snapshots) if each.from_draw <= self._draw), None)
+        if snapshot is None:
+            raise StateError(
+                f"{self._source.fingerprint}: the state has no snapshot for draw {self._draw} of share {self._name}; "
+                "it was taken too long after that draw"
+            )
+        if self._pool is None or self._pool.snapshot is not snapshot:
+            self._pool = Pool(snapshot, {name: self._folder(name) for name in snapshot.eligible})
+        return self._pool
+
+    def _folder(self, partition: str) -> Folder:
+        folder = self._folders.get(partition)
+        if folder is None:
+            chain = ShardChain(self._source.archive, self._source.topic, int(partition), whole=False)
+            folder = self._folders[partition] = Folder(chain)
+        return folder
+
+
+class Folder:
+    """One partition of the archive, and which of its samples lie where."""
+
+    def __init__(self, chain: ShardChain) -> None:
+        self.chain = chain
+        self._before: list[int] = []  # samples before each shard
+
+    def archived(self, intervals: IntervalSet) -> tuple[tuple[int, int, int, int], ...]:
+        """The part of `intervals` that is archived by now."""
+        self.chain.refresh()
+        first, end = self.chain.first_offset, self.chain.next_offset
+        if first is None or end is None:
+            return ()
+        clipped = ((max(start, (first, 0)), min(stop, (end, 0))) for start, stop in intervals)
+        return tuple((*start, *stop) for start, stop in clipped if start < stop)
+
+    def number_at(self, point: Point) -> int:
+        """The number of the first sample at or after `point`."""
+        at = bisect_right(range(len(self.chain)), point[0], key=self._first_offset) - 1
+        if at < 0:
+            return 0
+        shard = self.chain.shard(at)
+        rows = range(shard.summary.rows)
+        return self._samples_before(at) + bisect_left(rows, point, key=lambda row: _place(shard.entry(row)))
+
+    def _first_offset(self, number: int) -> int:
+        return self.chain.shard(number).summary.first_offset
+
+    def _samples_before(self, at: int) -> int:
+        while len(self._before) <= at:
+            number = len(self._before)
+            before = self._before[-1] + self.chain.shard(number - 1).summary.rows if number else 0
+            self._before.append(before)
+        return self._before[at]
+
+
+class Pool:
+    """A snapshot with its samples counted."""
+
+    def __init__(self, snapshot: Snapshot, folders: Mapping[str, Folder]) -> None:
+        self.snapshot = snapshot
+        self._stretches: list[tuple[str, int]] = []
+        counts = []
+        for partition, quads in sorted(snapshot.eligible.items(), key=lambda pair: int(pair[0])):
+            for a, b, c, d in quads:
+                first, end = folders[partition].number_at((a, b)), folders[partition].number_at((c, d))
+                self._stretches.append((partition, first))
+                counts.append(end - first)
+        self._ends = list(accumulate(counts))
+        self.total = self._ends[-1] if self._ends else 0
+
+    def at(self, uniform: float) -> tuple[str, int]:
+        """The sample that a number in [0, 1) draws: its partition, and its number there."""
+        drawn = min(int(uniform * self.total), self.total - 1)
+        stretch = bisect_right(self._ends, drawn)
+        partition, first = self._stretches[stretch]
+        return partition, first + drawn - (self._ends[stretch - 1] if stretch else 0)
+
+
+def _place(entry: Entry) -> Point:
+    return entry.offset, entry.index

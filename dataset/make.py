@@ -1,0 +1,100 @@
+"""`make_interactive_dataset`: names and things that samples come from, made into one stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, overload
+
+from torch.utils.data import Dataset
+
+from dataset.class_form import interactive_class
+from dataset.decoding import Decode, as_members
+from dataset.errors import SourceError
+from dataset.history import HistorySource
+from dataset.interactive import InteractiveMixture
+from dataset.iterable import IterableSource
+from dataset.live import LiveSource
+from dataset.mapped import MapSource, as_sample
+from dataset.mixture import Weights
+from dataset.shards import ShardSource
+from dataset.source import Source
+
+
+@overload
+def make_interactive_dataset(sources: type[Dataset[Any]]) -> type[Dataset[Any]]: ...
+
+
+@overload
+def make_interactive_dataset(
+    sources: Mapping[str, Any],
+    weights: Mapping[str, float] | None = None,
+    seed: int = 0,
+    decode: Callable[[Any], Mapping[str, Any]] | None = None,
+) -> InteractiveMixture: ...
+
+
+def make_interactive_dataset(
+    sources: Mapping[str, Any] | type[Dataset[Any]],
+    weights: Mapping[str, float] | None = None,
+    seed: int = 0,
+    decode: Callable[[Any], Mapping[str, Any]] | None = None,
+) -> Any:
+    """Mix named sources by weights that can be changed while training runs; or make a dataset class interactive.
+
+    A source is a `Source`; or a path to shards (`ShardSource`), a log (`LiveSource`), an archive of samples
+    (`HistorySource`, behind the one live source), or any map-style or iterable dataset. `decode` serves those that
+    are not a `Source` yet: it makes a mapping of tensors out of a sample's members (of an element, for datasets).
+    Weights are relative; a source that they do not name is paused, and without any all have the same.
+
+    Given a Dataset or IterableDataset class (the paper's form), returns a subclass that takes
+    `interactive_parameter_names` beside the constructor's own keyword arguments.
+    """
+    if isinstance(sources, type):
+        if weights is not None or decode is not None:
+            raise SourceError(f"weights and decode go with named sources, not with the class {sources.__name__}")
+        return interactive_class(sources)
+    if not isinstance(sources, Mapping) or not sources:
+        raise SourceError(f"{sources!r} names no sources; give a mapping, as {{'base': 'data/shards', 'live': log}}")
+    read = {str(name): source_of(name, thing, decode) for name, thing in sources.items()}
+    _connect(read)
+    return InteractiveMixture(read, Weights.first(read, weights), seed)
+
+
+def source_of(name: str, thing: Any, decode: Callable[[Any], Mapping[str, Any]] | None = None) -> Source:
+    """The source that `thing` is, or is read by."""
+    if isinstance(thing, Source):
+        return thing
+    members: Decode = decode or as_members
+    if isinstance(thing, (str, os.PathLike)):
+        return ShardSource(Path(thing), decode=members)
+    if hasattr(thing, "writer_state") and hasattr(thing, "reader"):
+        return LiveSource(thing, decode=members)
+    if hasattr(thing, "create_if_absent") and hasattr(thing, "names"):
+        return HistorySource(thing, decode=members)
+    element = decode or as_sample
+    if isinstance(thing, Iterator):
+        raise SourceError(
+            f'source "{name}" is a {type(thing).__name__}, which can be gone through only once, so no resume could '
+            "go on with it; give an iterable whose every iteration begins anew"
+        )
+    if hasattr(thing, "__getitem__") and hasattr(thing, "__len__") and not isinstance(thing, (Mapping, bytes)):
+        return MapSource(thing, decode=element)
+    if isinstance(thing, Iterable) and not isinstance(thing, (Mapping, bytes)):
+        return IterableSource(thing, decode=element)
+    raise SourceError(
+        f'source "{name}" is a {type(thing).__name__}, which cannot be read; give a path to shards, a log, an archive, '
+        "a dataset, or a Source of your own"
+    )
+
+
+def _connect(sources: Mapping[str, Source]) -> None:
+    """Refuse a history that follows nothing that is there."""
+    for name, source in sources.items():
+        followed = getattr(source, "follows", None)
+        if followed is not None and followed not in sources:
+            raise SourceError(
+                f'source "{name}" follows "{followed}", which is not among the sources ({", ".join(sources)}); '
+                "name the live source in `follows`, or set it to None to draw from everything archived"
+            )

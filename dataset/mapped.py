@@ -1,0 +1,92 @@
+"""A source over anything with a length and an index: torch map-style datasets, Hugging Face datasets, lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dataset.decoding import BAD_LIMIT, Decoder
+from dataset.order import EpochOrder
+from dataset.positions import IntervalSet
+from dataset.source import Item, Share, SourceStats
+
+
+class Indexable(Protocol):
+    """A map-style dataset."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+def as_sample(element: Any) -> Any:
+    """The decoder where none was given: the element itself."""
+    return element
+
+
+@dataclass(frozen=True)
+class MapSource:
+    """Reads a map-style dataset for ever, or `epochs` times, in a new order each time (in its own without `shuffle`).
+
+    `decode` makes a mapping of tensors out of an element; elements that are mappings need none. An element that cannot
+    be got or decoded is skipped; more than `bad_limit` in a row are an error.
+    """
+
+    dataset: Indexable
+    decode: Callable[[Any], Mapping[str, Any]] = as_sample
+    shuffle: bool = True
+    epochs: int | None = None
+    bad_limit: int = BAD_LIMIT
+
+    @property
+    def fingerprint(self) -> str:
+        """The dataset's type and length, and its own fingerprint where it has one (Hugging Face)."""
+        own = getattr(self.dataset, "_fingerprint", "")
+        return f"map:{type(self.dataset).__qualname__}[{len(self.dataset)}]{own}"
+
+    def open(
+        self, share: Share, consumed: Mapping[str, IntervalSet], state: Mapping[str, Any] | None = None
+    ) -> MapReader:
+        """A reader of one share."""
+        return MapReader(self, share, consumed)
+
+
+class MapReader:
+    """Reads one share of a map-style dataset."""
+
+    def __init__(self, source: MapSource, share: Share, consumed: Mapping[str, IntervalSet]) -> None:
+        self._dataset = source.dataset
+        size = len(source.dataset)
+        self._order = EpochOrder(share, consumed, lambda epoch, fresh: size, source.shuffle, source.epochs)
+        self._decode = source.decode
+        self._decoder = Decoder(self._fetch, source.bad_limit, source.fingerprint)
+        self._polled = self._repeats = 0
+
+    def poll(self) -> Item | None:
+        """The next item of the share."""
+        while (place := self._order.next()) is not None:
+            sample = self._decoder(place.number, str(place.number))
+            if sample is not None:
+                self._polled += 1
+                self._repeats += place.epoch > 0
+                return Item(sample, str(place.number), place.span)
+        return None
+
+    def exhausted(self) -> bool:
+        """Whether the last epoch was read."""
+        return self._order.ended()
+
+    def stats(self) -> SourceStats:
+        """Counters; every sample of a later epoch is a repeat."""
+        return SourceStats(polled=self._polled, repeats=self._repeats, skipped=self._decoder.skipped)
+
+    def state(self) -> Mapping[str, Any]:
+        """Nothing: the positions tell all."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def _fetch(self, index: int) -> Mapping[str, Any]:
+        return self._decode(self._dataset[index])

@@ -1,0 +1,127 @@
+"""The mixture: weights that an operator changes while it runs, and draws that are a function of them and an index.
+
+A draw looks at nothing but (seed, rank, index, weights), and never ahead: weights that change between two draws hold
+from the second on. Where the drawn source has nothing now, the draw is repeated among the others; which ones were dry
+is all that has to be recorded for anybody to come to the same choice again.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+
+import msgspec
+
+from dataset.errors import WeightsError
+from dataset.uniforms import BLOCK, Uniforms
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """Relative weights, one a source, all at least 0 and at least one above; `version` counts their changes."""
+
+    version: int
+    by_source: Mapping[str, float]
+
+    @classmethod
+    def first(cls, sources: Iterable[str], given: Mapping[str, float] | None = None) -> Weights:
+        """Version 0: the given weights; sources that are not named there get 0, and without any all are equal."""
+        names = list(sources)
+        if given is None:
+            return cls(0, dict.fromkeys(names, 1.0))
+        return cls(0, _checked(dict.fromkeys(names, 0.0), given))
+
+    def changed(self, given: Mapping[str, float], version: int | None = None) -> Weights:
+        """The next version: what is given holds, sources that are not named keep theirs. Raises `WeightsError`."""
+        next_version = self.version + 1 if version is None else version
+        if next_version <= self.version:
+            raise WeightsError(
+                f"weights: version {next_version} was announced, but {self.version} is in force; versions only grow"
+            )
+        return Weights(next_version, _checked(dict(self.by_source), given))
+
+    def shares(self) -> dict[str, float]:
+        """What the weights come to: the same proportions, with the sum 1."""
+        total = math.fsum(self.by_source.values())
+        return {name: weight / total for name, weight in self.by_source.items()}
+
+
+def _checked(weights: dict[str, float], given: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(given, Mapping):
+        raise WeightsError(
+            f'weights: {given!r} is not a mapping; give numbers by source, as {{"{next(iter(weights))}": 1}}'
+        )
+    for name, weight in given.items():
+        if name not in weights:
+            known = ", ".join(weights)
+            raise WeightsError(f'weights: there is no source "{name}"; the sources are {known}')
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            raise WeightsError(f'weights: "{name}" is {weight!r}, but a weight is a number, as 0.5')
+        if not math.isfinite(weight):
+            raise WeightsError(f'weights: "{name}" is {weight}, but a weight is finite; give a number, as 0.5')
+        if weight < 0:
+            raise WeightsError(
+                f'weights: "{name}" is {weight}, but a weight is at least 0; to pause a source, set it to 0'
+            )
+        weights[name] = float(weight)
+    if not 0 < math.fsum(weights.values()) < math.inf:
+        shown = ", ".join(f'"{name}": {weight:g}' for name, weight in weights.items())
+        raise WeightsError(
+            f"weights: {{{shown}}} leave nothing to draw from; set one above 0, or pause training instead"
+        )
+    return weights
+
+
+class Draws:
+    """Which source each index of a rank draws, as a pure function of (seed, rank, index, weights)."""
+
+    def __init__(self, seed: int, rank: int) -> None:
+        self._uniforms = Uniforms("draw", seed, rank)
+        self._weights: Weights | None = None
+        self._names: list[str] = []
+        self._bounds: list[float] = []
+        self._block = -1
+        self._picks: list[str] = []
+
+    def pick(self, weights: Weights, index: int) -> str:
+        """The source that `index` draws; one of weight 0 is never drawn."""
+        block, place = divmod(index, BLOCK)
+        if weights is not self._weights or block != self._block:
+            self._prepare(weights, block)
+        return self._picks[place]
+
+    def again(self, weights: Weights, index: int, dry: Iterable[str]) -> str | None:
+        """The source that `index` draws after the dry ones, in the order in which they were drawn; None if all are."""
+        tried = frozenset(dry)
+        names = [name for name, weight in weights.by_source.items() if weight > 0 and name not in tried]
+        if not names:
+            return None
+        bounds = list(accumulate(weights.by_source[name] for name in names))
+        return names[_place(bounds, self._uniforms.at(index, attempt=len(tried)))]
+
+    def _prepare(self, weights: Weights, block: int) -> None:
+        if weights is not self._weights:
+            self._names = [name for name, weight in weights.by_source.items() if weight > 0]
+            self._bounds = list(accumulate(weights.by_source[name] for name in self._names))
+            self._weights = weights
+        names, bounds = self._names, self._bounds
+        self._picks = [names[_place(bounds, uniform)] for uniform in self._uniforms.block(block)]
+        self._block = block
+
+
+def _place(bounds: list[float], uniform: float) -> int:
+    return bisect_right(bounds, uniform * bounds[-1], 0, len(bounds) - 1)
+
+
+def replayed(draws: Draws, weights: Weights, index: int, dry: Iterable[str]) -> str:
+    """The source that gave the sample of `index`, from the record alone: the weights and which sources were dry."""
+    known_dry = frozenset(dry)
+    tried: list[str] = []
+    name: str | None = draws.pick(weights, index)
+    while name in known_dry:
+        tried.append(name)
+        name = draws.again(weights, index, tried)
+    if name is None:
+        raise ValueError(f"draw {index}: all of {sorted(known_dry)} were dry, so nothing can have been drawn")
+    return name

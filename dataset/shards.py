@@ -1,0 +1,182 @@
+"""The source for base data: WebDataset shards in folders that may keep growing, in a new order every epoch."""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dataset.decoding import BAD_LIMIT, Decode, Decoder, as_members
+from dataset.errors import SourceError, StateError
+from dataset.order import EpochOrder
+from dataset.positions import IntervalSet
+from dataset.source import Item, Share, SourceStats
+from dataset.tar import TarShard
+
+logger = logging.getLogger(__name__)
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """Shards that are read from an epoch on, after those of the listings before; names are relative to the source."""
+
+    from_epoch: int
+    names: tuple[str, ...]
+
+
+class _Saved(msgspec.Struct, frozen=True):
+    listings: tuple[Listing, ...]
+
+
+@dataclass(frozen=True)
+class ShardSource:
+    """Reads tars: all below a folder, those of a list of paths, or one; each sample once an epoch.
+
+    The order of an epoch is a function of the seed and the number of samples (the shards' own without `shuffle`).
+    Positions are (epoch, place in that order). A folder may grow: shards that are published in it, whole, under new
+    names, are read from the next epoch on. On several ranks all must see the same shards, so there growth is noticed
+    by rank 0 only, when it opens the source; give every rank the state of rank 0 before the first batch.
+    """
+
+    paths: Path | str | Sequence[Path | str]
+    decode: Decode = as_members
+    shuffle: bool = True
+    epochs: int | None = None
+    bad_limit: int = BAD_LIMIT
+
+    @property
+    def fingerprint(self) -> str:
+        """The folder's name, or the files'; which shards they are is in the state."""
+        return f"shards:{self.label}"
+
+    @property
+    def label(self) -> str:
+        """What the shards are called in messages."""
+        if isinstance(self.paths, (str, Path)):
+            return Path(self.paths).name
+        return ",".join(Path(path).name for path in self.paths)
+
+    def listed(self) -> dict[str, Path]:
+        """The shards that are there now, by name, in order."""
+        if not isinstance(self.paths, (str, Path)):
+            return {str(path): Path(path) for path in self.paths}
+        root = Path(self.paths)
+        if root.is_file():
+            return {root.name: root}
+        found = (path for path in root.rglob("*.tar") if not any(part.startswith(".") for part in path.parts))
+        return {str(path.relative_to(root)): path for path in sorted(found)}
+
+    def path_of(self, name: str) -> Path:
+        """Where a shard lies."""
+        folder = isinstance(self.paths, (str, Path)) and not Path(self.paths).is_file()
+        if folder:
+            return Path(str(self.paths)) / name
+        return Path(str(self.paths)) if isinstance(self.paths, (str, Path)) else Path(name)
+
+    def open(
+        self, share: Share, consumed: Mapping[str, IntervalSet], state: Mapping[str, Any] | None = None
+    ) -> ShardReader:
+        """A reader of one share. Raises `SourceError` for a shard that is torn or gone."""
+        return ShardReader(self, share, consumed, state)
+
+
+class ShardReader:
+    """Reads one share of the samples of all shards."""
+
+    def __init__(
+        self, source: ShardSource, share: Share, consumed: Mapping[str, IntervalSet], state: Mapping[str, Any] | None
+    ) -> None:
+        self._source, self._share = source, share
+        self._shards: list[TarShard] = []
+        self._ends: list[int] = []
+        self._known: set[str] = set()
+        self._listings: list[tuple[Listing, int]] = []  # with the number of samples up to its end
+        self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
+        self._polled = self._repeats = 0
+        try:
+            for listing in _restored(source, state):
+                self._take_in(listing.from_epoch, listing.names, strict=True)
+            self._grow_for_all(consumed, anew=state is None)
+        except BaseException:
+            self.close()
+            raise
+        self._order = EpochOrder(share, consumed, self._size_of, source.shuffle, source.epochs)
+
+    def poll(self) -> Item | None:
+        """The next sample of the share's order."""
+        while (place := self._order.next()) is not None:
+            at = bisect_right(self._ends, place.number)
+            shard = self._shards[at]
+            key, members = shard.read(place.number - (self._ends[at - 1] if at else 0))
+            sample = self._decoder(members, f"{key} in {shard.path}")
+            if sample is not None:
+                self._polled += 1
+                self._repeats += place.epoch > 0
+                return Item(sample, key, place.span, size=sum(map(len, members.values())))
+        return None
+
+    def exhausted(self) -> bool:
+        """Whether the last epoch was read."""
+        return self._order.ended()
+
+    def stats(self) -> SourceStats:
+        """Counters; every sample of a later epoch is a repeat."""
+        return SourceStats(polled=self._polled, repeats=self._repeats, skipped=self._decoder.skipped)
+
+    def state(self) -> Mapping[str, Any]:
+        """The shards by the epoch from which on they are read."""
+        built: dict[str, Any] = msgspec.to_builtins(_Saved(tuple(listing for listing, _ in self._listings)))
+        return built
+
+    def close(self) -> None:
+        """Close the files."""
+        for shard in self._shards:
+            shard.close()
+        self._shards = []
+
+    def _size_of(self, epoch: int, fresh: bool) -> int:
+        if fresh and self._share.count == 1:
+            self._grow(epoch)
+        return next((count for listing, count in reversed(self._listings) if listing.from_epoch <= epoch), 0)
+
+    def _grow_for_all(self, consumed: Mapping[str, IntervalSet], anew: bool) -> None:
+        """Among several shares the first one looks for growth, for an epoch that none has begun."""
+        if self._share.count > 1 and (anew or self._share.index == 0):
+            begun = [end[0] for intervals in consumed.values() for _, end in intervals]
+            self._grow(max(begun, default=-1) + 1)
+
+    def _grow(self, epoch: int) -> None:
+        """Take in shards that were not there before, to be read from `epoch` on."""
+        names = [name for name in self._source.listed() if name not in self._known]
+        if names:
+            self._take_in(epoch, names, strict=not self._listings)
+
+    def _take_in(self, epoch: int, names: Iterable[str], strict: bool) -> None:
+        taken = []
+        for name in names:
+            try:
+                self._shards.append(TarShard(self._source.path_of(name)))
+            except SourceError as error:
+                if strict:
+                    raise
+                logger.warning("left out until the next epoch: %s", error)
+                continue
+            taken.append(name)
+            self._known.add(name)
+        if taken:
+            self._ends = list(accumulate(len(shard) for shard in self._shards))
+            self._listings.append((Listing(epoch, tuple(taken)), self._ends[-1]))
+
+
+def _restored(source: ShardSource, state: Mapping[str, Any] | None) -> tuple[Listing, ...]:
+    if state is None:
+        return ()
+    try:
+        return msgspec.convert(state, _Saved).listings
+    except msgspec.ValidationError as error:
+        raise StateError(f"{source.fingerprint}: its saved list of shards cannot be read: {error}") from None

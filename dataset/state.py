@@ -1,0 +1,210 @@
+"""The saved state of a mixture: small, versioned, of JSON types, mergeable over ranks.
+
+Everything in it is a fact about positions: what was consumed and jumped over, from which draw on which weights held,
+which draws were repeated. Merging is therefore a union, and a state can be taken at any time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from dataset.errors import StateError
+from dataset.mixture import Weights
+from dataset.positions import Consumed
+from dataset.receipt import Receipt
+
+KIND = "stovetop mixture"
+FORMAT = 1
+KEPT_RUNS = 1000
+KEPT_WEIGHTS = 256
+
+
+class InForce(msgspec.Struct, frozen=True):
+    """Weights and the draw from which on they hold."""
+
+    from_draw: int
+    weights: Weights
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Draws `first` to `last`: those among them that drew a source of `dry` were repeated, the others were not."""
+
+    first: int
+    last: int
+    dry: frozenset[str]
+
+
+class Redraws(msgspec.Struct, frozen=True):
+    """Which draws were repeated, complete from `complete_from` on."""
+
+    complete_from: int = 0
+    runs: tuple[Run, ...] = ()
+
+    def dry_at(self, draw: int) -> frozenset[str]:
+        """The sources that have to be taken as dry to repeat the choice of `draw`."""
+        return next((run.dry for run in self.runs if run.first <= draw <= run.last), frozenset())
+
+
+class RankState(msgspec.Struct, frozen=True):
+    """What each rank counts for itself."""
+
+    next_draw: int
+    weights: tuple[InForce, ...]
+    redraws: Redraws = Redraws()
+
+
+class SourceState(msgspec.Struct, frozen=True):
+    """What a source is, and the state of its readers by share (`0/2`: the first of two)."""
+
+    fingerprint: str
+    shares: Mapping[str, Mapping[str, Any]]
+
+
+class MixtureState(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole state; `ranks` has one entry per rank that was merged."""
+
+    kind: str = KIND
+    format: int = FORMAT
+    seed: int
+    world: int
+    ranks: Mapping[str, RankState]
+    sources: Mapping[str, SourceState]
+    consumed: Mapping[str, Any]
+    jumped: Mapping[str, Any]
+
+    def dump(self) -> dict[str, Any]:
+        """JSON types only."""
+        built: dict[str, Any] = msgspec.to_builtins(self)
+        return built
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any]) -> MixtureState:
+        """The inverse of `dump`. Raises `StateError` for what is not a mixture's state of this format."""
+        kind = stored.get("kind")
+        if kind != KIND:
+            raise StateError(
+                f"the state is one of {kind!r}, not of a {KIND}; load what InteractiveMixture.state_dict gave"
+            )
+        if stored.get("format") != FORMAT:
+            raise StateError(
+                f"the state has format {stored.get('format')!r}, and only {FORMAT} is known here; "
+                "load it with the version of Stovetop that wrote it"
+            )
+        try:
+            return msgspec.convert(stored, cls)
+        except msgspec.ValidationError as error:
+            raise StateError(f"the state of a mixture is damaged: {error}; load another checkpoint") from None
+
+    def without(self, names: Collection[str]) -> MixtureState:
+        """The same without some sources: as if they had never been read."""
+        if not names:
+            return self
+        consumed, jumped = Consumed.load(self.consumed), Consumed.load(self.jumped)
+        for name in names:
+            consumed.sources.pop(name, None)
+            jumped.sources.pop(name, None)
+        return msgspec.structs.replace(
+            self,
+            sources={name: source for name, source in self.sources.items() if name not in names},
+            consumed=consumed.dump(),
+            jumped=jumped.dump(),
+        )
+
+
+def rank_state(state: MixtureState | None, rank: int, world: int, made_with: Weights) -> RankState:
+    """Where one rank goes on. On another layout than the state's it draws afresh, from where no rank has drawn yet.
+
+    The weights are those of the state, for the sources of `made_with`; one that the state does not know keeps its own.
+    """
+    if state is None:
+        return RankState(0, (InForce(0, made_with),))
+    if state.world == world:
+        saved = state.ranks[str(rank)]
+    else:
+        draw = max(saved.next_draw for saved in state.ranks.values())
+        newest = max((saved.weights[-1].weights for saved in state.ranks.values()), key=lambda weights: weights.version)
+        saved = RankState(draw, (InForce(draw, newest),), Redraws(draw))
+    weights = tuple(InForce(entry.from_draw, _over(entry.weights, made_with)) for entry in saved.weights)
+    return RankState(saved.next_draw, weights, saved.redraws)
+
+
+def _over(saved: Weights, made_with: Weights) -> Weights:
+    by_source = {name: saved.by_source.get(name, weight) for name, weight in made_with.by_source.items()}
+    return Weights(saved.version, by_source if any(by_source.values()) else made_with.by_source)
+
+
+def merge_states(states: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """One state out of those of all ranks, in any order; a rank may come more than once."""
+    loaded = [MixtureState.load(state) for state in states]
+    if not loaded:
+        raise StateError("there are no states to merge; give that of every rank")
+    first = loaded[0]
+    consumed, jumped = Consumed(), Consumed()
+    ranks: dict[str, RankState] = {}
+    sources: dict[str, SourceState] = {}
+    for state in loaded:
+        if (state.seed, state.world) != (first.seed, first.world):
+            raise StateError(
+                f"states of different runs: seed {state.seed} on {state.world} ranks, "
+                f"seed {first.seed} on {first.world}; merge those of one run"
+            )
+        consumed.update(Consumed.load(state.consumed))
+        jumped.update(Consumed.load(state.jumped))
+        ranks |= state.ranks
+        for name, source in state.sources.items():
+            known = sources.get(name, source)
+            if known.fingerprint != source.fingerprint:
+                raise StateError(
+                    f'source "{name}" is {source.fingerprint} on one rank and {known.fingerprint} on another; '
+                    "give every rank the same sources"
+                )
+            sources[name] = SourceState(source.fingerprint, {**known.shares, **source.shares})
+    return MixtureState(
+        seed=first.seed,
+        world=first.world,
+        ranks=ranks,
+        sources=sources,
+        consumed=consumed.dump(),
+        jumped=jumped.dump(),
+    ).dump()
+
+
+class RedrawRecord:
+    """Repeated draws as runs: one run while a source stays dry, however many of the draws between want others."""
+
+    def __init__(self, redraws: Redraws | None = None) -> None:
+        self._complete_from = redraws.complete_from if redraws else 0
+        self._runs = deque(redraws.runs if redraws else ())
+        self._given_since: set[str] | None = None  # by draws after the last run; None: unknown
+
+    def book(self, receipt: Receipt) -> None:
+        """Take in a completed batch."""
+        if not receipt.redraws:
+            if self._given_since is not None:
+                self._given_since.update(receipt.sources)
+            return
+        dry_at = {redraw.draw: frozenset(redraw.dry) for redraw in receipt.redraws}
+        for draw, name in enumerate(receipt.sources, receipt.first_draw):
+            dry = dry_at.get(draw)
+            if dry is not None:
+                self._add(draw, dry)
+            elif self._given_since is not None:
+                self._given_since.add(name)
+
+    def _add(self, draw: int, dry: frozenset[str]) -> None:
+        last = self._runs[-1] if self._runs else None
+        if last is not None and last.dry == dry and self._given_since is not None and not self._given_since & dry:
+            self._runs[-1] = Run(last.first, draw, dry)
+            return
+        self._runs.append(Run(draw, draw, dry))
+        self._given_since = set()
+        if len(self._runs) > KEPT_RUNS:
+            self._complete_from = self._runs.popleft().last + 1
+
+    def dump(self) -> Redraws:
+        """As it is saved."""
+        return Redraws(self._complete_from, tuple(self._runs))

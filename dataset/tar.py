@@ -1,0 +1,180 @@
+"""Random access to the samples of a WebDataset tar: where each lies, and its members read in place.
+
+Reads uncompressed ustar, GNU and PAX archives. Grouping is webdataset's: members in a row whose names agree up to the
+first dot of the last part are one sample; names with a part `__…__`, links and folders are not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset.errors import SourceError
+from ingest import ShardError
+from ingest.shard_format import BODY, SUMMARY_NAME, decode_summary
+
+BLOCK = 512
+_END = bytes(2 * BLOCK)
+_SPLIT = re.compile(r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL)
+_HIDDEN = re.compile(r"(?:^|/)__[^/]*__(?:/|$)")
+_REGULAR, _LONG_NAME, _PAX = (b"0", b"\0", b"7"), b"L", b"x"
+
+
+class Member(NamedTuple):
+    """A regular file in a tar: its (first) header is at `start`, its content at `data`, the next header at `end`."""
+
+    name: str
+    start: int
+    data: int
+    size: int
+    end: int
+
+
+class TarShard:
+    """One tar, indexed when it is opened: which is refused, by name, if it is torn or not what its summary says."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be opened ({error.strerror})") from error
+        try:
+            self._starts, self._sizes = self._indexed()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self._starts)
+
+    def read(self, number: int) -> tuple[str, dict[str, bytes]]:
+        """The key of a sample and its members by extension."""
+        start, size = int(self._starts[number]), int(self._sizes[number])
+        data = os.pread(self._file, size, start)
+        if len(data) != size:
+            raise SourceError(
+                f"{self.path}: it has become shorter since it was opened; shards are never changed in place"
+            )
+        key, contents = "", {}
+        for member in members(data, self.path):
+            key, extension = _split(member.name) or ("", "")
+            contents[extension] = data[member.data : member.data + member.size]
+        return key, contents
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def _indexed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if os.fstat(self._file).st_size == 0:
+            raise SourceError(f"{self.path}: it is empty, not a tar; is it still being written?")
+        with mmap.mmap(self._file, 0, access=mmap.ACCESS_READ) as data:
+            if data[:2] == b"\x1f\x8b":
+                raise SourceError(
+                    f"{self.path}: it is compressed, so samples cannot be read in place; unpack it (gunzip)"
+                )
+            _verify(data, self.path)
+            starts, ends, last = [], [], None
+            for member in members(data, self.path):
+                split = _split(member.name)
+                if split is None:
+                    last = None
+                elif split[0] == last:
+                    ends[-1] = member.end
+                else:
+                    last = split[0]
+                    starts.append(member.start)
+                    ends.append(member.end)
+        begins = np.array(starts, dtype=np.int64)
+        return begins, np.array(ends, dtype=np.int64) - begins
+
+
+def members(data: bytes | mmap.mmap, path: Path) -> Iterator[Member]:
+    """The regular files in `data`, in order: a whole tar, or whole members cut out of one."""
+    position, start, long_name = 0, 0, None
+    while position < len(data):
+        header = data[position : position + BLOCK]
+        if header[:1] == b"\0" and data[position : position + 2 * BLOCK] == _END:
+            return
+        size = _size(header, path, position)
+        content = position + BLOCK
+        end = content + size + (-size % BLOCK)
+        if end > len(data):
+            raise SourceError(
+                f"{path}: it is torn: a member at byte {position} goes beyond its end; restore the whole file"
+            )
+        kind = header[156:157]
+        if kind == _LONG_NAME:
+            long_name = data[content : content + size].rstrip(b"\0").decode()
+        elif kind == _PAX:
+            long_name = _pax_path(data[content : content + size]) or long_name
+        else:
+            if kind in _REGULAR:
+                yield Member(long_name or _name(header), start, content, size, end)
+            start, long_name = end, None
+        position = end
+
+
+def _verify(data: mmap.mmap, path: Path) -> None:
+    """Refuse a tar that was cut, which reads short without an error, and a shard of ours that is not as it was made."""
+    # every writer ends with two empty blocks; one that was cut between two members lacks them
+    if data[-2 * BLOCK :] != _END:
+        raise SourceError(f"{path}: it is torn: the two empty blocks at its end are missing; restore the whole file")
+    if _name(data[:BLOCK]) != SUMMARY_NAME:
+        return
+    try:
+        summary = decode_summary(str(path), data[:BODY])
+    except ShardError as error:
+        raise SourceError(str(error)) from error
+    digest = hashlib.sha256(memoryview(data)[BODY:]).hexdigest()
+    if len(data) != summary.length or digest != summary.sha256:
+        raise SourceError(
+            f"{path}: {len(data)} bytes with sha256 {digest}, but its summary says {summary.length} and "
+            f"{summary.sha256}; restore it from a copy"
+        )
+
+
+def _split(name: str) -> tuple[str, str] | None:
+    """The key and the extension of a member; None where webdataset does not read it."""
+    match = None if _HIDDEN.search(name) else _SPLIT.fullmatch(name)
+    return None if match is None else (match[1], match[2].lower())
+
+
+def _name(header: bytes) -> str:
+    name = header[:100].partition(b"\0")[0].decode(errors="surrogateescape")
+    prefix = header[345:500].partition(b"\0")[0].decode(errors="surrogateescape")
+    return f"{prefix}/{name}" if prefix and header[257:263] == b"ustar\0" else name
+
+
+def _size(header: bytes, path: Path, position: int) -> int:
+    try:
+        if len(header) != BLOCK:
+            raise ValueError("cut header")
+        if int(header[148:156].rstrip(b" \0"), 8) != sum(header) - sum(header[148:156]) + 8 * ord(" "):
+            raise ValueError("checksum")
+        if header[124] & 0x80:  # GNU's base 256, for 8 GiB and more
+            return int.from_bytes(header[125:136])
+        return int(header[124:136].rstrip(b" \0") or b"0", 8)
+    except ValueError:
+        raise SourceError(f"{path}: no tar header at byte {position}; it is damaged or not a tar") from None
+
+
+def _pax_path(records: bytes) -> str | None:
+    """The `path` of a PAX header (POSIX.1-2001: "length key=value\\n")."""
+    while records:
+        length, _, rest = records.partition(b" ")
+        key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
+        if key == b"path":
+            return value.decode()
+        records = records[int(length) :]
+    return None

@@ -1,0 +1,193 @@
+"""From the bytes of a request to steps: tar in WebDataset layout, or NDJSON, one shape of step in both.
+
+Everything is checked before anything is taken, so that whatever is in the log can be read back and written out again:
+strict JSON (no NaN), integers of 64 bits, a bounded depth, member names that webdataset reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from ingest.errors import InvalidBody, SchemaViolation
+from ingest.problems import STEP_TOO_LARGE, TOO_MANY_STEPS, too_large
+from ingest.sessions import Batch, digest_of
+from ingest.settings import GatewaySettings
+from ingest.types import Step
+from ingest.ustar import members as tar_members
+
+TAR = "application/x-tar"
+NDJSON = "application/x-ndjson"
+
+JsonObject: TypeAlias = Mapping[str, Any]
+
+MAX_DEPTH = 32
+MAX_MEMBERS = 16
+MAX_VERSION_LENGTH = 128
+MAX_SEQ = 2**53
+LATEST_TIME = 1e11
+"""Unix seconds, in the year 5138: more are milliseconds."""
+
+MEMBER_NAME = re.compile(r"(?:\./)?(\d{1,16})\.([a-z0-9]+(?:[._-][a-z0-9]+)*)")
+MAX_EXTENSION_LENGTH = 32
+LONG_NUMBER = re.compile(rb"\d{19}")
+
+
+class WireStep(msgspec.Struct, frozen=True):
+    """A step's text and binary members, as they came; `place` is where, for error pointers."""
+
+    place: str
+    text: bytes
+    members: Mapping[str, bytes]
+
+    @property
+    def size(self) -> int:
+        return len(self.text) + sum(map(len, self.members.values()))
+
+
+def read_batch(
+    media_type: str, body: bytes, session_id: str, first_seq: int, received_at: float, limits: GatewaySettings
+) -> Batch:
+    """The steps in `body`, which must be `first_seq`, `first_seq + 1`, …; raises `InvalidBody` or a 413 `Problem`."""
+    wire_steps = _from_tar(body, first_seq, limits) if media_type == TAR else _from_lines(body, limits)
+    steps: list[Step] = []
+    sizes: list[int] = []
+    for seq, wire in enumerate(wire_steps, first_seq):
+        if wire.size > limits.max_step_bytes:
+            raise too_large(STEP_TOO_LARGE, f"step {seq} has so many bytes", wire.size, limits.max_step_bytes)
+        if steps and steps[-1].is_eos:
+            raise SchemaViolation(wire.place, "after-end", "a step follows one with is_eos, which ends the session")
+        steps.append(_step(wire, session_id, seq, received_at))
+        sizes.append(wire.size)
+    if not steps:
+        raise InvalidBody("", "empty", "the request has no step")
+    return Batch(session_id, first_seq, tuple(steps), tuple(map(digest_of, steps)), tuple(sizes))
+
+
+def read_object(text: bytes, place: str = "") -> JsonObject:
+    """The JSON object in `text`; every value in it can be stored and written as JSON again."""
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidBody(place, "invalid-json", str(error)) from None
+    if not isinstance(value, dict):
+        raise SchemaViolation(place, "not-an-object", f"a JSON object is wanted, not {_kind(value)}")
+    if text.count(b"{") + text.count(b"[") > MAX_DEPTH or LONG_NUMBER.search(text):
+        _check_storable(value, place, MAX_DEPTH)
+    return value
+
+
+def _from_lines(body: bytes, limits: GatewaySettings) -> Iterator[WireStep]:
+    count = body.count(b"\n") + (not body.endswith(b"\n"))
+    if count > limits.max_steps:
+        raise too_large(TOO_MANY_STEPS, "lines", count, limits.max_steps)
+    for number, line in enumerate(body.removesuffix(b"\n").split(b"\n") if body else ()):
+        yield WireStep(f"/{number}", line, {})
+
+
+def _from_tar(body: bytes, first_seq: int, limits: GatewaySettings) -> Iterator[WireStep]:
+    seq, parts = first_seq, dict[str, bytes]()
+    for name, content in tar_members(body, limits.max_steps * MAX_MEMBERS):
+        found, extension = _member_name(name)
+        if found == seq + 1 and parts:
+            yield _assembled(seq, parts)
+            seq, parts = found, {}
+        if found != seq:
+            raise InvalidBody(f"/{name}", "out-of-order", f"a member of step {seq} or {seq + 1} is expected here")
+        if extension in parts:
+            raise InvalidBody(f"/{name}", "duplicate-member", "the archive has this member twice")
+        if len(parts) == MAX_MEMBERS:
+            raise InvalidBody(f"/{name}", "too-many-members", f"a step has at most {MAX_MEMBERS} members")
+        if seq - first_seq == limits.max_steps:
+            raise too_large(TOO_MANY_STEPS, "steps", None, limits.max_steps)
+        parts[extension] = content
+    if parts:
+        yield _assembled(seq, parts)
+
+
+def _member_name(name: str) -> tuple[int, str]:
+    match = MEMBER_NAME.fullmatch(name)
+    if match is None or len(match[2]) > MAX_EXTENSION_LENGTH:
+        rule = "members are named <seq>.<extension>, such as 000120.json, in lower case"
+        raise InvalidBody("", "invalid-name", f"{name[:100]!r}: {rule}")
+    return int(match[1]), match[2]
+
+
+def _assembled(seq: int, parts: dict[str, bytes]) -> WireStep:
+    text = parts.pop("json", None)
+    if text is None:
+        raise InvalidBody(f"/{seq:06d}.json", "missing-member", f"step {seq} has binary members, but no {seq:06d}.json")
+    return WireStep(f"/{seq:06d}.json", text, parts)
+
+
+def _step(wire: WireStep, session_id: str, seq: int, received_at: float) -> Step:
+    fields = dict(read_object(wire.text, wire.place))
+    stated = fields.pop("seq", None)
+    if type(stated) is not int or stated != seq:
+        raise SchemaViolation(f"{wire.place}/seq", "wrong-seq", f"{seq} is expected here, not {_short(stated)}")
+    return Step(
+        session_id=session_id,
+        seq=seq,
+        time=_time(fields.pop("time", None), wire.place),
+        received_at=received_at,
+        inputs=_inputs(fields.pop("inputs", None), wire.place),
+        is_reset=_flag(fields, "is_reset", wire.place),
+        is_eos=_flag(fields, "is_eos", wire.place),
+        model_version=_version(fields.pop("model_version", None), wire.place),
+        members=wire.members,
+        extra=fields,
+    )
+
+
+def _time(value: object, place: str) -> float:
+    if type(value) not in (int, float):
+        raise SchemaViolation(f"{place}/time", "not-a-number", f"Unix seconds are wanted, not {_kind(value)}")
+    assert isinstance(value, (int, float))
+    if not 0 <= value < LATEST_TIME:
+        raise SchemaViolation(f"{place}/time", "out-of-range", f"{value!r} is not a time in Unix seconds")
+    return float(value)
+
+
+def _inputs(value: object, place: str) -> JsonObject | None:
+    if value is not None and not isinstance(value, dict):
+        raise SchemaViolation(f"{place}/inputs", "not-an-object", f"an object or null is wanted, not {_kind(value)}")
+    return value
+
+
+def _flag(fields: dict[str, Any], name: str, place: str) -> bool:
+    value = fields.pop(name, False)
+    if not isinstance(value, bool):
+        raise SchemaViolation(f"{place}/{name}", "not-a-boolean", f"true or false is wanted, not {_kind(value)}")
+    return value
+
+
+def _version(value: object, place: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > MAX_VERSION_LENGTH:
+        rule = f"a string of at most {MAX_VERSION_LENGTH} characters, or null, is wanted"
+        raise SchemaViolation(f"{place}/model_version", "not-a-version", f"{rule}, not {_short(value)}")
+    return value
+
+
+def _check_storable(value: object, place: str, depth: int) -> None:
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise SchemaViolation(place, "number-too-large", "integers have at most 64 bits")
+    if isinstance(value, (dict, list)):
+        if depth == 0:
+            raise SchemaViolation(place, "too-deep", f"objects and lists may be nested {MAX_DEPTH} deep")
+        for each in value.values() if isinstance(value, dict) else value:
+            _check_storable(each, place, depth - 1)
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "nothing"}
+    return names.get(type(value), "a number")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,350 @@
+"""What the gateway knows of sessions, and the one place that decides what is taken: once, in order, unchanged.
+
+`SessionIndex` holds what is committed. A `Draft` is a plan upon it: every request of a commit is applied to the draft
+in turn, which collects the log's records and the changed state; after the commit the index adopts the draft, or the
+draft is forgotten with everything in it. So nothing that is not durable is ever told to a client, nor built upon.
+
+Identity is `(session_id, seq)`. A step that comes again is a duplicate if its content is the same; that is known of
+the last `REMEMBERED` steps of a session, and believed of older ones.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from ingest.errors import (
+    KeyReused,
+    LogCorrupt,
+    SequenceGap,
+    SessionClosed,
+    SessionExists,
+    SessionUnknown,
+    StepConflict,
+    TooManySessions,
+)
+from ingest.log import Append, partition_of
+from ingest.types import STEPS, EndReason, SessionEnded, SessionOpened, SessionRecord, Step, StepsAppended
+
+REMEMBERED = 256
+"""Of how many of a session's last steps the content is known."""
+REMEMBERED_ENDED = 32
+"""The same once it has ended: for its last requests to be sent again."""
+DIGEST_BYTES = 8
+"""Enough to notice a client that contradicts itself; nobody else gains by a collision."""
+STATE_PREFIX = "session/"
+FORMAT = 1
+MAX_EXPIRED = 500
+"""Sessions that one look ends or forgets; the rest waits for the next one."""
+
+_digest_encoder = msgspec.msgpack.Encoder(order="sorted")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class SessionRules(msgspec.Struct, frozen=True):
+    """The limits that a session index keeps to; times in seconds, sizes in bytes."""
+
+    partitions: int
+    max_open: int = 10_000
+    idle_seconds: float = 300.0
+    ended_seconds: float = 86_400.0
+    record_bytes: int = 500_000
+
+
+class Session(msgspec.Struct, frozen=True):
+    """What is remembered of one session. `digests` holds those of its last steps, one after the other."""
+
+    session_id: str
+    app: str
+    opened_at: float
+    opening: bytes
+    key: str | None = None
+    next_seq: int = 0
+    digests: bytes = b""
+    ended: EndReason | None = None
+    ended_at: float | None = None
+    format: int = FORMAT
+
+    def digest(self, seq: int) -> bytes | None:
+        """The digest of step `seq`; None when that is too long ago."""
+        behind = self.next_seq - seq
+        place = len(self.digests) - behind * DIGEST_BYTES
+        return self.digests[place : place + DIGEST_BYTES] if place >= 0 else None
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """A request to open a session. `key` is the idempotency key, already told apart by client."""
+
+    app: str
+    metadata: Mapping[str, Any] = {}
+    session_id: str | None = None
+    key: str | None = None
+
+    def digest(self) -> bytes:
+        """What must be the same for a second opening to be the first one's echo."""
+        content = _digest_encoder.encode((self.app, self.metadata))
+        return blake2b(content, digest_size=DIGEST_BYTES).digest()
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Consecutive steps of one session as a request brought them, their digests, and their sizes in bytes."""
+
+    session_id: str
+    first_seq: int
+    steps: tuple[Step, ...]
+    digests: tuple[bytes, ...]
+    sizes: tuple[int, ...]
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """What became of a batch: its first `duplicates` steps were known already, the rest is new."""
+
+    session: Session
+    first_seq: int
+    duplicates: int
+    taken: int
+
+
+def new_session_id(now: float | None = None) -> str:
+    """An id that sorts by time and cannot be guessed: a UUIDv7 (RFC 9562) in 32 hexadecimal digits."""
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    number = (milliseconds << 80) | secrets.randbits(80)
+    number = number & ~(0xF << 76) | (0x7 << 76)
+    number = number & ~(0x3 << 62) | (0x2 << 62)
+    return f"{number:032x}"
+
+
+def digest_of(step: Step) -> bytes:
+    """A digest of what the client said, whatever the order of its JSON keys; not of when it was received."""
+    said = (step.seq, step.time, step.inputs, step.is_reset, step.is_eos, step.model_version, step.extra)
+    digest = blake2b(_digest_encoder.encode(said), digest_size=DIGEST_BYTES)
+    for extension, content in sorted(step.members.items()):
+        digest.update(b"%s %d\n" % (extension.encode(), len(content)))
+        digest.update(content)
+    return digest.digest()
+
+
+class SessionIndex:
+    """The committed sessions, open and ended. Changed by one thread, in `adopt`; others may look."""
+
+    def __init__(self, rules: SessionRules, state: Mapping[str, bytes] | None = None) -> None:
+        """Load a writer's `state(STATE_PREFIX)`. Silences begin anew, for clients could not post meanwhile."""
+        self.rules = rules
+        self._open: dict[str, Session] = {}
+        self._ended: dict[str, Session] = {}  # in the order in which they ended
+        self._keys: dict[str, str] = {}
+        self._touched: dict[str, float] = {}
+        self._put(_decoded(state or {}), time.monotonic())
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, session_id: str) -> Session | None:
+        """The session as it was last committed."""
+        return self._open.get(session_id) or self._ended.get(session_id)
+
+    def expires_in(self, session_id: str) -> float | None:
+        """Seconds until an open session is ended for its silence."""
+        touched = self._touched.get(session_id)
+        return None if touched is None else max(0.0, touched + self.rules.idle_seconds - time.monotonic())
+
+    def draft(self) -> Draft:
+        """A plan for the next commit."""
+        return Draft(self)
+
+    def adopt(self, draft: Draft) -> None:
+        """The draft was committed (or changed nothing): it is what is known now."""
+        now = time.monotonic()
+        for session_id in draft.touched & self._touched.keys():
+            self._touched[session_id] = now
+        for session_id, session in draft.changed.items():
+            if session is None:
+                gone = self._ended.pop(session_id)
+                if gone.key is not None:
+                    self._keys.pop(gone.key, None)
+        self._put([session for session in draft.changed.values() if session is not None], now)
+
+    def _put(self, sessions: list[Session], now: float) -> None:
+        for session in sessions:
+            if session.key is not None:
+                self._keys[session.key] = session.session_id
+            if session.ended is None:
+                self._open[session.session_id] = session
+                self._touched.setdefault(session.session_id, now)
+            else:
+                self._ended[session.session_id] = session
+                self._open.pop(session.session_id, None)
+                self._touched.pop(session.session_id, None)
+
+    def by_key(self, key: str) -> str | None:
+        """The session that was opened with this idempotency key."""
+        return self._keys.get(key)
+
+    def idle(self) -> list[Session]:
+        """Open sessions that were silent for too long."""
+        before = time.monotonic() - self.rules.idle_seconds
+        late = [session_id for session_id, touched in self._touched.items() if touched < before]
+        return [self._open[session_id] for session_id in late[:MAX_EXPIRED]]
+
+    def forgettable(self, now: float) -> list[str]:
+        """Sessions that ended so long ago that they need not be remembered."""
+        found: list[str] = []
+        for session_id, session in self._ended.items():
+            if (session.ended_at or 0.0) > now - self.rules.ended_seconds or len(found) == MAX_EXPIRED:
+                break
+            found.append(session_id)
+        return found
+
+
+class Draft:
+    """Changes upon an index that are not committed yet. A request that raises (`SessionError`) changes nothing."""
+
+    def __init__(self, index: SessionIndex) -> None:
+        self._index, self._rules = index, index.rules
+        self._now = time.time()
+        self._opened = 0
+        self._keys: dict[str, str] = {}
+        self.changed: dict[str, Session | None] = {}
+        self.touched: set[str] = set()
+        self.appends: list[Append] = []
+        self.ended: list[EndReason] = []
+
+    def state(self) -> dict[str, bytes | None]:
+        """The writer's state to be committed with `appends`."""
+        return {
+            STATE_PREFIX + session_id: None if session is None else _encoder.encode(session)
+            for session_id, session in self.changed.items()
+        }
+
+    def open(self, opening: Opening) -> tuple[Session, bool]:
+        """Open a session, or find the one that this very request has opened before; says whether it is new."""
+        known = self._opened_by(opening)
+        if known is not None:
+            return known, False
+        if len(self._index) + self._opened >= self._rules.max_open:
+            raise TooManySessions(self._rules.max_open)
+        session_id = opening.session_id or new_session_id(self._now)
+        session = Session(session_id, opening.app, self._now, opening.digest(), opening.key)
+        self._opened += 1
+        if opening.key is not None:
+            self._keys[opening.key] = session_id
+        self._record(SessionOpened(session_id, opening.app, self._now, opening.metadata))
+        self._change(session)
+        return session, True
+
+    def append(self, batch: Batch) -> Appended:
+        """Take the steps of `batch` that are new; all of it, or nothing."""
+        session = self._session(batch.session_id)
+        first, end = batch.first_seq, batch.first_seq + len(batch.steps)
+        if session.ended is not None and end > session.next_seq:
+            raise SessionClosed(session.session_id, session.next_seq, session.ended)
+        if first > session.next_seq:
+            raise SequenceGap(session.session_id, first, session.next_seq)
+        for seq in range(first, min(end, session.next_seq)):
+            known = session.digest(seq)
+            if known is not None and known != batch.digests[seq - first]:
+                raise StepConflict(session.session_id, seq, session.next_seq)
+        duplicates = min(session.next_seq - first, len(batch.steps))
+        self.touched.add(session.session_id)
+        if duplicates < len(batch.steps):
+            session = self._extend(session, batch, duplicates)
+        return Appended(session, first, duplicates, len(batch.steps) - duplicates)
+
+    def end(self, session_id: str, next_seq: int | None, reason: EndReason = EndReason.CLIENT) -> Session:
+        """End a session that has `next_seq` steps (None: however many); one that has ended stays as it is."""
+        session = self._session(session_id)
+        if next_seq is not None and next_seq != session.next_seq:
+            raise SequenceGap(session_id, next_seq, session.next_seq)
+        if session.ended is not None:
+            return session
+        digests = session.digests[-REMEMBERED_ENDED * DIGEST_BYTES :]
+        session = msgspec.structs.replace(session, ended=reason, ended_at=self._now, digests=digests)
+        self.ended.append(reason)
+        self._record(SessionEnded(session_id, session.next_seq, reason, self._now))
+        self._change(session)
+        return session
+
+    def expire(self) -> int:
+        """End sessions that were silent for too long, forget those that ended long ago; returns how many of these."""
+        idle = [session for session in self._index.idle() if session.session_id not in self.touched]
+        for session in idle:
+            self.end(session.session_id, None, EndReason.TIMEOUT)
+        forgotten = [session_id for session_id in self._index.forgettable(self._now) if session_id not in self.touched]
+        self.changed.update(dict.fromkeys(forgotten, None))
+        return len(forgotten)
+
+    def _extend(self, session: Session, batch: Batch, duplicates: int) -> Session:
+        for steps in _packed(batch, duplicates, self._rules.record_bytes):
+            self._record(StepsAppended(session.session_id, steps))
+        digests = session.digests + b"".join(batch.digests[duplicates:])
+        session = msgspec.structs.replace(
+            session,
+            next_seq=batch.first_seq + len(batch.steps),
+            digests=digests[-REMEMBERED * DIGEST_BYTES :],
+        )
+        self._change(session)
+        return self.end(session.session_id, None, EndReason.EOS) if batch.steps[-1].is_eos else session
+
+    def _opened_by(self, opening: Opening) -> Session | None:
+        if opening.key is not None:
+            session_id = self._keys.get(opening.key) or self._index.by_key(opening.key)
+            session = self._find(session_id) if session_id is not None else None
+            if session is not None:
+                if session.opening != opening.digest() or opening.session_id not in (None, session.session_id):
+                    raise KeyReused(opening.key)
+                return session
+        session = self._find(opening.session_id) if opening.session_id is not None else None
+        if session is not None and session.opening != opening.digest():
+            raise SessionExists(session.session_id)
+        return session
+
+    def _find(self, session_id: str) -> Session | None:
+        return self.changed[session_id] if session_id in self.changed else self._index.get(session_id)
+
+    def _session(self, session_id: str) -> Session:
+        session = self._find(session_id)
+        if session is None:
+            raise SessionUnknown(session_id)
+        return session
+
+    def _change(self, session: Session) -> None:
+        self.changed[session.session_id] = session
+        self.touched.add(session.session_id)
+
+    def _record(self, record: SessionRecord) -> None:
+        session_id = record.session_id
+        partition = partition_of(session_id, self._rules.partitions)
+        self.appends.append(Append(STEPS, partition, session_id, _encoder.encode(record), self._now))
+
+
+def _packed(batch: Batch, start: int, record_bytes: int) -> list[tuple[Step, ...]]:
+    """The steps from `start` on, in runs of about `record_bytes` (a longer step stands alone)."""
+    runs: list[tuple[Step, ...]] = []
+    first, size = start, 0
+    for place in range(start, len(batch.steps)):
+        if place > first and size + batch.sizes[place] > record_bytes:
+            runs.append(batch.steps[first:place])
+            first, size = place, 0
+        size += batch.sizes[place]
+    runs.append(batch.steps[first:])
+    return runs
+
+
+def _decoded(state: Mapping[str, bytes]) -> list[Session]:
+    sessions: list[Session] = []
+    for key, value in state.items():
+        try:
+            session = msgspec.msgpack.decode(value, type=Session)
+        except msgspec.DecodeError as error:
+            raise LogCorrupt(
+                f"the gateway's state {key!r} cannot be read ({error}); restore the log from a copy"
+            ) from error
+        if session.format != FORMAT:
+            raise LogCorrupt(f"the gateway's state {key!r} has format {session.format}; only {FORMAT} is known here")
+        sessions.append(session)
+    return sorted(sessions, key=lambda session: session.ended_at or 0.0)

@@ -36,7 +36,7 @@ class AppSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("app", pattern=NAME_PATTERN)
-    to_tensors: str | None = Field(None, description="members of a sample (bytes by extension) to what the trainer takes")
+    to_tensors: str | None = Field(None, description="members of a sample to what the trainer takes")
     recipe: str | None = Field(None, description="a trainer.TrainingContext to the trainer that `stovetop train` runs")
     base_model: Path | None = Field(None, description="the packaged weights that training and serving begin with")
     base_shards: Path | None = Field(None, description="shards of the source `base`")

@@ -6,6 +6,7 @@ every `commit_interval`, so that a lone click waits for one fsync and a flood sh
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -19,7 +20,8 @@ from ingest.annotator_caution import Caution
 from ingest.annotator_lane import ANNOTATOR, Lane, OpenSession, Progress
 from ingest.errors import LogError, ShardError
 from ingest.log import Append, Log
-from ingest.retention import RetentionSettings, trim_point
+from ingest.retention import RetentionSettings
+from ingest.trimming import Trimming
 from ingest.types import DEAD, SAMPLES, STEPS
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class AnnotatorSettings(BaseModel):
     step_seconds: PositiveFloat = 120.0
     """An annotator that takes longer over one step is taken for hung, and its process is started again."""
     batch_bytes: PositiveInt = 4 << 20
-    retention_interval: PositiveFloat = 10.0
+    retention_interval: PositiveFloat = 60.0
     samples: RetentionSettings = RetentionSettings()
     dead: RetentionSettings = RetentionSettings(max_age=90 * 86_400.0, max_bytes=1 << 30)
 
@@ -84,7 +86,7 @@ class AnnotatorWorker:
         self._archived = archived
         self._commits = 0
         self._delay = 0.0
-        self._last_commit = self._last_look = self._last_trim = 0.0
+        self._last_commit = self._batch_began = self._last_look = self._last_trim = 0.0
         self._lanes: list[Lane] = []
         self.health = AnnotatorHealth(time.time())
 
@@ -96,18 +98,20 @@ class AnnotatorWorker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; what was annotated by then is committed. Errors of the log pass."""
-        self._writer = self._log.writer(ANNOTATOR)
-        try:
-            self._reader = self._log.reader()
-            try:
-                self._open()
-                while not stop.is_set():
-                    self._turn(stop)
-                self._commit({"starts": None})
-            finally:
-                self._reader.close()
-        finally:
-            self._writer.close()
+        with contextlib.ExitStack() as stack:
+            self._writer = stack.enter_context(contextlib.closing(self._log.writer(ANNOTATOR)))
+            self._reader = stack.enter_context(contextlib.closing(self._log.reader()))
+            self._trimming = [
+                stack.enter_context(contextlib.closing(Trimming(self._log, self._writer, topic, settings, floor)))
+                for topic, settings, floor in (
+                    (SAMPLES, self._settings.samples, self._floor),
+                    (DEAD, self._settings.dead, lambda partition: EVERYTHING),
+                )
+            ]
+            self._open()
+            while not stop.is_set():
+                self._turn(stop)
+            self._commit({"starts": None})
 
     def _open(self) -> None:
         state = self._writer.state()
@@ -138,7 +142,7 @@ class AnnotatorWorker:
         """Read what there is once, of every partition, and commit or wait as is due."""
         moved = any([self._advance(lane, stop) for lane in self._lanes])
         now = time.monotonic()
-        pending = any(lane.moved for lane in self._lanes)
+        pending = self._pending
         rest = self._last_commit + self._settings.commit_interval - now
         if pending and rest <= 0:
             self._commit()
@@ -151,22 +155,29 @@ class AnnotatorWorker:
             self._look()
         if now - self._last_trim >= self._settings.retention_interval:
             self._last_trim = now
-            self._trim()
+            for trimming in self._trimming:
+                trimming.run(time.time())
+
+    @property
+    def _pending(self) -> bool:
+        return any(lane.moved for lane in self._lanes)
 
     def _advance(self, lane: Lane, stop: threading.Event) -> bool:
         fetched = self._reader.fetch(STEPS, lane.partition, lane.cursor, self._settings.batch_bytes)
         for record in fetched.records:
+            if not self._pending:
+                self._batch_began = time.monotonic()
             for _ in lane.take(record):
                 if stop.is_set():
                     return True
                 self._commit_if_due()
         lane.cursor = fetched.next_offset
-        self._commit_if_due()
         return bool(fetched.records)
 
     def _commit_if_due(self) -> None:
+        """Between two steps: commit a batch that is large, or that a slow annotator has held back for long."""
         full = sum(lane.pending_bytes for lane in self._lanes) >= self._settings.batch_bytes
-        if full or time.monotonic() - self._last_commit >= self._settings.commit_interval:
+        if full or time.monotonic() - self._batch_began >= self._settings.commit_interval:
             self._commit()
 
     def _commit(self, extra: Mapping[str, bytes | None] | None = None) -> None:
@@ -182,7 +193,7 @@ class AnnotatorWorker:
         if lanes:
             state |= self._caution.progressed()
         self._writer.commit(appends, state)
-        self._last_commit = time.monotonic()
+        self._last_commit = self._batch_began = time.monotonic()
         self._commits += 1
         if oldest != float("inf"):
             self._delay = time.time() - oldest
@@ -210,20 +221,10 @@ class AnnotatorWorker:
             delay_seconds=self._delay,
         )
 
-    def _trim(self) -> None:
-        """Forget a piece of the old samples that are archived, and of the old dead letters."""
-        for lane in self._lanes:
-            try:
-                floor = self._archived(lane.partition)
-            except (OSError, ShardError) as error:
-                floor = 0  # annotating goes on without the archive; the log only grows meanwhile
-                logger.warning("samples/%d are not trimmed: the archive cannot be asked (%s)", lane.partition, error)
-            self._trim_topic(SAMPLES, lane.partition, self._settings.samples, floor)
-            self._trim_topic(DEAD, lane.partition, self._settings.dead, EVERYTHING)
-
-    def _trim_topic(self, topic: str, partition: int, settings: RetentionSettings, floor: int) -> None:
-        before = trim_point(self._reader, topic, partition, settings, floor, time.time())
-        if before is not None:
-            count = self._writer.trim(topic, partition, before)
-            logger.info("%s/%d: trimmed %d records below %d", topic, partition, count, before)
-            self._last_trim = 0.0  # there may be more: go on at the next turn
+    def _floor(self, partition: int) -> int:
+        """The offset of `samples` below which all is archived."""
+        try:
+            return self._archived(partition)
+        except (OSError, ShardError) as error:
+            logger.warning("samples/%d are not trimmed: the archive cannot be asked (%s)", partition, error)
+            return 0  # annotating goes on without the archive; the log only grows meanwhile

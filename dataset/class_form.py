@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, Self
 
 from torch.utils.data import Dataset, get_worker_info
 
@@ -35,6 +36,7 @@ class InteractiveParameters:
 
     def __init__(self, *args: Any, interactive_parameter_names: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._arguments = inspect.signature(super().__init__).bind(*args, **kwargs)
         self.interactive_parameter_names = tuple(interactive_parameter_names or self.interactive_parameter_names)
         for name in self.interactive_parameter_names:
             if not hasattr(self, name):
@@ -42,6 +44,44 @@ class InteractiveParameters:
                     f'"{name}" is to be interactive, but {type(self).__name__} has no such attribute when its '
                     "constructor has run; set it there, or take the name out"
                 )
+
+    @property
+    def construction(self) -> dict[str, Any]:
+        """The constructor's arguments by name, those of JSON types: what `reconstructed` takes."""
+        self._arguments.apply_defaults()
+        given: dict[str, Any] = {}
+        for name, value in self._arguments.arguments.items():
+            kind = self._arguments.signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                given.update(value)
+            elif kind is not inspect.Parameter.VAR_POSITIONAL:
+                given[name] = value
+        return {name: value for name, value in given.items() if _is_json(value)}
+
+    def reconstructed(self, **changes: Any) -> Self:
+        """A new dataset, of the same constructor's arguments but for `changes`, read from its beginning.
+
+        Interactive parameters that are not among the changes keep their values. Raises `ParameterError` for an
+        argument that the constructor was not given, or one of another type; what it raises itself passes.
+        """
+        known = self.construction
+        for name in changes:
+            if name not in known:
+                raise ParameterError(
+                    f'"{name}" is no argument that {type(self).__name__} can be made anew with; '
+                    f"these are: {', '.join(known) or 'none'}"
+                )
+        named = {name: _like(name, value, known[name]) for name, value in changes.items()}
+        positional, keyword = list(self._arguments.args), dict(self._arguments.kwargs)
+        for place, name in enumerate(list(self._arguments.signature.parameters)[: len(positional)]):
+            if name in named:
+                positional[place] = named.pop(name)
+        names = self.interactive_parameter_names
+        anew = type(self)(*positional, interactive_parameter_names=names, **{**keyword, **named})
+        anew.set_interactive_parameters(
+            {name: value for name, value in self.interactive_parameters().items() if name not in changes}
+        )
+        return anew
 
     def interactive_parameters(self) -> dict[str, Any]:
         """The current value of every interactive parameter."""
@@ -86,6 +126,14 @@ def _like(name: str, value: Any, old: Any) -> Any:
             for key, element in value.items()
         }
     return value
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(element) for key, element in value.items())
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _in_one_process(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,31 +1,27 @@
-"""The stream itself: sources opened for one rank, drawn from by weights, and booked once they were trained."""
+"""The stream itself: sources read by one rank, drawn from by weights, and booked once they were trained."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-from dataset.errors import LayoutError, ParameterError, ReceiptError, StateError
-from dataset.mixture import Draws, Weights
+from dataset.errors import LayoutError, ParameterError, StateError
+from dataset.ledger import Ledger
+from dataset.mixture import Draws, Schedule, Weights
 from dataset.positions import Consumed, Span
+from dataset.readers import Readers, States
 from dataset.receipt import Receipt, Redraw
-from dataset.source import FollowingReader, Item, Share, Source, SourceReader
-from dataset.state import KEPT_WEIGHTS, InForce, MixtureState, RankState, RedrawRecord, SourceState, rank_state
+from dataset.source import Item, Share, Source
+from dataset.state import MixtureState, RankState, SourceState, rank_state
 from dataset.statistics import MixtureStatistics, Tally
-from dataset.uniforms import seed_of
-
-logger = logging.getLogger(__name__)
 
 WAIT = 0.001
 """Seconds between two looks at sources that are all dry."""
 
-Idle = Callable[[], bool]
+Idle: TypeAlias = Callable[[], bool]
 """Called about every millisecond while all sources are dry; False gives up waiting."""
 
 
@@ -41,25 +37,29 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
 
     interactive_parameter_names = ("weights",)
 
+    _ledger: Ledger
+    _schedule: Schedule
+    _draws: Draws
+    _states: States
+    _tally: Tally
+    _next: int
+    _loaded_next: int
+
     def __init__(self, sources: Mapping[str, Source], weights: Weights, seed: int = 0) -> None:
         self.sources = dict(sources)
         self.seed = seed
         self.rank, self.world = 0, 1
-        self._initial = weights
+        self._made_with = weights
         self._stream = 0
-        self._cursor = self._completed = self._loaded_draw = 0
-        self._readers: dict[str, SourceReader] = {}
-        self._polls: dict[str, Callable[[], Item | None]] = {}
-        self._aside: dict[str, deque[Item]] = {}
-        self._tally = Tally(self.sources)
-        self._reset(None)
+        self._readers: Readers | None = None
+        self._restore(None)
 
-    # Weights
+    # What an operator changes
 
     @property
     def weights(self) -> Weights:
         """The newest weights: those of the next batch."""
-        return self._in_force[-1].weights
+        return self._schedule.newest
 
     def set_weights(self, weights: Mapping[str, float], at_version: int | None = None) -> Weights:
         """Change weights from the next batch on; a batch that waits for a dry source begins again.
@@ -68,10 +68,7 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         that rank 0 announces as `at_version`. Raises `WeightsError`, and then the old weights stay in force.
         """
         changed = self.weights.changed(weights, at_version)
-        if self._in_force[-1].from_draw >= self._cursor:  # nothing was drawn with those: they never held
-            self._in_force.pop()
-        self._in_force.append(InForce(self._cursor, changed))
-        del self._in_force[:-KEPT_WEIGHTS]
+        self._schedule.change(changed, self._next)
         return changed
 
     def interactive_parameters(self) -> dict[str, Any]:
@@ -79,7 +76,7 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         return {"weights": dict(self.weights.by_source)}
 
     def set_interactive_parameters(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Change parameters by name, all or none; returns what they were. `{"weights": …}` is `set_weights`."""
+        """Change parameters by name; returns what they were. `{"weights": …}` is `set_weights`."""
         unknown = [name for name in values if name not in self.interactive_parameter_names]
         if unknown:
             known = ", ".join(self.interactive_parameter_names)
@@ -89,60 +86,69 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
             self.set_weights(values["weights"])
         return {name: before[name] for name in values}
 
+    def statistics(self) -> MixtureStatistics:
+        """Shares, rates and ages over the last completed batches, and the counters of each source's reader."""
+        stats = self._readers.stats() if self._readers is not None else {}
+        return self._tally.statistics(self.weights, stats, time.time())
+
     # Reading
 
     def set_layout(self, rank: int, world: int) -> None:
-        """Read as one of `world` ranks; before the first batch, or after `load_state_dict`."""
+        """Read as one of `world` ranks; before the first batch, or right after `load_state_dict`."""
         if not 0 <= rank < world:
             raise LayoutError(f"rank {rank} of {world}: a rank is at least 0 and below the number of ranks")
         if (rank, world) == (self.rank, self.world):
             return
-        if self._cursor != self._loaded_draw:
+        if self._next != self._loaded_next:
             raise LayoutError(
-                f"{self._cursor - self._loaded_draw} samples were read as rank {self.rank} of {self.world}; "
-                "set the layout before, or load a state first"
+                f"{self._next - self._loaded_next} samples were read as rank {self.rank} of {self.world}; "
+                "set the layout before the first, or load a state first"
             )
         self.rank, self.world = rank, world
-        self._reset(self._loaded)
+        self._restore(self._loaded)
 
     def take(self, size: int, idle: Idle | None = None) -> tuple[list[Item], Receipt] | None:
-        """The next batch: `size` items (fewer only at the very end), all drawn with the newest weights.
+        """The next batch: `size` items, fewer only at the very end, all drawn with the newest weights.
 
         While every source with a weight is dry it waits, calling `idle`, which may change weights. Returns None when
-        no sample will ever come again, or when `idle` returns False; what was read for the batch is then kept for the
-        next call.
+        no sample will ever come again, or when `idle` returns False; what was read by then comes first next time.
+        An error of a source, or one raised by `idle`, passes, and rewinds the stream.
         """
-        self._open()
-        rows: list[Item] = []
+        readers = self._opened()
+        weights = self._schedule.at(self._next)
+        pick, polls, first = self._draws.pick, readers.polls, self._next
+        items: list[Item] = []
         names: list[str] = []
         redraws: list[Redraw] = []
-        weights = self._weights_at(self._cursor)
-        pick, polls, first = self._draws.pick, self._polls, self._cursor
-        while len(rows) < size:
-            draw = first + len(rows)
-            name = pick(weights, draw)
-            item = polls[name]()
-            if item is None:
-                again = self._redraw(weights, draw, name)
-                if again is None:
-                    if self._finished(weights, idle is not None):
-                        break
-                    going_on = self._wait(idle)
-                    if not going_on or self._weights_at(first) is not weights:
-                        self._put_back(names, rows)
-                        if not going_on:
+        try:
+            while len(items) < size:
+                draw = first + len(items)
+                name = pick(weights, draw)
+                item = polls[name]()
+                if item is None:
+                    dry, name, item = self._redraw(readers, weights, draw, name)
+                    if item is None:
+                        if self._ended(readers, weights, idle):
+                            break
+                        if idle is not None and not idle():
+                            readers.put_back(names, items)
                             return None
-                        rows, names, redraws = [], [], []
-                        weights = self._weights_at(first)
-                    continue
-                name, item, dry = again
-                redraws.append(Redraw(draw, dry))
-            rows.append(item)
-            names.append(name)
-        if not rows:
+                        time.sleep(WAIT)
+                        if self._schedule.at(first) is not weights:  # the whole batch obeys: it begins again
+                            readers.put_back(names, items)
+                            weights = self._schedule.at(first)
+                            items, names, redraws = [], [], []
+                        continue
+                    redraws.append(Redraw(draw, dry))
+                items.append(item)
+                names.append(name)
+        except BaseException:  # what was read for this batch must not get lost, whatever ended it
+            self._go_back()
+            raise
+        if not items:
             return None
-        self._cursor += len(rows)
-        return rows, self._receipt(weights, first, names, rows, redraws)
+        self._next += len(items)
+        return items, self._receipt(weights, first, names, items, redraws)
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         """Samples one by one; each is consumed when the next is asked for. Begins after what was completed."""
@@ -159,67 +165,51 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
             self.complete([receipt])
 
     def rewind(self) -> None:
-        """Give up batches that were taken and not completed; the next one begins after what was completed."""
-        if self._cursor != self._completed or any(self._aside.values()):
-            self.close()
-            self._cursor = self._completed
-            self._stream += 1
+        """Give up batches that were taken and not completed: the next one begins after what was completed."""
+        if self._next != self._ledger.next_draw:
+            self._go_back()
 
     def close(self) -> None:
-        """Close the readers. The next use opens them where training stands."""
-        for name, reader in self._readers.items():
-            self._states[name] = self._states_of(name, reader)
-        self._close_readers()
+        """Close the readers. The next use opens them again, where training stands."""
+        if self._readers is not None:
+            self._states = _merged(self._states, self._readers.states())
+            self._readers.close()
+            self._readers = None
 
     # Booking
 
     def complete(self, receipts: Iterable[Receipt]) -> None:
         """Book the batches that a completed optimizer step used: all of its accumulation, in the order taken.
 
-        Raises `ReceiptError` for one that is not the next, and then nothing is booked.
+        Raises `ReceiptError` where one is not the next, and then nothing is booked.
         """
         batches = list(receipts)
-        self._check(batches)
+        self._ledger.check(batches, self._stream)
+        now = time.time()
         for receipt in batches:
-            for name, spans in receipt.spans.items():
-                for span in spans:
-                    self._consumed.add(name, span)
-                    self._passed.add(name, span)
-            for name, spans in receipt.jumped.items():
-                for span in spans:
-                    self._jumped.add(name, span)
-                    self._passed.add(name, span)
-            self._redraws.book(receipt)
-            self._tally.book(receipt, time.time())
-            self._completed = receipt.next_draw
-        self._follow()
+            self._ledger.book(receipt)
+            self._tally.book(receipt, now)
+        if self._readers is not None:
+            self._readers.follow(self._ledger.passed)
 
     @property
     def consumed(self) -> Consumed:
-        """What completed steps of this rank used (and of all ranks before the last load)."""
-        return self._consumed.copy()
-
-    def statistics(self) -> MixtureStatistics:
-        """Shares, rates and ages over the last completed batches, and each source's counters."""
-        stats = {name: reader.stats() for name, reader in self._readers.items()}
-        return self._tally.statistics(self.weights, stats, time.time())
+        """What completed steps of this rank used, and those of all ranks up to the last load."""
+        return self._ledger.consumed.copy()
 
     # Saving
 
     def state_dict(self) -> dict[str, Any]:
-        """The state after the last completed step, for this rank; JSON types, a few kilobytes."""
-        self._open()
-        rank = RankState(self._completed, tuple(self._in_force), self._redraws.dump())
+        """The state after the last completed step, of this rank; JSON types, a few kilobytes."""
+        states = self._opened().states()
+        rank = RankState(self._ledger.next_draw, self._schedule.dump(), self._ledger.redraws.dump())
         return MixtureState(
             seed=self.seed,
             world=self.world,
             ranks={str(self.rank): rank},
-            sources={
-                name: SourceState(source.fingerprint, self._states_of(name, self._readers[name]))
-                for name, source in self.sources.items()
-            },
-            consumed=self._consumed.dump(),
-            jumped=self._jumped.dump(),
+            sources={name: SourceState(source.fingerprint, states[name]) for name, source in self.sources.items()},
+            consumed=self._ledger.consumed.dump(),
+            jumped=self._ledger.jumped.dump(),
         ).dump()
 
     def load_state_dict(
@@ -234,13 +224,13 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         """
         loaded = MixtureState.load(state)
         self._refuse_foreign(loaded, forget, trust)
-        self._reset(loaded.without(forget))
+        self._restore(loaded.without(forget))
+
+    # Within
 
     def _refuse_foreign(self, state: MixtureState, forget: Collection[str], trust: Collection[str]) -> None:
         if state.seed != self.seed:
-            raise StateError(
-                f"the state was made with seed {state.seed}, not {self.seed}; make the mixture with that one"
-            )
+            raise StateError(f"the state was made with seed {state.seed}, not {self.seed}; make the mixture with it")
         missing = [str(rank) for rank in range(state.world) if str(rank) not in state.ranks]
         if missing:
             raise StateError(
@@ -261,95 +251,52 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
                     f'with forget=["{name}"], or, if the same data moved, keep its positions with trust=["{name}"]'
                 )
 
-    def _reset(self, state: MixtureState | None) -> None:
-        self._close_readers()
+    def _restore(self, state: MixtureState | None) -> None:
+        self.close()
         self._loaded = state
         self._stream += 1
-        self._consumed = Consumed.load(state.consumed) if state else Consumed()
-        self._jumped = Consumed.load(state.jumped) if state else Consumed()
-        self._passed = self._consumed.copy()
-        self._passed.update(self._jumped)
         self._states = {name: source.shares for name, source in state.sources.items()} if state else {}
-        rank = rank_state(state, self.rank, self.world, self._initial)
-        self._in_force = list(rank.weights)
-        self._redraws = RedrawRecord(rank.redraws)
-        self._loaded_draw = self._completed = self._cursor = rank.next_draw
+        rank = rank_state(state, self.rank, self.world, self._made_with)
+        self._ledger = Ledger(state, rank)
+        self._schedule = Schedule(rank.weights)
         self._draws = Draws(self.seed, self.rank)
+        self._next = self._loaded_next = rank.next_draw
         self._tally = Tally(self.sources)
 
-    # Within
+    def _go_back(self) -> None:
+        self.close()
+        self._next = self._ledger.next_draw
+        self._stream += 1
 
-    def _open(self) -> None:
-        if self._readers:
-            return
-        for name, source in self.sources.items():
-            share = Share(self.rank, self.world, seed_of(self.seed, name))
-            shares = self._states.get(name, {})
-            state = shares.get(self._share) or next((shares[key] for key in sorted(shares)), None)
-            self._readers[name] = source.open(share, self._passed.of(name), state)
-        self._polls = {name: reader.poll for name, reader in self._readers.items()}
-        self._follow()
+    def _opened(self) -> Readers:
+        if self._readers is None:
+            share = Share(self.rank, self.world, self.seed)
+            self._readers = Readers(self.sources, share, self._ledger.passed, self._states)
+        return self._readers
 
-    def _close_readers(self) -> None:
-        readers, self._readers = self._readers, {}
-        self._polls, self._aside = {}, {}
-        for reader in readers.values():
-            reader.close()
-
-    @property
-    def _share(self) -> str:
-        return f"{self.rank}/{self.world}"
-
-    def _states_of(self, name: str, reader: SourceReader) -> dict[str, Mapping[str, Any]]:
-        return {self._share: reader.state()}
-
-    def _weights_at(self, draw: int) -> Weights:
-        return next(entry.weights for entry in reversed(self._in_force) if entry.from_draw <= draw)
-
-    def _redraw(self, weights: Weights, draw: int, name: str) -> tuple[str, Item, tuple[str, ...]] | None:
-        """An item of another source, as `name` is dry, and the sources that were; None when all are."""
+    def _redraw(
+        self, readers: Readers, weights: Weights, draw: int, name: str
+    ) -> tuple[tuple[str, ...], str, Item | None]:
+        """An item of another source than `name`, which is dry; also those that were found dry before it."""
         dry = [name]
         while (again := self._draws.again(weights, draw, dry)) is not None:
-            item = self._polls[again]()
+            item = readers.polls[again]()
             if item is not None:
-                return again, item, tuple(dry)
+                return tuple(dry), again, item
             dry.append(again)
-        return None
+        return tuple(dry), name, None
 
-    def _wait(self, idle: Idle | None) -> bool:
-        if idle is not None and not idle():
-            return False
-        time.sleep(WAIT)
-        return True
-
-    def _finished(self, weights: Weights, can_change: bool) -> bool:
-        """Whether nothing will come: from no source if weights can still change, else from none with a weight."""
-        return all(
-            self._readers[name].exhausted() for name, weight in weights.by_source.items() if can_change or weight > 0
-        )
-
-    def _put_back(self, names: Sequence[str], rows: Sequence[Item]) -> None:
-        """Keep what was read for a batch that is given up; it is the first to be polled again, in the same order."""
-        for name, item in zip(reversed(names), reversed(rows), strict=True):
-            self._aside.setdefault(name, deque()).appendleft(item)
-        for name, items in self._aside.items():
-            if items:
-                self._polls[name] = partial(self._poll_aside, name)
-
-    def _poll_aside(self, name: str) -> Item | None:
-        items = self._aside[name]
-        item = items.popleft()
-        if not items:
-            self._polls[name] = self._readers[name].poll
-        return item
+    def _ended(self, readers: Readers, weights: Weights, idle: Idle | None) -> bool:
+        """Whether nothing will come: from no source if `idle` may change weights, else from none with a weight."""
+        return readers.exhausted(name for name, weight in weights.by_source.items() if weight > 0 or idle is not None)
 
     def _receipt(
-        self, weights: Weights, first: int, names: list[str], rows: list[Item], redraws: list[Redraw]
+        self, weights: Weights, first: int, names: list[str], items: list[Item], redraws: list[Redraw]
     ) -> Receipt:
         spans: dict[str, list[Span]] = {}
         jumped: dict[str, list[Span]] = {}
         sizes: dict[str, int] = {}
-        for name, item in zip(names, rows, strict=True):
+        for name, item in zip(names, items, strict=True):
             _join(spans.setdefault(name, []), item.span)
             if item.jumped is not None:
                 _join(jumped.setdefault(name, []), item.jumped)
@@ -361,35 +308,13 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
             version=weights.version,
             first_draw=first,
             sources=tuple(names),
-            keys=tuple(item.key for item in rows),
-            times=tuple(item.time for item in rows),
+            keys=tuple([item.key for item in items]),
+            times=tuple([item.time for item in items]),
             spans={name: tuple(stretches) for name, stretches in spans.items()},
             jumped={name: tuple(stretches) for name, stretches in jumped.items()},
             sizes=sizes,
             redraws=tuple(redraws),
         )
-
-    def _check(self, receipts: Sequence[Receipt]) -> None:
-        expected = self._completed
-        for receipt in receipts:
-            if receipt.stream != self._stream:
-                raise ReceiptError(
-                    f"the receipt of draws {receipt.first_draw} to {receipt.next_draw - 1} was made before the stream "
-                    "was restored or rewound; drop it: its samples come again"
-                )
-            if receipt.first_draw != expected:
-                raise ReceiptError(
-                    f"the receipt begins at draw {receipt.first_draw}, but the next to be completed is {expected}; "
-                    "complete each batch once, in the order taken"
-                )
-            expected = receipt.next_draw
-
-    def _follow(self) -> None:
-        for name, source in self.sources.items():
-            reader = self._readers.get(name)
-            followed = getattr(source, "follows", None)
-            if followed is not None and isinstance(reader, FollowingReader):
-                reader.follow(self._passed.sources.get(followed, {}))
 
 
 def _join(stretches: list[Span], span: Span) -> None:
@@ -400,3 +325,7 @@ def _join(stretches: list[Span], span: Span) -> None:
             stretches[-1] = Span(span.partition, last.start, span.end)
             return
     stretches.append(span)
+
+
+def _merged(before: States, now: States) -> States:
+    return {name: {**before.get(name, {}), **shares} for name, shares in now.items()}

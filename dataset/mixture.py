@@ -17,6 +17,9 @@ import msgspec
 from dataset.errors import WeightsError
 from dataset.uniforms import BLOCK, Uniforms
 
+KEPT = 256
+"""Changes of weights that a state remembers."""
+
 
 class Weights(msgspec.Struct, frozen=True):
     """Relative weights, one a source, all at least 0 and at least one above; `version` counts their changes."""
@@ -71,6 +74,40 @@ def _checked(weights: dict[str, float], given: Mapping[str, float]) -> dict[str,
             f"weights: {{{shown}}} leave nothing to draw from; set one above 0, or pause training instead"
         )
     return weights
+
+
+class InForce(msgspec.Struct, frozen=True):
+    """Weights, and the draw from which on they hold."""
+
+    from_draw: int
+    weights: Weights
+
+
+class Schedule:
+    """Which weights held for which draws, over the last changes."""
+
+    def __init__(self, entries: Iterable[InForce]) -> None:
+        self._entries = list(entries)
+
+    @property
+    def newest(self) -> Weights:
+        """The weights that were set last."""
+        return self._entries[-1].weights
+
+    def at(self, draw: int) -> Weights:
+        """The weights that hold for a draw."""
+        return next(entry.weights for entry in reversed(self._entries) if entry.from_draw <= draw)
+
+    def change(self, weights: Weights, from_draw: int) -> None:
+        """Let `weights` hold from a draw on; those that would have begun there or later never will."""
+        while self._entries and self._entries[-1].from_draw >= from_draw:
+            self._entries.pop()
+        self._entries.append(InForce(from_draw, weights))
+        del self._entries[:-KEPT]
+
+    def dump(self) -> tuple[InForce, ...]:
+        """As it is saved."""
+        return tuple(self._entries)
 
 
 class Draws:

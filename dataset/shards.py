@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -39,8 +39,8 @@ class ShardSource:
 
     The order of an epoch is a function of the seed and the number of samples (the shards' own without `shuffle`).
     Positions are (epoch, place in that order). A folder may grow: shards that are published in it, whole, under new
-    names, are read from the next epoch on. On several ranks all must see the same shards, so there growth is noticed
-    by rank 0 only, when it opens the source; give every rank the state of rank 0 before the first batch.
+    names, are read from the next epoch on; while several ranks read it, they are not, as all must see the same
+    (merge and load the states of all ranks before the first batch, and all read what rank 0 saw).
     """
 
     paths: Path | str | Sequence[Path | str]
@@ -48,6 +48,8 @@ class ShardSource:
     shuffle: bool = True
     epochs: int | None = None
     bad_limit: int = BAD_LIMIT
+
+    one_state: ClassVar[bool] = True
 
     @property
     def fingerprint(self) -> str:
@@ -101,7 +103,8 @@ class ShardReader:
         try:
             for listing in _restored(source, state):
                 self._take_in(listing.from_epoch, listing.names, strict=True)
-            self._grow_for_all(consumed, anew=state is None)
+            if state is None and not consumed:
+                self._grow(0)
         except BaseException:
             self.close()
             raise
@@ -140,15 +143,9 @@ class ShardReader:
         self._shards = []
 
     def _size_of(self, epoch: int, fresh: bool) -> int:
-        if fresh and self._share.count == 1:
+        if fresh and (self._share.count == 1 or not self._listings):
             self._grow(epoch)
         return next((count for listing, count in reversed(self._listings) if listing.from_epoch <= epoch), 0)
-
-    def _grow_for_all(self, consumed: Mapping[str, IntervalSet], anew: bool) -> None:
-        """Among several shares the first one looks for growth, for an epoch that none has begun."""
-        if self._share.count > 1 and (anew or self._share.index == 0):
-            begun = [end[0] for intervals in consumed.values() for _, end in intervals]
-            self._grow(max(begun, default=-1) + 1)
 
     def _grow(self, epoch: int) -> None:
         """Take in shards that were not there before, to be read from `epoch` on."""

@@ -88,7 +88,8 @@ class Source(Protocol):
         """A reader that yields what is not in `consumed`, in the calling process.
 
         `consumed` includes what was jumped over. `state` is of the same share if the layout is the same, else of the
-        first share of the layout before; it is None at the very start.
+        first share of the layout before (always of the first, where the source has `one_state = True`: it then holds
+        for all shares); it is None at the very start.
         """
         ...
 

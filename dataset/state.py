@@ -6,28 +6,17 @@ which draws were repeated. Merging is therefore a union, and a state can be take
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from dataset.errors import StateError
-from dataset.mixture import Weights
+from dataset.mixture import InForce, Weights
 from dataset.positions import Consumed
-from dataset.receipt import Receipt
 
 KIND = "stovetop mixture"
 FORMAT = 1
-KEPT_RUNS = 1000
-KEPT_WEIGHTS = 256
-
-
-class InForce(msgspec.Struct, frozen=True):
-    """Weights and the draw from which on they hold."""
-
-    from_draw: int
-    weights: Weights
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -171,40 +160,3 @@ def merge_states(states: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         consumed=consumed.dump(),
         jumped=jumped.dump(),
     ).dump()
-
-
-class RedrawRecord:
-    """Repeated draws as runs: one run while a source stays dry, however many of the draws between want others."""
-
-    def __init__(self, redraws: Redraws | None = None) -> None:
-        self._complete_from = redraws.complete_from if redraws else 0
-        self._runs = deque(redraws.runs if redraws else ())
-        self._given_since: set[str] | None = None  # by draws after the last run; None: unknown
-
-    def book(self, receipt: Receipt) -> None:
-        """Take in a completed batch."""
-        if not receipt.redraws:
-            if self._given_since is not None:
-                self._given_since.update(receipt.sources)
-            return
-        dry_at = {redraw.draw: frozenset(redraw.dry) for redraw in receipt.redraws}
-        for draw, name in enumerate(receipt.sources, receipt.first_draw):
-            dry = dry_at.get(draw)
-            if dry is not None:
-                self._add(draw, dry)
-            elif self._given_since is not None:
-                self._given_since.add(name)
-
-    def _add(self, draw: int, dry: frozenset[str]) -> None:
-        last = self._runs[-1] if self._runs else None
-        if last is not None and last.dry == dry and self._given_since is not None and not self._given_since & dry:
-            self._runs[-1] = Run(last.first, draw, dry)
-            return
-        self._runs.append(Run(draw, draw, dry))
-        self._given_since = set()
-        if len(self._runs) > KEPT_RUNS:
-            self._complete_from = self._runs.popleft().last + 1
-
-    def dump(self) -> Redraws:
-        """As it is saved."""
-        return Redraws(self._complete_from, tuple(self._runs))

@@ -15,6 +15,7 @@ from __future__ import annotations
 from publish.channels import Channels, Moved
 from publish.directory import DirectoryHub
 from publish.errors import (
+    CacheLocked,
     ChannelMoved,
     DigestMismatch,
     FileNotAllowed,
@@ -33,9 +34,9 @@ from publish.errors import (
     VersionTaken,
     WeightsMismatch,
 )
-from publish.follower import Follower, Origin, Status
+from publish.follower import Follower, ServedFrom, Status
 from publish.hub import Hub
-from publish.live_model import LiveModel, Loader, Served, Standby
+from publish.live_model import LiveModel, Loader, Served, Swap
 from publish.manifest import FileDigest, Manifest, decode_manifest
 from publish.outbox import Ancestor, Entry, Outbox, Placed, Ticket, put
 from publish.pointer import Pointer
@@ -45,6 +46,7 @@ from publish.signing import PublicKey, SigningKey, TrustedKeys
 
 __all__ = [
     "Ancestor",
+    "CacheLocked",
     "ChannelMoved",
     "Channels",
     "Coalesced",
@@ -65,7 +67,6 @@ __all__ = [
     "Manifest",
     "Moved",
     "NotServing",
-    "Origin",
     "Outbox",
     "OutboxError",
     "OutboxLocked",
@@ -80,9 +81,10 @@ __all__ = [
     "Replayed",
     "Retired",
     "Served",
+    "ServedFrom",
     "SigningKey",
-    "Standby",
     "Status",
+    "Swap",
     "Ticket",
     "TrustedKeys",
     "Unreadable",

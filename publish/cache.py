@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from publish import durable
-from publish.errors import DigestMismatch, Unreadable
+from publish.errors import CacheLocked, DigestMismatch, Unreadable
 from publish.hub import Hub
 from publish.manifest import MANIFEST, FileDigest, Manifest, check_names, decode_manifest
 from publish.pointer import Pointer
@@ -41,6 +42,17 @@ class Cache:
         self._keys = keys
         durable.make_folder(root / "versions")
 
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Be the only follower of this cache. Raises CacheLocked where another is."""
+        try:
+            with durable.locked(self._root / "lock", wait=False):
+                yield
+        except BlockingIOError as error:
+            raise CacheLocked(
+                f"{self._root}: another follower uses this cache; give each serving process its own"
+            ) from error
+
     def obtain(self, hub: Hub, pointer: Pointer) -> tuple[Manifest, Path]:
         """The version that a verified pointer names, fetched and verified; at once where it is here already.
 
@@ -57,6 +69,8 @@ class Cache:
         with durable.staging(self._root / "staging") as staged:
             version = staged / "version"
             version.mkdir()
+            if manifest.version != pointer.version:
+                raise DigestMismatch(f"version {pointer.version:06d}: its manifest is that of version {manifest.label}")
             for name, expected in manifest.files.items():
                 target = version / name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +113,7 @@ class Cache:
 
     def save_state(self, state: State) -> None:
         """Remember, durably."""
-        durable.replace_file(self._root / "state.json", msgspec.json.encode(state))
+        durable.replace_file(self._root / "state.json", msgspec.json.encode(state), alone=True)
 
     def _check(self, stored: bytes, digest: str) -> Manifest:
         actual = hashlib.sha256(stored).hexdigest()

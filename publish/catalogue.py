@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import dataclass
 
 from publish.errors import Unreadable, Untrusted
 from publish.hub import Hub
 from publish.manifest import Manifest, decode_manifest
 from publish.outbox import Ticket
-from publish.signing import PublicKey, TrustedKeys
+from publish.signing import TrustedKeys
 
 logger = logging.getLogger(__name__)
 
 Origin = tuple[str, str, int, bool]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A verified manifest and the SHA-256 of its stored bytes, which pointers are signed for."""
+
+    manifest: Manifest
+    digest: str
 
 
 class Catalogue:
@@ -22,14 +31,13 @@ class Catalogue:
     Those that another key signed, or that cannot be read, hold their number and say nothing.
     """
 
-    def __init__(self, hub: Hub, key: PublicKey) -> None:
+    def __init__(self, hub: Hub, keys: TrustedKeys) -> None:
         self._hub = hub
-        self._trusted = TrustedKeys([key])
-        self._read: set[int] = set()
-        self._by_origin: dict[Origin, Manifest] = {}
-        self._by_number: dict[int, tuple[Manifest, str]] = {}
+        self._trusted = keys
+        self._numbers: set[int] = set()
+        self._by_origin: dict[Origin, Known] = {}
 
-    def find(self, origin: Origin) -> Manifest | None:
+    def find(self, origin: Origin) -> Known | None:
         """The version of these weights (run, segment, step, EMA), if there is one."""
         self._refresh()
         return self._by_origin.get(origin)
@@ -39,8 +47,8 @@ class Catalogue:
         chain = [(ticket.segment, ticket.step - 1), *((a.segment, a.step) for a in ticket.ancestors)]
         for segment, step in chain:
             before = [
-                manifest
-                for (run, name, at, _), manifest in self._by_origin.items()
+                known.manifest
+                for (run, name, at, _), known in self._by_origin.items()
                 if (run, name) == (ticket.run, segment) and at <= step
             ]
             if before:
@@ -50,28 +58,35 @@ class Catalogue:
     def next_number(self) -> int:
         """The lowest number above all that were ever committed."""
         self._refresh()
-        return max(self._read, default=0) + 1
+        return max(self._numbers, default=0) + 1
 
-    def digest(self, version: int) -> str:
-        """SHA-256 of a version's stored manifest. Raises VersionMissing, Unreadable or Untrusted."""
+    def read(self, version: int) -> Known:
+        """One version as the hub has it now, verified. Raises VersionMissing, Unreadable or Untrusted."""
         stored = self._hub.manifest(version)
-        self._trusted.verify(decode_manifest(stored, f"version {version:06d}"))
-        return hashlib.sha256(stored).hexdigest()
+        where = f"version {version:06d} of {self._hub.name}"
+        manifest = decode_manifest(stored, where)
+        self._trusted.verify(manifest)
+        if manifest.version != version:
+            raise Unreadable(f"{where}: its manifest is that of version {manifest.label}")
+        return Known(manifest, hashlib.sha256(stored).hexdigest())
 
-    def add(self, manifest: Manifest) -> None:
+    def add(self, manifest: Manifest) -> Known:
         """Know a version that was committed just now."""
-        self._read.add(manifest.version)
-        self._by_origin[manifest.run, manifest.segment, manifest.step, manifest.ema] = manifest
+        known = Known(manifest, hashlib.sha256(manifest.encode()).hexdigest())
+        self._learn(known)
+        return known
+
+    def _learn(self, known: Known) -> None:
+        manifest = known.manifest
+        self._numbers.add(manifest.version)
+        self._by_origin[manifest.run, manifest.segment, manifest.step, manifest.ema] = known
 
     def _refresh(self) -> None:
         for number in self._hub.numbers():
-            if number in self._read:
+            if number in self._numbers:
                 continue
             try:
-                manifest = decode_manifest(self._hub.manifest(number), f"version {number:06d}")
-                self._trusted.verify(manifest)
+                self._learn(self.read(number))
             except (Unreadable, Untrusted) as error:
                 logger.warning("version %06d is left aside: %s", number, error)
-                self._read.add(number)
-                continue
-            self.add(manifest)
+                self._numbers.add(number)

@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from publish.catalogue import Catalogue
-from publish.errors import ChannelMoved, PublishError, VersionMissing
+from publish.catalogue import Catalogue, Known
+from publish.errors import ChannelMoved, VersionMissing
 from publish.hub import Hub
-from publish.manifest import Manifest
 from publish.pointer import Pointer, unset
 from publish.signing import SigningKey
 
@@ -36,17 +35,19 @@ class Channels:
         self._catalogue = catalogue
         self._tell = tell
 
-    def advance(self, channel: str, manifest: Manifest) -> Moved | None:
+    def advance(self, channel: str, known: Known) -> Moved | None:
         """Go forward to a version; None where the channel is held, or stands there or further already."""
 
-        def decide(now: Pointer) -> int | None:
-            return None if now.held or now.version >= manifest.version else manifest.version
+        def decide(now: Pointer) -> Known | None:
+            return None if now.held or now.version >= known.manifest.version else known
 
-        return self._move(channel, decide, held=False, by="publisher", reason=f"step {manifest.step}")
+        return self._move(channel, decide, held=False, by="publisher", reason=f"step {known.manifest.step}")
 
     def promote(self, channel: str, version: int | None = None, *, by: str, reason: str = "") -> Moved:
         """Point at `version` (None: the newest that has files) and release the channel if it was held."""
-        return self._must(channel, lambda now: self._newest() if version is None else version, False, by, reason)
+        return self._must(
+            channel, lambda now: self._newest() if version is None else self._read(channel, version), False, by, reason
+        )
 
     def rollback(self, channel: str, version: int | None = None, *, by: str, reason: str = "") -> Moved:
         """Go back to `version` (None: the one before) and hold the channel there until somebody promotes or releases.
@@ -54,7 +55,7 @@ class Channels:
         Raises VersionMissing where there is nothing to go back to.
         """
 
-        def decide(now: Pointer) -> int:
+        def decide(now: Pointer) -> Known:
             target = now.previous if version is None else version
             if target is None or target >= now.version:
                 raise VersionMissing(
@@ -62,42 +63,46 @@ class Channels:
                     + ("remembers none before it" if target is None else f"{target:06d} is not older")
                     + "; name an older one"
                 )
-            return target
+            return self._read(channel, target)
 
         return self._must(channel, decide, True, by, reason)
 
     def pin(self, channel: str, version: int | None = None, *, by: str, reason: str = "") -> Moved:
         """Hold the channel at `version` (None: where it stands)."""
-        return self._must(channel, lambda now: now.version if version is None else version, True, by, reason)
+        return self._must(
+            channel, lambda now: self._read(channel, now.version if version is None else version), True, by, reason
+        )
 
     def release(self, channel: str, *, by: str, reason: str = "") -> Moved:
         """Let the next version move the channel again; it stays where it stands until then."""
-        return self._must(channel, lambda now: now.version, False, by, reason)
+        return self._must(channel, lambda now: self._read(channel, now.version), False, by, reason)
 
-    def _newest(self) -> int:
+    def _newest(self) -> Known:
         versions = self._hub.versions()
         if not versions:
             raise VersionMissing(f"{self._hub.name}: no version was published yet")
-        return versions[-1]
+        return self._catalogue.read(versions[-1])
 
-    def _must(self, channel: str, decide: Callable[[Pointer], int | None], held: bool, by: str, reason: str) -> Moved:
+    def _read(self, channel: str, version: int) -> Known:
+        if version < 1:
+            raise VersionMissing(f"channel {channel!r}: it was never set; name a version")
+        return self._catalogue.read(version)
+
+    def _must(self, channel: str, decide: Callable[[Pointer], Known], held: bool, by: str, reason: str) -> Moved:
         moved = self._move(channel, decide, held=held, by=by, reason=reason)
-        if moved is None:
-            raise PublishError(f"channel {channel!r}: nothing to do")
+        assert moved is not None, "every operator's move is decided"
         return moved
 
     def _move(
-        self, channel: str, decide: Callable[[Pointer], int | None], *, held: bool, by: str, reason: str
+        self, channel: str, decide: Callable[[Pointer], Known | None], *, held: bool, by: str, reason: str
     ) -> Moved | None:
         while True:
             now = self._hub.channel(channel) or unset(channel)
-            version = decide(now)
-            if version is None:
+            known = decide(now)
+            if known is None:
                 return None
-            if version < 1:
-                raise VersionMissing(f"channel {channel!r}: it was never set; name a version")
-            digest = self._catalogue.digest(version)
-            following = now.moved(version, digest, held=held, at=time.time(), by=by, reason=reason)
+            version = known.manifest.version
+            following = now.moved(version, known.digest, held=held, at=time.time(), by=by, reason=reason)
             signed = self._key.sign(following)
             try:
                 self._hub.move(signed)

@@ -48,7 +48,7 @@ class DirectoryHub:
             durable.make_folder(root)
             with durable.locked(root / "lock"):
                 if not (root / MARK).exists():
-                    durable.replace_file(root / MARK, msgspec.json.encode({"format": FORMAT}))
+                    durable.replace_file(root / MARK, msgspec.json.encode({"format": FORMAT}), alone=True)
 
     @property
     def name(self) -> str:
@@ -142,7 +142,7 @@ class DirectoryHub:
                 raise VersionMissing(
                     f"version {pointer.version:06d}: its files are not in {self._root}; choose another"
                 )
-            durable.replace_file(path, msgspec.json.encode(pointer, order="sorted"))
+            durable.replace_file(path, msgspec.json.encode(pointer, order="sorted"), alone=True)
 
     def watch(self, channel: str, seen: int, timeout: float) -> Pointer | None:
         """Look at the pointer's stamp every `poll` seconds, and into it when the stamp has changed.
@@ -180,7 +180,7 @@ class DirectoryHub:
     def _retire(self, version: int) -> None:
         durable.make_folder(self._root / "retired")
         durable.make_folder(self._root / "trash")
-        durable.replace_file(self._retired(version), (self._version(version) / MANIFEST).read_bytes())
+        durable.replace_file(self._retired(version), (self._version(version) / MANIFEST).read_bytes(), alone=True)
         os.rename(self._version(version), self._root / "trash" / uuid.uuid4().hex)
         durable.sync_folder(self._root / "versions")
 

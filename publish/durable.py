@@ -63,11 +63,17 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one step that a reader sees whole or not at all, durable on return."""
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+def replace_file(path: Path, data: bytes, *, alone: bool = False, mode: int = 0o644) -> None:
+    """Put `data` at `path` in one step that a reader sees whole or not at all, durable on return.
+
+    `alone` says that the caller holds a lock over `path`: then what a killed process left half-way is overwritten
+    instead of left lying.
+    """
+    staged = path.with_name(f".{path.name}.tmp" if alone else f".{path.name}.{uuid.uuid4().hex}.tmp")
+    if alone:
+        staged.unlink(missing_ok=True)
     try:
-        write_file(staged, data)
+        write_file(staged, data, mode)
         os.replace(staged, path)
     except BaseException:
         staged.unlink(missing_ok=True)

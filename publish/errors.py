@@ -15,6 +15,7 @@ PublishError
 │   └── Unreadable         a stored manifest or pointer of no known form
 ├── OutboxError
 │   └── OutboxLocked       another publisher serves this outbox
+├── CacheLocked            another follower uses this cache
 ├── WeightsMismatch        names, shapes or dtypes are not those that are served
 └── NotServing             neither a version nor a packaged base is loaded
 """
@@ -80,6 +81,10 @@ class OutboxError(PublishError):
 
 class OutboxLocked(OutboxError):
     """Another publisher serves this outbox; stop it, or give this one an outbox of its own."""
+
+
+class CacheLocked(PublishError):
+    """Another follower uses this cache; give each serving process its own."""
 
 
 class WeightsMismatch(PublishError):

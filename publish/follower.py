@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -19,8 +20,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from publish.cache import FORMAT as STATE_FORMAT
 from publish.cache import Cache, State
-from publish.errors import PublishError, Replayed
+from publish.errors import Replayed
 from publish.hub import Hub
 from publish.live_model import LiveModel
 from publish.pointer import Pointer
@@ -30,7 +32,7 @@ logger = logging.getLogger(__name__)
 M = TypeVar("M")
 
 
-class Origin(StrEnum):
+class ServedFrom(StrEnum):
     """Where the served weights came from."""
 
     HUB = "hub"  # fetched since the start
@@ -49,7 +51,7 @@ class Status:
     """
 
     channel: str
-    origin: Origin = Origin.NOTHING
+    origin: ServedFrom = ServedFrom.NOTHING
     version: int | None = None
     label: str = ""
     generation: int = 0
@@ -65,7 +67,7 @@ class Status:
     @property
     def ready(self) -> bool:
         """Whether requests can be answered."""
-        return self.origin is not Origin.NOTHING
+        return self.origin is not ServedFrom.NOTHING
 
 
 class Follower(Generic[M]):
@@ -94,8 +96,9 @@ class Follower(Generic[M]):
         self._tell = tell
         self._heartbeat = heartbeat
         self._longest_wait = longest_wait
-        self._state = self._cache.load_state(hub.name, channel)
-        self._status = Status(channel, generation=self._state.generation)
+        self._held = ExitStack()
+        self._state = State(STATE_FORMAT, hub.name, channel)
+        self._status = Status(channel)
         self._behind: Pointer | None = None
         self._newest_sample_time: float | None = None
         self._seen = -1  # the generation that is settled: obeyed, and what it names is served
@@ -104,9 +107,12 @@ class Follower(Generic[M]):
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Serve the last verified version, else the packaged base, then follow in a daemon thread."""
+        """Serve the last verified version, else the packaged base, then follow in a daemon thread.
+
+        Raises CacheLocked where another follower uses the cache.
+        """
         self.restore()
-        self._thread = threading.Thread(target=self.run, name=f"follow-{self._channel}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"follow-{self._channel}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -114,6 +120,7 @@ class Follower(Generic[M]):
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        self._held.close()
 
     def status(self) -> Status:
         """How things stand now."""
@@ -126,38 +133,41 @@ class Follower(Generic[M]):
         )
 
     def restore(self) -> None:
-        """Serve what was served before the restart, if every byte of it still verifies; else leave the base."""
+        """The first half of `start`: take the cache, and serve what was served before, if every byte of it still
+        verifies; else leave the base. For callers with a loop of their own, who then call `step`."""
+        self._held.enter_context(self._cache.used())
+        self._state = self._cache.load_state(self._hub.name, self._channel)
         current = self._live.current
         if current is not None:
-            self._served(Origin.BASE, None)
+            self._served(ServedFrom.BASE, None)
         for digest in (self._state.digest, self._state.previous):
             if not digest:
                 continue
             try:
                 manifest, folder = self._cache.verified(digest)
                 self._live.swap(folder, manifest.version, digest)
-            except (OSError, PublishError) as error:
+            except Exception as error:  # an app's loader may raise anything; there is still the base, and the hub
                 logger.warning("the cached version %s is not served: %s", digest[:12], error)
                 continue
-            self._served(Origin.CACHE, manifest.newest_sample_time)
+            self._served(ServedFrom.CACHE, manifest.newest_sample_time)
             if digest == self._state.digest:
                 self._seen = self._state.generation
             return
 
-    def run(self) -> None:
+    def _run(self) -> None:
         """Follow until `close`. Nothing is raised: whatever goes wrong, serving goes on with what it has."""
         told = 0.0
         while not self._stop.is_set():
             before = self._status
-            wait = self._turn()
+            wait = self.step()
             if self._status != before or time.monotonic() - told >= self._heartbeat:
                 told = time.monotonic()
                 self._report()
             if wait:
                 self._stop.wait(wait)
 
-    def _turn(self) -> float:
-        """One look at the hub; the seconds to wait before the next, 0 where `watch` has waited."""
+    def step(self) -> float:
+        """One look at the hub, and what follows from it; the seconds to wait before the next, 0 where it has waited."""
         try:
             pointer = self._look()
             if pointer is not None:
@@ -200,11 +210,10 @@ class Follower(Generic[M]):
             self._remember(msgspec.structs.replace(state, digest=digest))
             return
         manifest, folder = self._cache.obtain(self._hub, pointer)
-        standby = self._live.prepare(folder, manifest.version, digest)
         current = self._served_digest()
-        self._remember(msgspec.structs.replace(state, digest=digest, previous=current))
-        self._live.flip(standby)
-        self._served(Origin.HUB, manifest.newest_sample_time, standby.load_seconds)
+        state = msgspec.structs.replace(state, digest=digest, previous=current)
+        swap = self._live.swap(folder, manifest.version, digest, remember=lambda: self._remember(state))
+        self._served(ServedFrom.HUB, manifest.newest_sample_time, swap.load_seconds)
         logger.info("channel %s: serving version %s", self._channel, manifest.label)
         self._cache.prune({digest, current})
 
@@ -218,7 +227,7 @@ class Follower(Generic[M]):
             served = self._live.rollback()
             logger.warning("channel %s: back to %s (%s)", self._channel, served.label, reason)
             self._remember(msgspec.structs.replace(self._state, digest=served.digest, previous="", refused=left))
-            self._served(Origin.HUB if served.version is not None else Origin.BASE, None)
+            self._served(ServedFrom.HUB if served.version is not None else ServedFrom.BASE, None)
 
     def _check_order(self, pointer: Pointer) -> None:
         seen = self._state
@@ -244,7 +253,7 @@ class Follower(Generic[M]):
         self._seen = state.generation
         self._status = replace(self._status, generation=state.generation, refused=bool(state.refused))
 
-    def _served(self, origin: Origin, newest_sample_time: float | None, load_seconds: float = 0.0) -> None:
+    def _served(self, origin: ServedFrom, newest_sample_time: float | None, load_seconds: float = 0.0) -> None:
         served = self._live.current
         assert served is not None
         self._newest_sample_time = newest_sample_time
@@ -253,7 +262,7 @@ class Follower(Generic[M]):
             origin=origin,
             version=served.version,
             label=served.label,
-            swaps=self._status.swaps + (origin is Origin.HUB),
+            swaps=self._status.swaps + (origin is ServedFrom.HUB),
             load_seconds=load_seconds,
         )
 

@@ -43,25 +43,20 @@ class Served(Generic[M]):
     folder: Path
 
 
-@dataclass
+@dataclass(eq=False)
 class _Slot(Generic[M]):
     served: Served[M]
     pins: int = 0
 
 
 @dataclass(frozen=True)
-class Standby(Generic[M]):
-    """A version that is loaded and warm, and not served yet."""
+class Swap(Generic[M]):
+    """What a swap did. `refilled` says that a standing module was filled; the times are 0 for one that was warm."""
 
-    slot: _Slot[M]
+    served: Served[M]
     load_seconds: float
     warm_up_seconds: float
     refilled: bool
-
-    @property
-    def served(self) -> Served[M]:
-        """What requests will get."""
-        return self.slot.served
 
 
 class LiveModel(Generic[M]):
@@ -110,37 +105,34 @@ class LiveModel(Generic[M]):
         slot = self._previous
         return slot.served if slot else None
 
-    def swap(self, folder: Path, version: int | None, digest: str) -> Standby[M]:
-        """Load, warm up and serve a folder; requests go on meanwhile. `digest` tells versions of one number apart."""
-        with self._swapping:
-            standby = self._prepare(folder, version, digest)
-            self._flip(standby)
-        return standby
+    def swap(
+        self, folder: Path, version: int | None, digest: str, *, remember: Callable[[], object] = lambda: None
+    ) -> Swap[M]:
+        """Load, warm up and serve a folder; requests go on meanwhile. On any exception what is served stays.
 
-    def prepare(self, folder: Path, version: int | None, digest: str) -> Standby[M]:
-        """The first half of `swap`: everything that can fail. What is served stays."""
+        `digest` identifies the weights; those of the version before are served at once. `remember` is called when
+        all else has succeeded, right before requests get the new version.
+        """
         with self._swapping:
-            return self._prepare(folder, version, digest)
-
-    def flip(self, standby: Standby[M]) -> None:
-        """The second half of `swap`: requests from now on get the standby."""
-        with self._swapping:
-            self._flip(standby)
+            slot, swap = self._prepare(folder, version, digest)
+            remember()
+            self._flip(slot)
+        return swap
 
     def rollback(self) -> Served[M]:
-        """Serve the previous version again, at once. Raises NotServing where there is none warm."""
-        with self._swapping, self._lock:
+        """Serve the previous version again, at once. Raises NotServing where none is warm."""
+        with self._lock:
             if self._previous is None or self._current is None:
                 raise NotServing("no previous version is warm; nothing to go back to")
             self._spares.append(self._current)
             self._current, self._previous = self._previous, None
             return self._current.served
 
-    def _prepare(self, folder: Path, version: int | None, digest: str) -> Standby[M]:
+    def _prepare(self, folder: Path, version: int | None, digest: str) -> tuple[_Slot[M], Swap[M]]:
         with self._lock:
-            warm = self._previous
-            if warm is not None and warm.served.digest == digest:
-                return Standby(warm, 0.0, 0.0, refilled=False)
+            for warm in (self._current, self._previous):
+                if warm is not None and warm.served.digest == digest:
+                    return warm, Swap(warm.served, 0.0, 0.0, refilled=False)
             spare = next((slot for slot in self._spares if not slot.pins), None)
             if spare is not None:
                 self._spares.remove(spare)
@@ -152,15 +144,17 @@ class LiveModel(Generic[M]):
         label = BASE if version is None else f"{version:06d}"
         slot = _Slot(Served(module, version, label, digest, folder))
         refilled = spare is not None and module is spare.served.module
-        return Standby(slot, loaded - began, time.perf_counter() - loaded, refilled)
+        return slot, Swap(slot.served, loaded - began, time.perf_counter() - loaded, refilled)
 
-    def _flip(self, standby: Standby[M]) -> None:
+    def _flip(self, slot: _Slot[M]) -> None:
         with self._lock:
-            if standby.slot is self._current:
+            if slot is self._current:
                 return
-            if self._previous is not None and self._previous is not standby.slot:
+            if slot in self._spares:  # a rollback came between the two halves of this swap
+                self._spares.remove(slot)
+            if self._previous is not None and self._previous is not slot:
                 self._spares.append(self._previous)
-            self._previous, self._current = self._current, standby.slot
+            self._previous, self._current = self._current, slot
             # A spare that a request still holds is kept until it is free; beyond one, free ones are let go.
             free = [slot for slot in self._spares if not slot.pins]
             self._spares = [slot for slot in self._spares if slot.pins] + free[:1]

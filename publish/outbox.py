@@ -2,6 +2,7 @@
 
     waiting/0000000012-seg3-400/   ticket.json and files/…, one folder an entry, visible by one rename
     taken/…                        what the publisher works on
+    rejected/…                     the last one that could never be published
     tmp/ lock publisher.lock       what is being written, the writers' lock, the publisher's
 
 The newest entry of a channel is never lost; older ones that were not published yet give way to it and are counted.
@@ -9,11 +10,12 @@ The newest entry of a channel is never lost; older ones that were not published 
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,13 @@ from publish import durable
 from publish.errors import OutboxError, OutboxLocked
 from publish.manifest import check_names
 
+logger = logging.getLogger(__name__)
+
 FORMAT = 1
 TICKET = "ticket.json"
 FILES = "files"
 KEPT = 4
+_ENTRY = re.compile(r"\d{10}-")
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -83,6 +88,14 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Broken:
+    """A folder in the outbox that is no entry, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
 class Placed:
     """What `put` did: the new entry, and the tickets of older ones that gave way to it because nobody published."""
 
@@ -113,7 +126,7 @@ def put(outbox: Path, write: Callable[[Path], object], ticket: Ticket, *, kept: 
         durable.write_file(folder / TICKET, msgspec.json.encode(ticket))
         durable.sync_tree(folder)
         with durable.locked(outbox / "lock"):
-            counter = 1 + max((entry.counter for entry in _entries(waiting, taken)), default=0)
+            counter = 1 + max((counter for counter, _ in _listed(waiting, taken)), default=0)
             target = waiting / f"{counter:010d}-{ticket.segment}-{ticket.step}"
             os.rename(folder, target)
             durable.sync_folder(waiting)
@@ -122,7 +135,7 @@ def put(outbox: Path, write: Callable[[Path], object], ticket: Ticket, *, kept: 
 
 
 def _drop_oldest(waiting: Path, channel: str, kept: int, bin_: Path) -> list[Ticket]:
-    same = [entry for entry in _entries(waiting) if entry.ticket.channel == channel]
+    same = [entry for entry in _read(waiting) if isinstance(entry, Entry) and entry.ticket.channel == channel]
     dropped = []
     for entry in same[:-kept]:
         try:
@@ -133,31 +146,34 @@ def _drop_oldest(waiting: Path, channel: str, kept: int, bin_: Path) -> list[Tic
     return dropped
 
 
-def _entries(*folders: Path) -> list[Entry]:
-    """The entries in these folders, oldest first."""
+def _listed(*folders: Path) -> list[tuple[int, Path]]:
+    """Counters and paths of the entries in these folders, oldest first."""
     found = []
     for folder in folders:
         try:
             names = os.listdir(folder)
         except FileNotFoundError:
             continue
-        for name in names:
-            try:
-                stored = (folder / name / TICKET).read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # taken or dropped in between
-            found.append(Entry(folder / name, int(name.partition("-")[0]), _decode(stored, folder / name)))
-    return sorted(found, key=lambda entry: entry.counter)
+        found += [(int(name.partition("-")[0]), folder / name) for name in names if _ENTRY.match(name)]
+    return sorted(found)
 
 
-def _decode(stored: bytes, where: Path) -> Ticket:
-    try:
-        ticket = msgspec.json.decode(stored, type=Ticket)
-    except msgspec.DecodeError as error:
-        raise OutboxError(f"{where}: not a ticket ({error}); move it out of the outbox") from error
-    if ticket.format != FORMAT:
-        raise OutboxError(f"{where}: a ticket of format {ticket.format}; only {FORMAT} is known here")
-    return ticket
+def _read(*folders: Path) -> Iterator[Entry | Broken]:
+    """The entries in these folders, oldest first."""
+    for counter, path in _listed(*folders):
+        try:
+            ticket = msgspec.json.decode((path / TICKET).read_bytes(), type=Ticket)
+        except FileNotFoundError:
+            if path.exists():
+                yield Broken(path, f"it has no {TICKET}")
+            continue  # else it was taken or dropped in between
+        except (OSError, msgspec.DecodeError) as error:
+            yield Broken(path, str(error))
+            continue
+        if ticket.format == FORMAT:
+            yield Entry(path, counter, ticket)
+        else:
+            yield Broken(path, f"a ticket of format {ticket.format}; only {FORMAT} is known here")
 
 
 class Outbox:
@@ -166,6 +182,7 @@ class Outbox:
     def __init__(self, path: Path, poll: float = 0.01) -> None:
         self._path = path
         self._poll = poll
+        self._stamp: tuple[int, int] | None = None
 
     @contextmanager
     def served(self) -> Iterator[None]:
@@ -179,8 +196,19 @@ class Outbox:
             raise OutboxLocked(f"{self._path}: another publisher serves this outbox; stop it first") from error
 
     def pending(self) -> Sequence[Entry]:
-        """Everything not yet finished, oldest first; what was taken before a crash is among it."""
-        return _entries(self._path / "waiting", self._path / "taken")
+        """Everything not yet finished, oldest first; what was taken before a crash is among it.
+
+        What is no entry is put aside, so that it does not stand in the way of the newest.
+        """
+        self._stamp = _stamp(self._path / "waiting")
+        entries = []
+        for found in list(_read(self._path / "waiting", self._path / "taken")):
+            if isinstance(found, Entry):
+                entries.append(found)
+            else:
+                logger.error("%s is put aside: %s", found.path, found.reason)
+                self.reject(found.path)
+        return entries
 
     def take(self, entry: Entry) -> Entry | None:
         """Make an entry the publisher's, so that no writer drops it; None if it was dropped just now."""
@@ -194,25 +222,31 @@ class Outbox:
         return Entry(target, entry.counter, entry.ticket)
 
     def finish(self, entry: Entry) -> None:
-        """Delete an entry that was published or gave way."""
+        """Delete an entry that was published or gave way. Not synced: published again, it changes nothing."""
+        with durable.staging(self._path / "tmp") as bin_, suppress(FileNotFoundError):
+            os.rename(entry.path, bin_ / "entry")
+
+    def reject(self, path: Path) -> None:
+        """Move what can never be published to `rejected/`, for people to look at; the latest one stays there."""
+        aside = self._path / "rejected"
+        durable.make_folder(aside)
         with durable.staging(self._path / "tmp") as bin_:
-            try:
-                os.rename(entry.path, bin_ / "entry")
-            except FileNotFoundError:
-                return
-        durable.sync_folder(entry.path.parent)
+            for older in aside.iterdir():
+                os.rename(older, bin_ / older.name)
+            with suppress(FileNotFoundError):
+                os.rename(path, aside / path.name)
 
     def wait(self, timeout: float) -> None:
-        """Return when something was put, or after `timeout` seconds."""
+        """Return when something was put since the last `pending`, or after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        waiting = self._path / "waiting"
-        before = _stamp(waiting)
-        while _stamp(waiting) == before and (left := deadline - time.monotonic()) > 0:
+        while _stamp(self._path / "waiting") == self._stamp and (left := deadline - time.monotonic()) > 0:
             time.sleep(min(self._poll, left))
 
 
-def _stamp(folder: Path) -> int | None:
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """Changes with the folder's entries: its clock, and within one tick of it, mostly, its number of subfolders."""
     try:
-        return os.stat(folder).st_mtime_ns
+        status = os.stat(folder)
     except OSError:
         return None
+    return status.st_mtime_ns, status.st_nlink

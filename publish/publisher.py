@@ -11,17 +11,17 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from publish import durable
-from publish.catalogue import Catalogue
+from publish.catalogue import Catalogue, Known
 from publish.channels import Channels, Moved
-from publish.errors import HubError, PublishError, VersionTaken
+from publish.errors import FileNotAllowed, HubError, OutboxError, PublishError, VersionMissing, VersionTaken
 from publish.hub import Hub
 from publish.manifest import FORMAT, Manifest, check_names
 from publish.outbox import Entry, Outbox, Ticket
-from publish.signing import SigningKey
+from publish.signing import PublicKey, SigningKey, TrustedKeys
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,10 @@ PublisherEvent = Published | Coalesced | Failed | Moved | Retired
 
 
 class Publisher:
-    """One per outbox. `keep` is how many versions retention leaves; `tell` hears of everything that happens."""
+    """One per outbox. `keep` is how many versions retention leaves; `tell` hears of everything that happens.
+
+    `older_keys` are public keys that this publisher signed with before: what they signed can still be promoted.
+    """
 
     def __init__(
         self,
@@ -82,6 +85,7 @@ class Publisher:
         keep: int = 20,
         tell: Callable[[PublisherEvent], None] = lambda event: None,
         longest_wait: float = 30.0,
+        older_keys: Iterable[PublicKey | str] = (),
     ) -> None:
         self._hub = hub
         self._outbox = outbox
@@ -90,7 +94,7 @@ class Publisher:
         self._tell = tell
         self._longest_wait = longest_wait
         self._attempts = 0
-        self._catalogue = Catalogue(hub, key.public)
+        self._catalogue = Catalogue(hub, TrustedKeys([key.public, *older_keys]))
         self.channels = Channels(hub, key, self._catalogue, tell)
 
     def run(self, stop: threading.Event) -> None:
@@ -135,6 +139,11 @@ class Publisher:
             self._tell(self._publish(entry))
             self._outbox.finish(entry)
             self._attempts = 0
+        except (FileNotAllowed, OutboxError) as error:  # no later try will do better, and newer ones must get through
+            logger.error("step %s is never published: %s", entry.ticket.step, error)
+            self._outbox.reject(entry.path)
+            self._tell(Failed(entry.ticket, str(error), self._attempts + 1, None))
+            return 0.0
         except (OSError, PublishError) as error:  # the hub is away, the disk is full: training goes on, we try again
             self._attempts += 1
             wait = min(self._longest_wait, 0.1 * 2.0**self._attempts) * random.uniform(0.5, 1.0)
@@ -145,16 +154,22 @@ class Publisher:
         return 0.0
 
     def _publish(self, entry: Entry) -> Published:
-        manifest = self._catalogue.find(entry.ticket.origin)
-        repeated = manifest is not None
-        if manifest is None:
-            manifest = self._commit(entry)
-        moved = self.channels.advance(entry.ticket.channel, manifest)
-        return Published(entry.ticket, manifest, moved, repeated, time.time() - entry.ticket.created_at)
+        known = self._catalogue.find(entry.ticket.origin)
+        repeated = known is not None
+        if known is None:
+            known = self._commit(entry)
+        try:
+            moved = self.channels.advance(entry.ticket.channel, known)
+        except VersionMissing:  # published before a crash, passed by newer ones and retired since
+            moved = None
+        seconds = time.time() - entry.ticket.created_at
+        return Published(entry.ticket, known.manifest, moved, repeated, seconds)
 
-    def _commit(self, entry: Entry) -> Manifest:
+    def _commit(self, entry: Entry) -> Known:
         files = entry.files
         check_names(files)
+        if not files:
+            raise OutboxError(f"{entry.path}: it holds no files")
         digests = {name: durable.digest_of(path) for name, path in files.items()}
         ticket = entry.ticket
         while True:
@@ -183,8 +198,7 @@ class Publisher:
             except VersionTaken:
                 logger.info("version %s went to another publisher, taking the next", manifest.label)
                 continue
-            self._catalogue.add(manifest)
-            return manifest
+            return self._catalogue.add(manifest)
 
     def _retire(self) -> None:
         try:

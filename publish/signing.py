@@ -7,8 +7,6 @@ configuration, several while one is being replaced, and takes none from a hub.
 from __future__ import annotations
 
 import hashlib
-import os
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -83,15 +81,10 @@ class SigningKey:
         """
         if not path.exists():
             durable.make_folder(path.parent)
-            staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-            durable.write_file(staged, Ed25519PrivateKey.generate().private_bytes_raw().hex().encode() + b"\n", 0o600)
-            try:
-                os.link(staged, path)
-            except FileExistsError:
-                pass  # another process was first; its key is ours too
-            finally:
-                staged.unlink()
-            durable.sync_folder(path.parent)
+            with durable.locked(path.with_name(f".{path.name}.lock")):
+                if not path.exists():  # else another process was first, and its key is ours too
+                    secret = Ed25519PrivateKey.generate().private_bytes_raw().hex().encode() + b"\n"
+                    durable.replace_file(path, secret, alone=True, mode=0o600)
         if path.stat().st_mode & 0o077:
             raise KeyFileInvalid(f"{path}: others may read this signing key; chmod 600 it, and replace it if they did")
         try:

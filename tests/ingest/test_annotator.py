@@ -23,7 +23,17 @@ from ingest.log import Append
 from ingest.memory import MemoryLog, MemoryReader, MemoryWriter
 from ingest.plugins import load_plugin
 from ingest.retention import RetentionSettings
-from ingest.types import DEAD, SAMPLES, STEPS, EndReason, SessionEnded, SessionOpened, SessionRecord, Step, StepsAppended
+from ingest.types import (
+    DEAD,
+    SAMPLES,
+    STEPS,
+    EndReason,
+    SessionEnded,
+    SessionOpened,
+    SessionRecord,
+    Step,
+    StepsAppended,
+)
 from tests.ingest.visits import (
     NOTHING,
     POISON,
@@ -386,7 +396,11 @@ def test_a_lethal_step_is_not_fed_again_when_its_open_episode_is_replayed() -> N
     gateway = log.writer("gateway")
     gateway.commit([append(StepsAppended("a", (step("a", 2, 1),)), 1)])
     annotate(log, Lethal)
-    assert [(o.seq, o.dead) for record in annotated(log) for o in record.outcomes] == [(0, False), (1, True), (2, False)]
+    assert [(o.seq, o.dead) for record in annotated(log) for o in record.outcomes] == [
+        (0, False),
+        (1, True),
+        (2, False),
+    ]
     assert annotated(log)[-1].samples[0].members == {"json": b'{"app": "app of a", "count": 2, "seq": 2}'}
 
 

@@ -148,7 +148,9 @@ def test_a_reader_starts_at_any_point_and_reads_single_samples_in_place(store: D
     chain = ShardChain(store, SAMPLES, 0)
     everything = [0, 1, 2, 4, 6, 7]
     for start in range(9):
-        assert [at.offset for at, _ in chain.samples((start, 0))] == [offset for offset in everything if offset >= start]
+        assert [at.offset for at, _ in chain.samples((start, 0))] == [
+            offset for offset in everything if offset >= start
+        ]
         assert [at.offset for at, _ in chain.samples((start, 1))] == [offset for offset in everything if offset > start]
     assert chain.count() == 6
     assert [chain.sample(number)[0].offset for number in (5, 0, 3, 2, 4, 1)] == [7, 0, 4, 2, 6, 1]
@@ -304,7 +306,9 @@ class DyingOs:
         return call
 
 
-def test_killed_between_any_two_calls_a_shard_is_absent_or_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_between_any_two_calls_a_shard_is_absent_or_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = set()
     for lives in range(20):
         store = DirectoryStore(tmp_path / str(lives))

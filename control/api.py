@@ -31,13 +31,13 @@ Value = Annotated[Any, BeforeValidator(finite)]
 
 
 class NewCommand(Frozen):
-    """`POST /api/v1/commands`. The author is the token's name; `uuid` makes a resend harmless.
+    """`POST /api/v1/commands`. `uuid` makes a resend harmless; `author` (`rule:spike`, `llm:…`) is the token's name if not given.
 
     `run` may be left out where one run takes the command. Without `expires_at` the server's default holds.
     """
 
     command: str = Field(min_length=1, max_length=128)
-    arguments: dict[str, Value] = {}
+    arguments: dict[str, Value] = Field(default_factory=dict)
     run: str | None = Field(default=None, max_length=64)
     uuid: str | None = Field(default=None, min_length=1, max_length=128)
     note: str = Field(default="", max_length=2000)
@@ -53,17 +53,18 @@ class CommandRecord(Frozen):
 
     `outcome` is set exactly once, with `reason`, `final_at` and, where an actor acted, `step`, `before` and `after`.
     `actor` is who takes it (`control`: the server itself); `delivered_to` the process that has it; `client_uuid` the
-    identity under which a client of the paper's paths knows it.
+    identity under which a client of the paper's paths knows it; `token` the name of the token that brought it.
     """
 
     uuid: str
     run: str
     number: int = 0
     command: str
-    arguments: dict[str, Value] = {}
+    arguments: dict[str, Value] = Field(default_factory=dict)
     kind: CommandKind = CommandKind.ACTION
     actor: str | None = None
     author: str
+    token: str = ""
     note: str = ""
     time: float
     received_at: float
@@ -357,7 +358,7 @@ class ReportedEvent(Frozen):
     branch: str = "main"
     step: int | None = None
     level: Literal["info", "warning", "error"] = "info"
-    body: Body = {}
+    body: Body = Field(default_factory=dict)
 
 
 class NewReport(Frozen):

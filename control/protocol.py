@@ -121,7 +121,7 @@ class WireCommand(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     command: str
-    args: str = ""
+    args: str | None = ""
     time: float = 0.0
     uuid: str = ""
     status: str = Status.REQUESTED.value

@@ -1,0 +1,151 @@
+"""Puts the server together: one store, one switchboard, and the doors in front of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from auth.problems import Problem, ProblemType, install_problems
+from auth.tokens import TokenStore
+from control.api import ProblemBody, WatchEvents, WatchWelcome
+from control.server.access import Doors, OriginCheck
+from control.server.actors import actor_routes
+from control.server.body_limit import BodyLimit
+from control.server.commands import command_routes
+from control.server.hub import Hub
+from control.server.journal import Journal
+from control.server.overview import Overview
+from control.server.pace import Pace
+from control.server.pages import DIST, page_routes
+from control.server.paper import Papers, paper_routes
+from control.server.report import report_routes
+from control.server.runs import run_routes
+from control.server.state import state_routes
+from control.server.switchboard import Switchboard
+from control.server.watchers import watcher_routes
+from control.settings import ControlSettings
+from control.store import Store
+from control.store.readers import Readers
+from control.store.thin import thin
+
+TICK = 0.25
+THIN_EVERY = 20.0
+
+NOTHING_HERE = ProblemType("not-found", 404, "There is nothing here")
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(
+    settings: ControlSettings, tokens: TokenStore, store: Store, port: int | None = None, dist: Path = DIST
+) -> FastAPI:
+    """The server as an ASGI application over an open store, which stays the caller's to close.
+
+    `port` is where it will listen: pages that name this machine differently (localhost, 127.0.0.1) are its own too.
+    """
+    hub = Hub(store.last_seq, settings.ring)
+    switchboard = Switchboard(Journal(store, hub), settings)
+    readers, doors, pace = Readers(store.path), Doors(tokens), Pace(settings.commands_per_minute)
+    overview = Overview(switchboard)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        keeper = asyncio.create_task(keep_time(switchboard, settings))
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+
+    app = FastAPI(
+        title="Stovetop control",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": {"model": ProblemBody, "description": "Refused"}},
+    )
+    install_problems(app)
+    app.state.switchboard = switchboard
+    app.include_router(command_routes(switchboard, readers, doors, pace))
+    app.include_router(run_routes(switchboard, readers, doors, overview))
+    app.include_router(report_routes(switchboard, doors))
+    app.include_router(watcher_routes(hub, readers, store.name, settings, doors.read))
+    app.include_router(actor_routes(switchboard, doors.operate))
+    papers = Papers(switchboard, overview, readers)
+    app.include_router(paper_routes(papers, hub, readers, tokens, settings, pace))
+    app.include_router(state_routes(switchboard, hub, doors))
+
+    @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    async def nothing(path: str, request: Request) -> Response:
+        raise Problem(NOTHING_HERE, f"{request.method} /api/{path} is not known; /openapi.json lists what is")
+
+    app.include_router(page_routes(dist))
+    _describe_sockets(app)
+    own = (f"http://localhost:{port}", f"http://127.0.0.1:{port}") if port and settings.loopback else ()
+    origins = (*settings.origins, *own)
+    app.add_middleware(BodyLimit, limit=settings.request_bytes)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Access-Control-Allow-Origin"],
+        )
+    app.add_middleware(OriginCheck, origins=origins)
+    return app
+
+
+async def keep_time(switchboard: Switchboard, settings: ControlSettings) -> None:
+    """Expire and fail what its time has come for, and keep the store small, in pieces that delay nobody."""
+    loop = asyncio.get_running_loop()
+    next_thinning = loop.time() + THIN_EVERY
+    while True:
+        await asyncio.sleep(TICK)
+        try:
+            switchboard.tick()
+            if loop.time() >= next_thinning:
+                while thin(switchboard.journal.store.connection, settings.keep_metrics, settings.keep_passing):
+                    await asyncio.sleep(0.01)
+                next_thinning = loop.time() + THIN_EVERY
+        except Exception:
+            logger.exception("keeping time failed; it goes on")
+
+
+def _describe_sockets(app: FastAPI) -> None:
+    """Add what travels over WebSockets to the schema, where OpenAPI has no place for it, so that types can be made."""
+    from fastapi.openapi.utils import get_openapi
+    from pydantic.json_schema import models_json_schema
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title, version=app.version, routes=app.routes, description=DESCRIPTION, tags=None
+            )
+            _, extra = models_json_schema(
+                [(WatchWelcome, "serialization"), (WatchEvents, "serialization")],
+                ref_template="#/components/schemas/{model}",
+            )
+            known = schema.setdefault("components", {}).setdefault("schemas", {})
+            for name, definition in extra.get("$defs", {}).items():
+                known.setdefault(name, definition)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+DESCRIPTION = """Steers and watches training runs.
+
+`WS /api/v1/events?since=N&run=…&type=…` sends a `WatchWelcome`, then `WatchEvents`. A browser shows its token with the
+subprotocols `stovetop` and `stovetop.token.<token>`; others send `Authorization: Bearer <token>`. Close code 1013 means
+that the client was too slow: connect again with `since`.
+"""

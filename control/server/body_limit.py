@@ -1,0 +1,39 @@
+"""Refuses request bodies that are too large, before they are in memory."""
+
+from __future__ import annotations
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from auth.problems import Problem, ProblemType
+
+TOO_LARGE = ProblemType("body-too-large", 413, "The request body is too large")
+
+
+class BodyLimit:
+    """ASGI middleware: 413 by `Content-Length`, or once more than `limit` bytes came without one."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app, self._limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        announced = connection.headers.get("content-length", "0")
+        if announced.isdigit() and int(announced) > self._limit:
+            problem = Problem(TOO_LARGE, f"{announced} bytes were sent, and {self._limit} are allowed")
+            await problem.response(connection)(scope, receive, send)  # type: ignore[arg-type]
+            return
+        came = 0
+
+        async def counted() -> Message:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            if came > self._limit:
+                raise Problem(TOO_LARGE, f"more than {self._limit} bytes were sent")
+            return message
+
+        await self._app(scope, counted, send)

@@ -1,0 +1,52 @@
+"""The dashboard's built files at `/`, and a plain page where they were not built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+DIST = Path(__file__).parent.parent / "dashboard" / "dist"
+
+SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+ASK_AGAIN = {"Cache-Control": "no-cache"}
+
+UNBUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Stovetop control</title>
+<style>body{font:16px/1.5 system-ui;max-width:42rem;margin:4rem auto;padding:0 1rem}code{background:#8882;padding:.1em .3em}</style>
+<h1>The control server is running</h1>
+<p>Its dashboard was not built. With Node 20 or newer, build it once:</p>
+<pre><code>make dashboard</code></pre>
+<p>and reload this page. Everything else works without it: <code>stovetop status</code>, and the API described in
+<a href="/openapi.json">/openapi.json</a>.</p></html>"""
+
+
+def page_routes(dist: Path = DIST) -> APIRouter:
+    """Everything that is not the API: a file of the build where the path names one, else the page itself."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/{path:path}")
+    def page(path: str) -> Response:
+        if path.split("/", 1)[0] in ("api", "ws"):
+            raise HTTPException(404, f"there is nothing at /{path}")
+        root = dist.resolve()
+        index = root / "index.html"
+        if not index.is_file():
+            return HTMLResponse(UNBUILT, headers=SECURITY | ASK_AGAIN, status_code=200 if path == "" else 404)
+        found = (root / path).resolve()
+        if path and found.is_relative_to(root) and found.is_file():
+            return FileResponse(found, headers=SECURITY | (FOR_EVER if path.startswith("assets/") else ASK_AGAIN))
+        if "." in path.rsplit("/", 1)[-1]:
+            raise HTTPException(404, f"the dashboard has no file {path!r}")
+        return FileResponse(index, headers=SECURITY | ASK_AGAIN)
+
+    return router

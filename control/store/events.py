@@ -1,0 +1,91 @@
+"""Reading the record: events in order, from a sequence number on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import apsw
+import msgspec
+
+from control.protocol import Event, EventType
+from control.store.rows import COLUMNS, Row, to_event
+
+
+class EventFilter(msgspec.Struct, frozen=True):
+    """Which events are wanted; what is not given does not matter."""
+
+    run: str | None = None
+    types: tuple[EventType, ...] = ()
+    branch: str | None = None
+
+    def admits(self, event: Event) -> bool:
+        """Whether the event is wanted."""
+        return (
+            (self.run is None or event.run == self.run)
+            and (not self.types or event.type in self.types)
+            and (self.branch is None or event.branch == self.branch)
+        )
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """Rows in order of `seq`; everything wanted up to `last` is in it, and with `more` there are later ones."""
+
+    rows: tuple[Row, ...]
+    last: int
+    more: bool
+
+
+def after(connection: apsw.Connection, since: int, wanted: EventFilter, limit: int) -> Slice:
+    """The first `limit` wanted events of a number above `since`."""
+    clauses, values = ["seq > ?"], [since]
+    _narrow(wanted, clauses, values)
+    with connection:  # one view of the table for both questions
+        end = connection.execute("SELECT max(seq) FROM events").get or 0
+        rows = connection.execute(
+            f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(clauses)} ORDER BY seq LIMIT ?", (*values, limit + 1)
+        ).fetchall()
+    more = len(rows) > limit
+    rows = rows[:limit]
+    return Slice(tuple(rows), rows[-1][0] if more else max(end, since), more)
+
+
+def newest(connection: apsw.Connection, wanted: EventFilter, limit: int) -> list[Event]:
+    """The last `limit` wanted events, in order."""
+    clauses, values = ["1"], list[object]()
+    _narrow(wanted, clauses, values)
+    rows = connection.execute(
+        f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(clauses)} ORDER BY seq DESC LIMIT ?", (*values, limit)
+    ).fetchall()
+    return [to_event(row) for row in reversed(rows)]
+
+
+def first_kept(connection: apsw.Connection) -> int:
+    """The oldest sequence number that is still there (1 in an empty store)."""
+    return connection.execute("SELECT min(seq) FROM events").get or 1
+
+
+def _narrow(wanted: EventFilter, clauses: list[str], values: list[object]) -> None:
+    if wanted.run is not None:
+        clauses.append("run = ?")
+        values.append(wanted.run)
+    if wanted.types:
+        # with several types no index has the order of `seq`: the plus keeps SQLite from sorting all of them
+        clauses.append(f"{'+' if len(wanted.types) > 1 else ''}type IN ({', '.join('?' * len(wanted.types))})")
+        values.extend(kind.value for kind in wanted.types)
+    if wanted.branch is not None:
+        clauses.append("branch = ?")
+        values.append(wanted.branch)
+
+
+def last_of_each(connection: apsw.Connection, run: str, kind: EventType, key: str, names: Sequence[str]) -> list[Event]:
+    """The newest event of `kind` for each of `names` under `key` of the body."""
+    found = []
+    for name in names:
+        row = connection.execute(
+            f"SELECT {COLUMNS} FROM events WHERE run = ? AND type = ? AND json_extract(body, ?) = ? "
+            "ORDER BY seq DESC LIMIT 1",
+            (run, kind.value, f"$.{key}", name),
+        ).fetchone()
+        if row:
+            found.append(to_event(row))
+    return found

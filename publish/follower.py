@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -24,12 +24,14 @@ from publish.cache import FORMAT as STATE_FORMAT
 from publish.cache import Cache, State
 from publish.errors import Replayed
 from publish.hub import Hub
-from publish.live_model import LiveModel
+from publish.live_model import BASE, LiveModel
 from publish.pointer import Pointer
 from publish.signing import PublicKey, TrustedKeys
 
 logger = logging.getLogger(__name__)
 M = TypeVar("M")
+LOOK = 0.25  # seconds of one look at the hub; `close` and heartbeats wait no longer
+LONGEST_RETRY = 60.0  # seconds between two tries of a version that fails; a move of the channel ends the wait
 
 
 class ServedFrom(StrEnum):
@@ -70,10 +72,19 @@ class Status:
         return self.origin is not ServedFrom.NOTHING
 
 
+@dataclass(frozen=True)
+class _Retry:
+    """A pointer that could not be obeyed, and when it is tried again (monotonic seconds)."""
+
+    generation: int
+    at: float
+
+
 class Follower(Generic[M]):
     """Keeps `live` at what `channel` of `hub` names.
 
-    `tell` hears a status every `heartbeat` seconds and at each change.
+    `tell` hears a status every `heartbeat` seconds and at each change; it must not block. `longest_wait` is the
+    seconds between two looks at a hub that is away, at most.
     """
 
     def __init__(
@@ -101,8 +112,10 @@ class Follower(Generic[M]):
         self._status = Status(channel)
         self._behind: Pointer | None = None
         self._newest_sample_time: float | None = None
+        self._retry: _Retry | None = None
         self._seen = -1  # the generation that is settled: obeyed, and what it names is served
         self._obeying = threading.Lock()
+        self._telling = threading.Lock()  # guards the status
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -141,7 +154,7 @@ class Follower(Generic[M]):
         if current is not None:
             self._served(ServedFrom.BASE, None)
         for digest in (self._state.digest, self._state.previous):
-            if not digest:
+            if not digest or digest == BASE:
                 continue
             try:
                 manifest, folder = self._cache.verified(digest)
@@ -170,36 +183,46 @@ class Follower(Generic[M]):
         """One look at the hub, and what follows from it; the seconds to wait before the next, 0 where it has waited."""
         try:
             pointer = self._look()
-            if pointer is not None:
-                self._behind = pointer if pointer.manifest_sha256 != self._served_digest() else None
+        except Exception as error:  # a hub may fail in any way; serving must not end for it
+            self._update(hub_reachable=False)
+            return min(self._longest_wait, self._failed(error))
+        if not self._status.hub_reachable:
+            self._update(hub_reachable=True)
+        if pointer is not None:
+            self._behind = pointer if pointer.manifest_sha256 != self._served_digest() else None
+            try:
                 with self._obeying:
                     self._obey(pointer)
-                self._behind = None
-        except Exception as error:  # an app's loader or warm-up may raise anything, and serving must not end for it
-            errors = self._status.errors + 1
-            self._status = replace(self._status, error=f"{type(error).__name__}: {error}", errors=errors)
-            logger.warning("channel %s is not followed, attempt %s: %s", self._channel, errors, error)
-            return min(self._longest_wait, 0.05 * 2.0 ** min(errors, 16)) * random.uniform(0.5, 1.0)
-        if self._status.errors:
-            self._status = replace(self._status, error="", errors=0)
+            except Exception as error:  # nor for a version that is bad, or an app's loader that cannot take it
+                self._retry = _Retry(pointer.generation, time.monotonic() + self._failed(error))
+                return 0.0
+            self._behind = self._retry = None
+        if self._status.errors and self._retry is None:
+            self._update(error="", errors=0)
         return 0.0
 
     def _look(self) -> Pointer | None:
-        try:
-            if self._status.errors:  # what failed is tried again, whether the channel moved or not
-                pointer = self._hub.channel(self._channel)
-            else:
-                pointer = self._hub.watch(self._channel, self._seen, timeout=0.25)
-        except Exception:
-            self._status = replace(self._status, hub_reachable=False)
-            raise
-        if not self._status.hub_reachable:
-            self._status = replace(self._status, hub_reachable=True)
-        return pointer
+        """News of the channel; what could not be obeyed is news again when its time has come."""
+        if self._retry is None:
+            return self._hub.watch(self._channel, self._seen, timeout=LOOK)
+        left = self._retry.at - time.monotonic()
+        if left > 0:
+            return self._hub.watch(self._channel, self._retry.generation, timeout=min(LOOK, left))
+        return self._hub.channel(self._channel)
+
+    def _failed(self, error: Exception) -> float:
+        """Show a failure, log it unless it is the last one again, and return the seconds to wait."""
+        reason, count = f"{type(error).__name__}: {error}", self._status.errors + 1
+        level = logging.DEBUG if reason == self._status.error else logging.WARNING
+        logger.log(level, "channel %s is not followed, attempt %s: %s", self._channel, count, error)
+        self._update(error=reason, errors=count)
+        return min(LONGEST_RETRY, 0.05 * 2.0 ** min(count, 16)) * random.uniform(0.5, 1.0)
 
     def _obey(self, pointer: Pointer) -> None:
         self._keys.verify(pointer)
-        self._check_order(pointer)
+        if pointer.channel != self._channel:
+            raise Replayed(f"channel {self._channel!r}: the hub shows a pointer of channel {pointer.channel!r}")
+        pointer.check_order(self._state.generation, self._state.version)
         digest = pointer.manifest_sha256
         state = msgspec.structs.replace(self._state, generation=pointer.generation, version=pointer.version)
         if digest == state.refused:
@@ -229,42 +252,28 @@ class Follower(Generic[M]):
             self._remember(msgspec.structs.replace(self._state, digest=served.digest, previous="", refused=left))
             self._served(ServedFrom.HUB if served.version is not None else ServedFrom.BASE, None)
 
-    def _check_order(self, pointer: Pointer) -> None:
-        seen = self._state
-        if pointer.channel != self._channel:
-            raise Replayed(f"channel {self._channel!r}: the hub shows a pointer of channel {pointer.channel!r}")
-        if pointer.generation < seen.generation:
-            raise Replayed(
-                f"channel {self._channel!r}: generation {pointer.generation} is shown, {seen.generation} was seen; "
-                "if the hub was restored from a backup, delete this follower's state.json"
-            )
-        if pointer.generation == seen.generation and pointer.version != seen.version:
-            raise Replayed(f"channel {self._channel!r}: generation {pointer.generation} was seen with another version")
-        if pointer.version < seen.version and pointer.lowered_at <= seen.generation:
-            raise Replayed(
-                f"channel {self._channel!r}: version {pointer.version:06d} is older than {seen.version:06d}, "
-                "and nobody rolled the channel back"
-            )
-
     def _remember(self, state: State) -> None:
         if state != self._state:
             self._cache.save_state(state)
             self._state = state
         self._seen = state.generation
-        self._status = replace(self._status, generation=state.generation, refused=bool(state.refused))
+        self._update(generation=state.generation, refused=bool(state.refused))
 
     def _served(self, origin: ServedFrom, newest_sample_time: float | None, load_seconds: float = 0.0) -> None:
         served = self._live.current
         assert served is not None
         self._newest_sample_time = newest_sample_time
-        self._status = replace(
-            self._status,
+        self._update(
             origin=origin,
             version=served.version,
             label=served.label,
             swaps=self._status.swaps + (origin is ServedFrom.HUB),
             load_seconds=load_seconds,
         )
+
+    def _update(self, **changes: Any) -> None:
+        with self._telling:
+            self._status = replace(self._status, **changes)
 
     def _served_digest(self) -> str:
         served = self._live.current

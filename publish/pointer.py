@@ -11,6 +11,8 @@ from typing import Self
 
 import msgspec
 
+from publish.errors import Replayed
+
 FORMAT = 1
 HISTORY = 4
 
@@ -66,6 +68,21 @@ class Pointer(msgspec.Struct, frozen=True):
             moved_by=by,
             reason=reason,
         )
+
+    def check_order(self, generation: int, version: int) -> None:
+        """Return if a reader that obeyed `generation`, which named `version`, may obey this one. Raises Replayed."""
+        if self.generation < generation:
+            raise Replayed(
+                f"channel {self.channel!r}: generation {self.generation} is shown, {generation} was seen; "
+                "if the hub was restored from a backup, delete the follower's state.json"
+            )
+        if self.generation == generation and self.version != version:
+            raise Replayed(f"channel {self.channel!r}: generation {generation} was seen with version {version:06d}")
+        if self.version < version and self.lowered_at <= generation:
+            raise Replayed(
+                f"channel {self.channel!r}: version {self.version:06d} is older than {version:06d}, "
+                "and nobody rolled the channel back"
+            )
 
 
 def unset(channel: str) -> Pointer:

@@ -15,7 +15,7 @@ import webdataset
 from PIL import Image
 
 from ingest import shards as shards_module
-from ingest.entries import record_entries, record_of, sample_entry
+from ingest.entries import record_entries, sample_entry
 from ingest.errors import ShardError
 from ingest.shard_format import BODY, decode_summary, encode_summary
 from ingest.shard_reader import Shard, ShardChain, archived_before
@@ -316,7 +316,7 @@ def test_killed_between_any_two_calls_a_shard_is_absent_or_whole(
         dying = DyingOs(lives)
         with monkeypatch.context() as patched:
             patched.setattr(shards_module, "os", dying)
-            patched.setattr(shards_module.StagedShard, "discard", lambda staged: dying.unlink(staged.path))
+            patched.setattr(shards_module.StagedShard, "discard", lambda staged, dying=dying: dying.unlink(staged.path))
             try:
                 finished = writer.publish()
             except Killed:

@@ -1,14 +1,16 @@
 """A load with everything that happens to an annotator, an annotator that shows its state, and the reckoning afterwards.
 
 What becomes of a step is written in its inputs, so a test knows it beforehand: `"poison"` raises, `"nothing"` gives no
-sample, a number gives as many samples. A sample says how many steps of its episode had come, so one that was made
-with a state that was wrongly rebuilt is found out.
+sample, `"lethal"` ends the process, a number gives as many samples. A sample says how many steps of its episode had
+come, so one that was made with a state that was wrongly rebuilt is found out.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -34,6 +36,7 @@ from ingest.types import (
 
 POISON = "poison"
 NOTHING = "nothing"
+LETHAL = "lethal"
 
 
 class Telling:
@@ -48,8 +51,10 @@ class Telling:
 
     def on_step(self, step: Step) -> Iterable[Members]:
         assert step.inputs is not None
-        self.count += 1
         what = step.inputs["do"]
+        if what == LETHAL:
+            raise ValueError("not to be fed")
+        self.count += 1
         if what == POISON:
             yield self._told(step.seq)  # dropped with the step
             raise ValueError(f"cannot annotate step {step.seq}")
@@ -61,6 +66,25 @@ class Telling:
 
     def _told(self, seq: int) -> Members:
         return {"json": json.dumps({"app": self.app, "count": self.count, "seq": seq}).encode()}
+
+
+class Mortal(Telling):
+    """Ends its process at a lethal step, as a crash in native code does."""
+
+    def on_step(self, step: Step) -> Iterable[Members]:
+        assert step.inputs is not None
+        if step.inputs["do"] == LETHAL:
+            os._exit(1)
+        return super().on_step(step)
+
+
+class Hanging(Telling):
+    """Never comes back from its second step."""
+
+    def on_step(self, step: Step) -> Iterable[Members]:
+        if step.seq == 1:
+            threading.Event().wait()
+        return super().on_step(step)
 
 
 def step(session_id: str, seq: int, do: str | int, *, is_reset: bool = False) -> Step:

@@ -1,0 +1,209 @@
+"""Parts shared by the tests of dataset: a log in memory, archives and tars to read, and ways to read them."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dataset import Consumed, InteractiveMixture, Item, Receipt, Share, Source, SourceReader
+from ingest import SAMPLES, Annotated, Append, Bounds, Fetch, OffsetOutOfRange, Record, Sample, StepOutcome
+from ingest.entries import sample_entry
+from ingest.shard_reader import ShardChain
+from ingest.shard_writer import ShardWriter
+from ingest.shards import DirectoryStore
+
+
+class MemoryLog:
+    """A log in memory: one topic, offsets with gaps, retention. Implements `Log` as far as readers go."""
+
+    def __init__(self, partitions: int = 2) -> None:
+        self.count = partitions
+        self.records: list[list[Record]] = [[] for _ in range(partitions)]
+        self.starts = [0] * partitions
+        self.ends = [0] * partitions
+        self.commits = 0
+        self.open_readers = 0
+
+    def append(self, partition: int, keys: Sequence[str], time: float = 0.0) -> None:
+        """One record that holds a sample for each key (perhaps none)."""
+        value = record_value(keys, time)
+        self.records[partition].append(Record(SAMPLES, partition, self.ends[partition], "", value, time))
+        self.ends[partition] += 1
+        self.commits += 1
+
+    def leave_gap(self, partition: int, count: int) -> None:
+        self.ends[partition] += count
+        self.commits += 1
+
+    def trim(self, partition: int, before: int) -> None:
+        self.starts[partition] = max(self.starts[partition], min(before, self.ends[partition]))
+        self.records[partition] = [each for each in self.records[partition] if each.offset >= before]
+
+    def writer(self, name: str) -> Any:
+        raise NotImplementedError("tests append by themselves")
+
+    def reader(self) -> MemoryReader:
+        self.open_readers += 1
+        return MemoryReader(self)
+
+    def writer_state(self, name: str, prefix: str = "") -> dict[str, bytes]:
+        return {}
+
+
+class MemoryReader:
+    """A reader of a `MemoryLog`."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self._seen = -1
+        self.fetches = 0
+
+    def partitions(self, topic: str) -> int:
+        return self._log.count
+
+    def bounds(self, topic: str, partition: int) -> Bounds:
+        return Bounds(self._log.starts[partition], self._log.ends[partition])
+
+    def fetch(self, topic: str, partition: int, offset: int, max_bytes: int = 4 << 20) -> Fetch:
+        start = self._log.starts[partition]
+        if offset < start:
+            raise OffsetOutOfRange(topic, partition, offset, start)
+        self.fetches += 1
+        found: list[Record] = []
+        size = 0
+        for record in self._log.records[partition]:
+            if record.offset >= offset:
+                size += len(record.value)
+                if found and size > max_bytes:
+                    return Fetch(tuple(found), record.offset)
+                found.append(record)
+        return Fetch(tuple(found), max(offset, self._log.ends[partition]))
+
+    def wait(self, timeout: float) -> bool:
+        news = self._seen != self._log.commits
+        self._seen = self._log.commits
+        return news
+
+    def close(self) -> None:
+        self._log.open_readers -= 1
+
+
+def sample(key: str, time: float = 0.0) -> Sample:
+    """A sample that says which one it is; `key` is session/seq-index."""
+    session, _, numbers = key.rpartition("/")
+    seq, _, index = numbers.partition("-")
+    return Sample(session, int(seq), int(index), time, {"json": json.dumps({"key": key}).encode()})
+
+
+def record_value(keys: Sequence[str], time: float = 0.0) -> bytes:
+    """A record of the topic `samples`."""
+    samples = tuple(sample(key, time) for key in keys)
+    return msgspec.msgpack.encode(Annotated("session", (StepOutcome(0, len(samples)),), samples))
+
+
+def annotated(partition: int, keys: Sequence[str], time: float = 0.0) -> Append:
+    """The same, to be committed to a log."""
+    return Append(SAMPLES, partition, "session", record_value(keys, time), time)
+
+
+def key(number: int) -> str:
+    """A sample's key that sorts by number."""
+    return f"s{number // 100:04d}/{number % 100:06d}-00"
+
+
+def decode(members: Mapping[str, bytes]) -> dict[str, Any]:
+    """What the tests' apps make of a sample."""
+    loaded: dict[str, Any] = json.loads(members["json"])
+    return loaded
+
+
+def archive_of(log: MemoryLog, root: Path, per_shard: int = 3) -> DirectoryStore:
+    """Archive what a log holds and the archive does not, as the archiver would."""
+    store = DirectoryStore(root)
+    for partition in range(log.count):
+        done = ShardChain(store, SAMPLES, partition).next_offset or 0
+        waiting = [each for each in log.records[partition] if each.offset >= done]
+        for first in range(0, len(waiting), per_shard):
+            batch = waiting[first : first + per_shard]
+            writer = ShardWriter(store, SAMPLES, partition, done)
+            for record in batch:
+                for index, each in enumerate(msgspec.msgpack.decode(record.value, type=Annotated).samples):
+                    writer.add(sample_entry(each, record.offset, index))
+                writer.record(record.offset, record.time)
+            writer.publish()
+            done = batch[-1].offset + 1
+    return store
+
+
+def write_tar(path: Path, keys: Iterable[str], members: Callable[[str], Mapping[str, bytes]] | None = None) -> Path:
+    """A WebDataset tar, made by `tarfile`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_suffix(".part")
+    with tarfile.open(staged, "w") as tar:
+        for each in keys:
+            held = members(each) if members else {"json": json.dumps({"key": each}).encode()}
+            for extension, content in held.items():
+                info = tarfile.TarInfo(f"{each}.{extension}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    staged.rename(path)
+    return path
+
+
+def json_copy(state: Any) -> Any:
+    """What a checkpoint makes of a state."""
+    return msgspec.json.decode(msgspec.json.encode(state))
+
+
+@dataclass
+class Reading:
+    """A reader with the books that a mixture would keep for it."""
+
+    source: Source
+    share: Share = field(default_factory=Share)
+    consumed: Consumed = field(default_factory=Consumed)
+    state: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.reader: SourceReader = self.source.open(self.share, self.consumed.of("it"), self.state)
+
+    def read(self, count: int) -> list[str]:
+        """The keys of up to `count` items; each is consumed at once."""
+        keys: list[str] = []
+        while len(keys) < count and (item := self.reader.poll()) is not None:
+            self.book(item)
+            keys.append(item.sample["key"])
+        return keys
+
+    def book(self, item: Item) -> None:
+        self.consumed.add("it", item.span)
+        if item.jumped is not None:
+            self.consumed.add("it", item.jumped)
+
+    def restored(self) -> Reading:
+        """Another reader, from what a checkpoint would hold."""
+        state, consumed = json_copy(self.reader.state()), Consumed.load(json_copy(self.consumed.dump()))
+        self.reader.close()
+        return Reading(self.source, self.share, consumed, state)
+
+
+def step(mixture: InteractiveMixture, size: int) -> list[str]:
+    """A whole training step of one batch: the keys that it used."""
+    taken = mixture.take(size, idle=lambda: False)
+    if taken is None:
+        return []
+    items, receipt = taken
+    mixture.complete([receipt])
+    return [item.sample["key"] for item in items]
+
+
+def keys_of(receipts: Iterable[Receipt], source: str) -> list[str]:
+    """The keys of one source's rows."""
+    return [each for receipt in receipts for each in receipt.keys_of(source)]

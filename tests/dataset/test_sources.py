@@ -1,0 +1,332 @@
+"""What every source promises: read on from anywhere, in any order, without loss, repetition or a changed order."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import webdataset
+from torch.utils.data import Dataset, IterableDataset
+
+from dataset import (
+    Consumed,
+    HistorySource,
+    IntervalSet,
+    IterableSource,
+    LiveSource,
+    MapSource,
+    ShardSource,
+    Share,
+    Source,
+)
+from ingest.sqlite import Layout, SqliteLog
+from tests.dataset.streams import MemoryLog, Reading, annotated, archive_of, decode, key, write_tar
+
+SIZE = 24
+"""Distinct samples behind every source here."""
+Make = Callable[[Path], Source]
+
+
+class Map(Dataset[dict[str, str]]):
+    def __len__(self) -> int:
+        return SIZE
+
+    def __getitem__(self, index: int) -> dict[str, str]:
+        if not 0 <= index < SIZE:
+            raise IndexError(index)
+        return {"key": key(index)}
+
+
+class Stream(IterableDataset[dict[str, str]]):
+    def __iter__(self):
+        return iter(Map())
+
+
+def filled(log: MemoryLog) -> MemoryLog:
+    """24 samples over two partitions, several a record, with gaps and records without any."""
+    for number in range(0, SIZE, 3):
+        partition = number // 3 % 2
+        log.append(partition, [key(number), key(number + 1)], time=float(number))
+        log.append(partition, [], time=float(number))
+        log.leave_gap(partition, 2)
+        log.append(partition, [key(number + 2)], time=float(number))
+    return log
+
+
+def live_in_memory(folder: Path) -> Source:
+    return LiveSource(filled(MemoryLog()), decode=decode, batch_bytes=300)
+
+
+def live_in_sqlite(folder: Path) -> Source:
+    log = SqliteLog(folder / "log", Layout(partitions=2))
+    writer = log.writer("annotator")
+    for number in range(0, SIZE, 3):
+        keys = [key(number), key(number + 1)]
+        writer.commit([annotated(number % 2, keys, float(number)), annotated(number % 2, [])])
+        writer.commit([annotated(number % 2, [key(number + 2)], number + 0.5)])
+    writer.close()
+    return LiveSource(log, decode=decode)
+
+
+def live_below_the_log(folder: Path) -> Source:
+    log = filled(MemoryLog())
+    archive = archive_of(log, folder / "archive")
+    log.trim(0, 9)
+    log.trim(1, 5)
+    return LiveSource(log, decode=decode, archive=archive)
+
+
+def history(folder: Path) -> Source:
+    archive = archive_of(filled(MemoryLog()), folder / "archive")
+    return HistorySource(archive, follows=None, partitions=2, decode=decode)
+
+
+def shards(folder: Path) -> Source:
+    for first in range(0, SIZE, 8):
+        write_tar(folder / "shards" / f"{first:03d}.tar", [key(number) for number in range(first, first + 8)])
+    return ShardSource(folder / "shards", decode=decode)
+
+
+def our_shards(folder: Path) -> Source:
+    archive_of(filled(MemoryLog()), folder / "archive")
+    return ShardSource(folder / "archive", decode=decode)
+
+
+def webdataset_pipeline(folder: Path) -> Source:
+    path = write_tar(folder / "one.tar", [key(number) for number in range(SIZE)])
+    return IterableSource(webdataset.WebDataset(str(path), shardshuffle=False), decode=decode)
+
+
+SOURCES: dict[str, Make] = {
+    "live-memory": live_in_memory,
+    "live-sqlite": live_in_sqlite,
+    "live-archive": live_below_the_log,
+    "history": history,
+    "shards": shards,
+    "our-shards": our_shards,
+    "map": lambda folder: MapSource(Map()),
+    "map-in-order": lambda folder: MapSource([{"key": key(number)} for number in range(SIZE)], shuffle=False),
+    "iterable": lambda folder: IterableSource(Stream()),
+    "webdataset": webdataset_pipeline,
+}
+LIVE = {"live-memory", "live-sqlite", "live-archive"}
+WITH_EPOCHS = set(SOURCES) - LIVE - {"history"}
+
+
+@pytest.fixture(params=SOURCES)
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
+    return SOURCES[request.param](tmp_path)
+
+
+@pytest.fixture(params=sorted(set(SOURCES) - {"history"}))
+def counted(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
+    """A source that gives each of its samples once (in an epoch)."""
+    return SOURCES[request.param](tmp_path)
+
+
+@pytest.fixture(params=sorted(WITH_EPOCHS))
+def with_epochs(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
+    return SOURCES[request.param](tmp_path)
+
+
+ALL = sorted(key(number) for number in range(SIZE))
+
+
+def test_everything_is_read_once(counted: Source) -> None:
+    assert sorted(Reading(counted).read(SIZE)) == ALL
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 7, 11, SIZE - 1])
+def test_a_restored_reader_goes_on_where_the_first_would_have(source: Source, cut: int) -> None:
+    whole = Reading(source).read(SIZE)
+    reading = Reading(source)
+    assert reading.read(cut) == whole[:cut]
+    assert reading.restored().read(SIZE - cut) == whole[cut:]
+
+
+def test_a_reader_can_be_restored_after_every_item_and_twice_in_a_row(source: Source) -> None:
+    whole = Reading(source).read(SIZE)
+    reading, keys = Reading(source), []
+    for _ in range(SIZE):
+        reading = reading.restored().restored()
+        keys += reading.read(1)
+    assert keys == whole
+
+
+def test_what_was_polled_and_not_consumed_comes_again(source: Source) -> None:
+    whole = Reading(source).read(SIZE)
+    reading = Reading(source)
+    reading.read(5)
+    for _ in range(6):
+        reading.reader.poll()
+    assert reading.restored().read(SIZE - 5) == whole[5:]
+
+
+def test_restoring_goes_back_as_well_as_on(source: Source) -> None:
+    reading = Reading(source)
+    early = reading.restored()
+    early_books = (early.consumed.copy(), early.state)
+    first = early.read(10)
+    assert early.restored().read(3) == Reading(source).read(13)[10:]
+    again = Reading(source, early.share, *early_books)
+    assert again.read(10) == first
+
+
+def test_a_state_taken_later_serves_an_earlier_position(source: Source) -> None:
+    reading = Reading(source)
+    reading.read(4)
+    at_four = reading.consumed.copy()
+    expected = reading.read(8)
+    late = reading.reader.state()
+    assert Reading(source, consumed=at_four, state=late).read(8) == expected
+
+
+def test_epochs_follow_each_other_without_an_end(with_epochs: Source) -> None:
+    keys = Reading(with_epochs).read(3 * SIZE)
+    assert [sorted(keys[at : at + SIZE]) for at in range(0, 3 * SIZE, SIZE)] == [ALL] * 3
+
+
+def test_a_reader_is_restored_across_the_end_of_an_epoch(with_epochs: Source) -> None:
+    whole = Reading(with_epochs).read(2 * SIZE + 3)
+    for cut in (SIZE - 1, SIZE, SIZE + 1, 2 * SIZE):
+        reading = Reading(with_epochs)
+        reading.read(cut)
+        assert reading.restored().read(2 * SIZE + 3 - cut) == whole[cut:]
+
+
+def test_consumed_stays_small_over_epochs(with_epochs: Source) -> None:
+    reading = Reading(with_epochs)
+    reading.read(3 * SIZE + 5)
+    assert {name: len(held) for name, held in reading.consumed.of("it").items()} == {"0/1": 1}
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_shares_together_read_everything_once(counted: Source, count: int) -> None:
+    keys = [each for index in range(count) for each in rest(Reading(counted, Share(index, count)))]
+    assert sorted(keys) == ALL
+
+
+def rest(reading: Reading, limit: int = SIZE) -> list[str]:
+    """What is left of a log, or of the first epoch."""
+    keys: list[str] = []
+    while len(keys) < limit and (item := reading.reader.poll()) is not None:
+        if not isinstance(reading.source, LiveSource) and item.span.end[0] > 0:
+            break
+        reading.book(item)
+        keys.append(item.sample["key"])
+    return keys
+
+
+@pytest.mark.parametrize("layouts", [(2, 1), (1, 3), (3, 2, 1), (2, 3, 2, 4, 1)])
+def test_a_change_of_the_number_of_shares_loses_and_repeats_nothing(counted: Source, layouts: tuple[int, ...]) -> None:
+    consumed, state, keys = Consumed(), None, []
+    for number, layout in enumerate(layouts):
+        merged = Consumed()
+        readings = [Reading(counted, Share(index, layout), consumed.copy(), state) for index in range(layout)]
+        for index, reading in enumerate(readings):
+            last = number == len(layouts) - 1
+            keys += rest(reading, SIZE if last else (index + 2) % 4)  # unequal progress
+            merged.update(reading.consumed)
+        consumed, state = merged, readings[0].reader.state()
+    assert sorted(keys) == ALL
+
+
+def test_every_item_covers_a_stretch_that_begins_where_the_last_one_ended(source: Source) -> None:
+    reading = Reading(source)
+    ends: dict[str, tuple[int, int]] = {}
+    for _ in range(SIZE):
+        item = reading.reader.poll()
+        assert item is not None
+        assert item.span.start == ends.get(item.span.partition, (0, 0)) < item.span.end
+        ends[item.span.partition] = item.span.end
+
+
+def test_items_tell_the_key_of_their_sample(tmp_path: Path) -> None:
+    for name in ("live-memory", "live-archive", "history", "shards", "our-shards", "webdataset"):
+        item = Reading(SOURCES[name](tmp_path / name)).reader.poll()
+        assert item is not None
+        assert item.key == item.sample["key"], name
+
+
+def test_items_tell_their_size_where_it_is_known(tmp_path: Path) -> None:
+    for name in ("live-memory", "live-archive", "history", "shards"):
+        item = Reading(SOURCES[name](tmp_path / name)).reader.poll()
+        assert item is not None
+        assert item.size == len(b'{"key": "s0000/000000-00"}'), name
+
+
+def test_a_source_is_configuration_that_can_be_pickled(source: Source) -> None:
+    twin = pickle.loads(pickle.dumps(source))
+    assert twin.fingerprint == source.fingerprint
+    assert Reading(twin).read(5) == Reading(source).read(5)
+
+
+def test_the_order_differs_between_epochs_and_seeds_and_not_between_runs(tmp_path: Path) -> None:
+    source = MapSource(Map())
+    keys = Reading(source).read(2 * SIZE)
+    assert keys[:SIZE] != keys[SIZE:]
+    assert Reading(source).read(2 * SIZE) == keys
+    assert Reading(source, Share(seed=1)).read(SIZE) != keys[:SIZE]
+
+
+def test_a_source_of_some_epochs_ends_and_says_so() -> None:
+    for source in (MapSource(Map(), epochs=2), IterableSource(Stream(), epochs=2)):
+        reading = Reading(source)
+        assert not reading.reader.exhausted()
+        assert Counter(reading.read(1000)) == Counter(dict.fromkeys(ALL, 2))
+        assert reading.reader.exhausted()
+        assert reading.reader.stats().repeats == SIZE
+        assert reading.restored().read(5) == []
+
+
+class Broken(Exception):
+    pass
+
+
+def test_samples_that_do_not_decode_are_skipped_counted_and_covered(tmp_path: Path) -> None:
+    def picky(members):
+        sample = decode(members) if "json" in members else members
+        if sample["key"].endswith("03-00"):
+            raise Broken("no good")
+        return sample
+
+    for name, make in SOURCES.items():
+        if name == "history":
+            continue
+        (tmp_path / name).mkdir()
+        made = make(tmp_path / name)
+        source = type(made)(**{**vars(made), "decode": picky})
+        reading = Reading(source)
+        keys = reading.read(SIZE - 1)
+        assert sorted(keys) == [each for each in ALL if not each.endswith("03-00")], name
+        assert reading.reader.stats().skipped >= 1
+        restored = reading.restored().read(3)
+        assert not any(each.endswith("03-00") for each in restored)
+
+
+def test_a_source_without_anything_is_dry_and_not_exhausted(tmp_path: Path) -> None:
+    for source in (
+        LiveSource(MemoryLog()),
+        HistorySource(archive_of(MemoryLog(), tmp_path / "archive"), follows=None, partitions=2),
+        ShardSource(tmp_path / "nothing"),
+        MapSource([]),
+    ):
+        reading = Reading(source)
+        assert reading.read(1) == []
+        assert reading.restored().read(1) == []
+
+
+def test_torch_tensors_pass_as_they_are() -> None:
+    source = MapSource([{"key": torch.tensor([number])} for number in range(3)], shuffle=False)
+    assert torch.equal(torch.cat(Reading(source).read(3)), torch.tensor([0, 1, 2]))
+
+
+def test_consumed_of_another_kind_of_source_is_refused() -> None:
+    from dataset import StateError
+
+    with pytest.raises(StateError, match="'0' is no share"):
+        MapSource(Map()).open(Share(), {"0": IntervalSet([((0, 0), (1, 0))])})

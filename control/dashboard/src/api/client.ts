@@ -26,14 +26,26 @@ export class ApiError extends Error {
   }
 }
 
+export type Probe = "alive" | "refused" | "away";
+
 export interface NewCommand {
   command: string;
   arguments: Record<string, unknown>;
   note?: string;
 }
 
+export interface Versions {
+  versions: readonly VersionInfo[];
+  channels: readonly ChannelInfo[];
+}
+
 const POINTS = 2000;
 const PAGE = 200;
+const PROBE_PATIENCE = 4000;
+const EVENTS_BACK = 20_000;
+const EVENTS_PAGE = 500;
+/** As the server has them in `control/server/access.py`: a page cannot set a header on a WebSocket. */
+const SUBPROTOCOL = "stovetop";
 
 /** Everything that the page asks of the server, over one typed client. */
 export class Api {
@@ -57,7 +69,7 @@ export class Api {
   /** The history of every metric on every branch, thinned out by the server where it is long. */
   series(run: string): Promise<SeriesPage> {
     const params = { path: { run }, query: { points: POINTS } };
-    return unwrap(this.http.GET("/api/v1/runs/{run}/series", { params }));
+    return unwrap(this.http.GET("/api/v1/runs/{run}/metrics/series", { params }));
   }
 
   async commands(run: string): Promise<readonly CommandRecord[]> {
@@ -65,12 +77,21 @@ export class Api {
     return (await unwrap(this.http.GET("/api/v1/commands", { params: { query } }))).commands;
   }
 
-  async events(run: string): Promise<readonly Event[]> {
-    const query = { run, limit: PAGE, newest: true };
-    return (await unwrap(this.http.GET("/api/v1/events", { params: { query } }))).events;
+  /** The newest events of these types, oldest first. `now` is the newest number that is known. */
+  async newestEvents(run: string, types: Event["type"][], now: number): Promise<readonly Event[]> {
+    let since = Math.max(0, now - EVENTS_BACK);
+    let found: Event[] = [];
+    for (let more = true; more; ) {
+      const query = { run, type: types, since, limit: EVENTS_PAGE };
+      const page = await unwrap(this.http.GET("/api/v1/events", { params: { query } }));
+      found = [...found, ...page.events].slice(-EVENTS_PAGE);
+      since = page.last;
+      more = page.more;
+    }
+    return found;
   }
 
-  versions(run: string): Promise<{ versions: readonly VersionInfo[]; channels: readonly ChannelInfo[] }> {
+  versions(run: string): Promise<Versions> {
     return unwrap(this.http.GET("/api/v1/versions", { params: { query: { run } } }));
   }
 
@@ -84,13 +105,16 @@ export class Api {
     return unwrap(this.http.POST("/api/v1/commands", { body }));
   }
 
-  /** Whether the server answers at all. */
-  async alive(): Promise<boolean> {
+  /** Whether the server answers, and whether it still takes the token. */
+  async probe(): Promise<Probe> {
     try {
-      const { response } = await this.http.GET("/livez", { signal: AbortSignal.timeout(4000) });
-      return response.ok;
+      const { response } = await this.http.GET("/api/v1/runs", {
+        signal: AbortSignal.timeout(PROBE_PATIENCE),
+      });
+      if (response.status === 401 || response.status === 403) return "refused";
+      return response.ok ? "alive" : "away";
     } catch {
-      return false; // any failure is the answer that was asked for
+      return "away"; // any failure is the answer that was asked for
     }
   }
 
@@ -99,7 +123,7 @@ export class Api {
     const address = new URL("api/v1/events", document.baseURI);
     address.protocol = address.protocol.replace("http", "ws");
     address.search = new URLSearchParams({ run, since: String(since) }).toString();
-    return new WebSocket(address, [`bearer.${this.token}`]);
+    return new WebSocket(address, [SUBPROTOCOL, `${SUBPROTOCOL}.token.${this.token}`]);
   }
 }
 

@@ -20,3 +20,5 @@ export type SeriesPage = Schemas["SeriesPage"];
 export type Event = Schemas["Event"];
 export type EventType = Schemas["EventType"];
 export type Outcome = Schemas["Outcome"];
+export type WatchWelcome = Schemas["WatchWelcome"];
+export type WatchEvents = Schemas["WatchEvents"];

@@ -16,16 +16,23 @@ export const keys = {
 };
 
 const FLUSH = 200;
-const REFETCH = 500;
+const REFRESH = 400;
+/** What an actor says of itself may change without an event; this often the run is asked for anew. */
+const REFRESH_ANYWAY = 10_000;
+const RETRY = 2000;
 const LOG_LENGTH = 500;
-/** Many a second and drawn elsewhere: no lines of the log. */
-const UNLOGGED: ReadonlySet<Event["type"]> = new Set([
-  "metrics",
-  "command",
-  "mixture",
-  "pipeline",
-  "follower",
-]);
+const RECENT = 2000;
+/** What makes a line of the log. The other types come many a second, or are drawn elsewhere. */
+const LOGGED: Event["type"][] = [
+  "run",
+  "checkpoint",
+  "branch",
+  "evaluation",
+  "version",
+  "health",
+  "log",
+  "actor",
+];
 
 /**
  * One run, followed live: a snapshot of everything, then the stream of events from where the snapshot ends.
@@ -36,9 +43,11 @@ export class RunSession {
   readonly metrics = new MetricStore();
   readonly log = new Observable<readonly Event[]>([]);
   readonly link = new Observable<Link>({ state: "connecting" });
+  /** Why the snapshot could not be loaded; it is tried again until it is. */
   readonly problem = new Observable<Error | undefined>(undefined);
   private stream: EventStream | undefined;
   private waiting: Event[] = [];
+  private recent: Event[] = [];
   private stale = new Set<Stale>();
   private timers = new Set<ReturnType<typeof setTimeout>>();
   private pointsUpTo = 0;
@@ -52,6 +61,7 @@ export class RunSession {
 
   start(): void {
     void this.load();
+    this.refreshRegularly();
   }
 
   stop(): void {
@@ -65,26 +75,36 @@ export class RunSession {
     else void this.load();
   }
 
+  /** Shows a command that was just sent, before the stream tells of it. */
+  tell(record: CommandRecord): void {
+    this.cache.setQueryData<readonly CommandRecord[]>(keys.commands(this.run), (known = []) =>
+      known.some(({ uuid }) => uuid === record.uuid) ? known : [record, ...known],
+    );
+  }
+
   private async load(): Promise<void> {
     try {
-      const [detail, series, commands, events] = await Promise.all([
-        this.api.run(this.run),
+      const detail = await this.api.run(this.run);
+      const [series, commands, events] = await Promise.all([
         this.api.series(this.run),
         this.api.commands(this.run),
-        this.api.events(this.run),
+        this.api.newestEvents(this.run, LOGGED, detail.seq),
       ]);
       if (this.stopped) return;
       this.problem.set(undefined);
+      this.recent = [];
       this.cache.setQueryData(keys.run(this.run), detail);
       this.cache.setQueryData(keys.commands(this.run), commands);
       this.fill(series);
-      this.log.set(events.filter((event) => !UNLOGGED.has(event.type)).slice(-LOG_LENGTH));
-      for (const key of [keys.versions(this.run), keys.followers(this.run), keys.runs]) this.refetch(key);
-      this.follow(Math.min(detail.seq, series.seq));
+      // The stream tells the later ones again.
+      this.log.set(events.filter((event) => (event.seq ?? 0) <= detail.seq));
+      this.follow(detail.seq);
+      void this.refresh("versions");
+      void this.refresh("followers");
     } catch (error) {
       if (this.stopped) return;
       this.problem.set(error instanceof Error ? error : new Error(String(error)));
-      this.later(() => void this.load(), 2000);
+      this.later(() => void this.load(), RETRY);
     }
   }
 
@@ -101,7 +121,7 @@ export class RunSession {
     const stream = new EventStream(
       {
         open: (from) => this.api.watch(this.run, from),
-        probe: () => this.api.alive(),
+        probe: () => this.api.probe(),
         onEvents: (events) => this.receive(events),
         onGap: () => void this.load(),
       },
@@ -119,32 +139,53 @@ export class RunSession {
       this.metrics.add(event.branch ?? "main", event.step, event.body ?? {});
     }
     requestFrame();
+    if (this.waiting.length === 0) this.later(() => this.flush(), FLUSH);
     this.waiting.push(...events);
-    if (this.waiting.length === events.length) this.later(() => this.flush(), FLUSH);
   }
 
   private flush(): void {
     const events = this.waiting;
     this.waiting = [];
+    this.recent = [...this.recent, ...events].slice(-RECENT);
     this.cache.setQueryData<RunDetail>(keys.run(this.run), (known) => known && afterEvents(known, events));
     this.cache.setQueryData<readonly CommandRecord[]>(
       keys.commands(this.run),
       (known) => known && withCommands(known, events),
     );
-    const lines = events.filter((event) => !UNLOGGED.has(event.type));
+    const lines = events.filter((event) => LOGGED.includes(event.type));
     if (lines.length > 0) this.log.set([...this.log.get(), ...lines].slice(-LOG_LENGTH));
     const fresh = staleAfter(events);
-    if (this.stale.size === 0 && fresh.size > 0) this.later(() => this.refetchStale(), REFETCH);
+    if (this.stale.size === 0 && fresh.size > 0) this.later(() => this.refreshStale(), REFRESH);
     for (const what of fresh) this.stale.add(what);
   }
 
-  private refetchStale(): void {
-    for (const what of this.stale) this.refetch(keys[what](this.run));
+  private refreshStale(): void {
+    const stale = [...this.stale];
     this.stale.clear();
+    for (const what of stale) void this.refresh(what);
   }
 
-  private refetch(queryKey: readonly string[]): void {
-    void this.cache.invalidateQueries({ queryKey });
+  private refreshRegularly(): void {
+    this.later(() => {
+      if (this.link.get().state === "connected" && !document.hidden) void this.refresh("run");
+      this.refreshRegularly();
+    }, REFRESH_ANYWAY);
+  }
+
+  /** Asks again; what the stream told since the answer was made is put on top of it. */
+  private async refresh(what: Stale): Promise<void> {
+    try {
+      if (what === "versions")
+        this.cache.setQueryData(keys.versions(this.run), await this.api.versions(this.run));
+      else if (what === "followers") {
+        this.cache.setQueryData(keys.followers(this.run), await this.api.followers(this.run));
+      } else {
+        const detail = await this.api.run(this.run);
+        this.cache.setQueryData(keys.run(this.run), afterEvents(detail, this.recent));
+      }
+    } catch {
+      // The server is away: the link says so, and the snapshot is refreshed once it is back.
+    }
   }
 
   private later(act: () => void, milliseconds: number): void {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Probe } from "../api/client";
 import type { Event } from "../api/types";
 import { EventStream, type Socket } from "./stream";
 
@@ -22,7 +23,7 @@ class FakeServer {
   sockets: FakeSocket[] = [];
   received: number[] = [];
   gaps = 0;
-  alive = true;
+  answer: Probe = "alive";
 
   stream(last = 0) {
     return new EventStream(
@@ -32,7 +33,7 @@ class FakeServer {
           this.sockets.push(socket);
           return socket as unknown as Socket;
         },
-        probe: async () => this.alive,
+        probe: async () => this.answer,
         onEvents: (events) => this.received.push(...events.map(({ seq }) => seq ?? 0)),
         onGap: () => {
           this.gaps += 1;
@@ -144,13 +145,23 @@ describe("the stream of events", () => {
     expect(stream.last).toBe(last);
   });
 
-  it("does not knock again with a token that was refused", async () => {
+  it("does not knock again with a token that is refused", async () => {
     const stream = server.stream();
     stream.start();
-    server.hangUp(4401);
+    server.answer = "refused";
+    server.hangUp();
     await vi.advanceTimersByTimeAsync(60_000);
     expect(stream.link.get()).toEqual({ state: "refused" });
     expect(server.sockets).toHaveLength(1);
+  });
+
+  it("is connected though the last of what was missed is not for us", async () => {
+    const stream = server.stream(3);
+    stream.start();
+    server.welcome(9);
+    expect(stream.link.get().state).toBe("replaying");
+    await vi.advanceTimersByTimeAsync(1500);
+    expect(stream.link.get().state).toBe("connected");
   });
 
   it("asks a silent server whether it lives, and reconnects when it does not", async () => {
@@ -159,7 +170,7 @@ describe("the stream of events", () => {
     server.welcome(0);
     await vi.advanceTimersByTimeAsync(10_001);
     expect(stream.link.get().state).toBe("connected");
-    server.alive = false;
+    server.answer = "away";
     const silent = server.socket;
     await vi.advanceTimersByTimeAsync(10_001);
     expect(stream.link.get().state).toBe("reconnecting");

@@ -1,4 +1,5 @@
-import type { Event } from "../api/types";
+import type { Probe } from "../api/client";
+import type { Event, WatchEvents, WatchWelcome } from "../api/types";
 import { retryDelay } from "./backoff";
 import { Observable } from "./observable";
 
@@ -15,35 +16,22 @@ export type Link =
   | { state: "refused" }
   | { state: "closed" };
 
-export interface Welcome {
-  type: "welcome";
-  store: string;
-  first: number;
-  last: number;
-}
-
-export interface Batch {
-  type: "events";
-  last: number;
-  events: Event[];
-}
-
 /** What the stream needs of a WebSocket; tests bring their own. */
 export type Socket = Pick<WebSocket, "onopen" | "onmessage" | "onclose" | "close">;
 
 export interface StreamOptions {
   open: (since: number) => Socket;
-  /** Whether the server answers, asked when the stream has been silent. */
-  probe: () => Promise<boolean>;
+  /** Whether the server answers and takes the token: asked when the stream is silent or cannot be opened. */
+  probe: () => Promise<Probe>;
   onEvents: (events: Event[]) => void;
   /** What is known here does not go on into the stream (another store, or a gap): load everything anew. */
   onGap: () => void;
   silence?: number;
 }
 
-/** Close codes with which the server says that the token does not open this door. */
-const REFUSED: ReadonlySet<number> = new Set([1008, 4401, 4403]);
 const SILENCE = 12_000;
+/** A filter may leave out the last of what was missed; after this much quiet the replay is over all the same. */
+const REPLAY_QUIET = 1500;
 
 /** Follows the server's events by sequence number: each is handed on once and in order, over any number of sockets. */
 export class EventStream {
@@ -54,6 +42,7 @@ export class EventStream {
   private goal = 0;
   private retry: ReturnType<typeof setTimeout> | undefined;
   private quiet: ReturnType<typeof setTimeout> | undefined;
+  private replayed: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly options: StreamOptions,
@@ -82,12 +71,13 @@ export class EventStream {
     this.socket = socket;
     socket.onopen = () => this.listen();
     socket.onmessage = ({ data }) => this.receive(data);
-    socket.onclose = ({ code, reason }) => this.lost(code, reason);
+    socket.onclose = ({ reason }) => void this.lost(reason || "the connection was lost");
   }
 
   private drop(): void {
     clearTimeout(this.retry);
     clearTimeout(this.quiet);
+    clearTimeout(this.replayed);
     if (!this.socket) return;
     this.socket.onopen = this.socket.onmessage = this.socket.onclose = null;
     this.socket.close();
@@ -103,7 +93,7 @@ export class EventStream {
     else this.take(message);
   }
 
-  private greet(welcome: Welcome): void {
+  private greet(welcome: WatchWelcome): void {
     const other = this.store !== undefined && welcome.store !== this.store;
     this.store = welcome.store;
     this.goal = welcome.last;
@@ -114,7 +104,7 @@ export class EventStream {
     this.settle();
   }
 
-  private take(batch: Batch): void {
+  private take(batch: WatchEvents): void {
     const fresh = batch.events.filter((event) => (event.seq ?? 0) > this.last);
     this.last = Math.max(this.last, batch.last);
     if (fresh.length > 0) this.options.onEvents(fresh);
@@ -122,10 +112,13 @@ export class EventStream {
   }
 
   private settle(): void {
+    clearTimeout(this.replayed);
     const behind = this.goal - this.last;
     const link = this.link.get();
-    if (behind > 0) this.link.set({ state: "replaying", behind });
-    else if (link.state !== "connected") this.link.set({ state: "connected" });
+    if (behind > 0) {
+      this.link.set({ state: "replaying", behind });
+      this.replayed = setTimeout(() => this.link.set({ state: "connected" }), REPLAY_QUIET);
+    } else if (link.state !== "connected") this.link.set({ state: "connected" });
   }
 
   /** Restarts the wait for silence: a socket can be dead for minutes before the browser says so. */
@@ -136,35 +129,35 @@ export class EventStream {
 
   private async check(): Promise<void> {
     const socket = this.socket;
-    const before = this.link.get();
     this.link.set({ state: "stale", since: Date.now() });
-    const alive = await this.options.probe();
+    const answer = await this.options.probe();
     if (socket !== this.socket || this.link.get().state !== "stale") return;
-    if (!alive) return this.lost(0, "the server does not answer");
-    this.link.set(before.state === "stale" ? { state: "connected" } : before);
+    if (answer !== "alive") {
+      void this.lost("the server does not answer");
+      return;
+    }
+    this.link.set({ state: "connected" });
     this.listen();
   }
 
-  private lost(code: number, reason: string): void {
+  /** A browser does not say why a socket was refused; only a request over HTTP tells a bad token from a server away. */
+  private async lost(reason: string): Promise<void> {
     this.drop();
-    if (REFUSED.has(code)) {
-      this.link.set({ state: "refused" });
-      return;
-    }
     this.attempt += 1;
     const wait = retryDelay(this.attempt);
-    this.link.set({
-      state: "reconnecting",
-      attempt: this.attempt,
-      retryAt: Date.now() + wait,
-      reason: reason || "the connection was lost",
-    });
+    this.link.set({ state: "reconnecting", attempt: this.attempt, retryAt: Date.now() + wait, reason });
     this.retry = setTimeout(() => this.connect(), wait);
+    const attempt = this.attempt;
+    if ((await this.options.probe()) !== "refused" || attempt !== this.attempt || this.socket) return;
+    this.drop();
+    this.link.set({ state: "refused" });
   }
 }
 
-function parse(data: unknown): Welcome | Batch | undefined {
+function parse(data: unknown): WatchWelcome | WatchEvents | undefined {
   if (typeof data !== "string") return undefined;
   const message = JSON.parse(data) as { type?: unknown };
-  return message.type === "welcome" || message.type === "events" ? (message as Welcome | Batch) : undefined;
+  return message.type === "welcome" || message.type === "events"
+    ? (message as WatchWelcome | WatchEvents)
+    : undefined;
 }

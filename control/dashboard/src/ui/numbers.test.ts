@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { bytes } from "./bytes";
 import { brief, duration, parseNumber } from "./numbers";
 
 describe("a number field", () => {
@@ -52,4 +53,14 @@ describe("a number on the page", () => {
   ])("%d seconds read %s", (seconds, text) => {
     expect(duration(seconds)).toBe(text);
   });
+});
+
+it("shows sizes in their largest sensible unit", () => {
+  expect([0, 999, 1500, 7_340_032, 2.5e12].map(bytes)).toEqual([
+    "0 B",
+    "999 B",
+    "1.5 kB",
+    "7.34 MB",
+    "2.5 TB",
+  ]);
 });

@@ -1,0 +1,140 @@
+import { useMemo, useState, useSyncExternalStore } from "react";
+import { useCommands, useRun, useSeat, useVersions } from "../app/context";
+import { isNumber, isStrings, usePersistent } from "../app/persistent";
+import type { Theme } from "../app/theme";
+import type { MetricStore } from "../live/metrics";
+import { Button } from "../ui/Button";
+import { brief } from "../ui/numbers";
+import { Chart, type CurveSource } from "./Chart";
+import { seriesColor } from "./colors";
+import { marksOf } from "./interventions";
+import { type ChartSpec, chartsFor, curveName, shownAtFirst } from "./layout";
+import { MetricPicker } from "./MetricPicker";
+import type { Zoom } from "./plot";
+import "uplot/dist/uPlot.min.css";
+import "./charts.css";
+
+/** Curves of more branches than this cannot be told apart. */
+const MOST_BRANCHES = 6;
+const NONE: readonly string[] = [];
+
+export function ChartGrid({ theme }: { theme: Theme }) {
+  const { session } = useSeat();
+  const run = useRun();
+  const names = useSyncExternalStore(session.metrics.onNames, session.metrics.snapshot);
+  const charts = useMemo(() => chartsFor(names.metrics), [names]);
+  const [smoothing, setSmoothing] = usePersistent("smoothing", 0.6, isNumber);
+  const [logs, setLogs] = usePersistent("log-axes", NONE, isStrings);
+  const [chosen, setChosen] = usePersistent<readonly string[] | null>("charts", null, isChoice);
+  const [zoom, setZoom] = useState<Zoom>();
+  const commands = useCommands();
+  const versions = useVersions()?.versions;
+  const branch = run?.branch ?? "main";
+  const branches = run?.branches;
+  const marks = useMemo(
+    () => marksOf(commands, versions ?? [], branches ?? [], branch),
+    [commands, versions, branches, branch],
+  );
+
+  const shown = chosen ?? shownAtFirst(charts);
+  const visible = charts.filter((chart) => shown.includes(chart.id));
+  const toggleLog = (id: string, on: boolean) =>
+    setLogs(on ? [...logs, id] : logs.filter((other) => other !== id));
+
+  return (
+    <section aria-label="Charts" className="charts">
+      <div className="chart-tools">
+        <label className="row smoothing">
+          <span>Smoothing</span>
+          <input
+            type="range"
+            min={0}
+            max={0.99}
+            step={0.01}
+            value={smoothing}
+            aria-valuetext={smoothing === 0 ? "none" : smoothing.toFixed(2)}
+            onChange={(event) => setSmoothing(Number(event.target.value))}
+          />
+          <output className="mono">{smoothing.toFixed(2)}</output>
+        </label>
+        <span className="grow" />
+        {zoom && (
+          <Button small kind="ghost" onClick={() => setZoom(undefined)}>
+            steps {brief(zoom.min)}–{brief(zoom.max)} · show all
+          </Button>
+        )}
+        <MetricPicker charts={charts} shown={shown} onChange={setChosen} />
+      </div>
+      {charts.length === 0 && <NoPoints running={run?.status === "running"} />}
+      <div className="chart-grid">
+        {visible.map((chart) => (
+          <ChartOf
+            key={chart.id}
+            chart={chart}
+            store={session.metrics}
+            branches={names.branches}
+            branch={branch}
+            marks={marks}
+            smoothing={smoothing}
+            log={logs.includes(chart.id)}
+            onLog={(on) => toggleLog(chart.id, on)}
+            zoom={zoom}
+            onZoom={setZoom}
+            theme={theme}
+            onHide={() => setChosen(shown.filter((id) => id !== chart.id))}
+          />
+        ))}
+      </div>
+    </section>
+  );
+}
+
+function isChoice(value: unknown): value is readonly string[] | null {
+  return value === null || isStrings(value);
+}
+
+interface ChartOfProps extends Omit<Parameters<typeof Chart>[0], "title" | "curves"> {
+  chart: ChartSpec;
+  store: MetricStore;
+  branches: readonly string[];
+  branch: string;
+}
+
+function ChartOf({ chart, store, branches, branch, ...rest }: ChartOfProps) {
+  const curves = useMemo(() => curvesOf(chart, store, branches, branch), [chart, store, branches, branch]);
+  return <Chart title={chart.title} curves={curves} {...rest} />;
+}
+
+/** One metric: a curve per branch, the current one last so that it lies on top. Several: a curve per metric. */
+function curvesOf(
+  chart: ChartSpec,
+  store: MetricStore,
+  branches: readonly string[],
+  branch: string,
+): CurveSource[] {
+  const [metric] = chart.metrics;
+  if (chart.metrics.length > 1 || metric === undefined) {
+    return chart.metrics.map((name, index) => ({
+      name: curveName(name),
+      color: seriesColor(index),
+      dashed: false,
+      points: () => store.get(name, branch),
+    }));
+  }
+  const others = branches.filter((name) => name !== branch).slice(1 - MOST_BRANCHES);
+  return [...others, branch].map((name, index, all) => ({
+    name: all.length > 1 ? name : curveName(metric),
+    color: name === branch ? seriesColor(0) : seriesColor(index + 1),
+    dashed: name !== branch,
+    points: () => store.get(metric, name),
+  }));
+}
+
+function NoPoints({ running }: { running: boolean }) {
+  return (
+    <div className="card empty tall">
+      <strong>{running ? "Waiting for the first step" : "No numbers yet"}</strong>
+      <p>Every number that the trainer reports becomes a curve here, from its first step on.</p>
+    </div>
+  );
+}

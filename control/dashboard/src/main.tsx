@@ -1,0 +1,17 @@
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { adoptTokenFromAddress } from "./api/token";
+import { App } from "./app/App";
+import "./ui/tokens.css";
+import "./ui/base.css";
+import "./app/shell.css";
+
+adoptTokenFromAddress();
+
+const root = document.getElementById("root");
+if (!root) throw new Error("index.html has no #root to put the page into");
+createRoot(root).render(
+  <StrictMode>
+    <App />
+  </StrictMode>,
+);

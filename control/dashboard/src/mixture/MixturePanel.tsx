@@ -1,0 +1,116 @@
+import { useState } from "react";
+import type { MixtureBody } from "../api/types";
+import { useRun } from "../app/context";
+import { asCli } from "../commands/cli";
+import { Receipt } from "../commands/Receipt";
+import { useCommandSpec, useSend } from "../commands/useSend";
+import { Button } from "../ui/Button";
+import { CopyButton } from "../ui/CopyButton";
+import { Icon } from "../ui/Icon";
+import { MixtureBar } from "./MixtureBar";
+import { SourceRow } from "./SourceRow";
+import { sameShares, sharesOf, toWeights, type Weights, withShare } from "./shares";
+import "./mixture.css";
+
+const COMMAND = "update_dataset_runtime_hyperparameters";
+
+export function MixturePanel() {
+  const run = useRun();
+  const mixture = run?.mixture;
+  if (!run) return null;
+  if (!mixture || Object.keys(mixture.sources).length === 0) {
+    return (
+      <div className="empty">
+        <strong>No mixture yet</strong>
+        <p>
+          A trainer over <code>make_interactive_dataset</code> with named sources reports its mixture with its
+          first steps; then every source has its slider here.
+        </p>
+      </div>
+    );
+  }
+  return <MixtureForm mixture={mixture} />;
+}
+
+function MixtureForm({ mixture }: { mixture: MixtureBody }) {
+  const asked = sharesOf(weightsOf(mixture));
+  // What is being set up here, and the version of the mixture that it began from.
+  const [draft, setDraft] = useState<{ shares: Weights; version: number }>();
+  const [note, setNote] = useState("");
+  const send = useSend();
+  const { unavailable } = useCommandSpec(COMMAND);
+  const shares = draft?.shares ?? asked;
+  const changed = draft !== undefined && !sameShares(shares, asked);
+  const overtaken = changed && draft.version !== mixture.version;
+  const weights = toWeights(shares);
+
+  const set = (source: string, share: number) =>
+    setDraft({ shares: withShare(shares, source, share), version: draft?.version ?? mixture.version });
+  const reset = () => setDraft(undefined);
+  const submit = () =>
+    send.mutate({ command: COMMAND, arguments: { weights }, note }, { onSuccess: () => setNote("") });
+
+  return (
+    <form
+      className="panel"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (changed && !unavailable) submit();
+      }}
+    >
+      <MixtureBar shares={shares} mixture={mixture} />
+      <ul className="sources">
+        {Object.entries(mixture.sources).map(([name, source], index) => (
+          <SourceRow
+            key={name}
+            name={name}
+            index={index}
+            source={source}
+            share={shares[name] ?? 0}
+            asked={asked[name] ?? 0}
+            onShare={(share) => set(name, share)}
+          />
+        ))}
+      </ul>
+      {overtaken && (
+        <p className="notice warn" role="status">
+          The mixture was changed by somebody else while you were setting yours. Sending replaces theirs.
+        </p>
+      )}
+      <div className="field">
+        <label htmlFor="mixture-note">
+          Why <span className="muted">(kept in the record)</span>
+        </label>
+        <input
+          id="mixture-note"
+          className="input"
+          value={note}
+          maxLength={2000}
+          placeholder="Users open the browser a lot today"
+          onChange={(event) => setNote(event.target.value)}
+        />
+      </div>
+      <div className="row">
+        <Button
+          type="submit"
+          kind="primary"
+          unavailable={
+            unavailable ?? (changed ? undefined : "Move a slider first: this is the mixture in force.")
+          }
+        >
+          Send mixture
+        </Button>
+        <Button kind="ghost" onClick={reset} unavailable={changed ? undefined : "Nothing to take back."}>
+          <Icon name="undo" size={14} /> Reset
+        </Button>
+        <span className="grow" />
+        <CopyButton text={asCli(COMMAND, { weights })} label="Copy as a command line" />
+      </div>
+      <Receipt command={COMMAND} />
+    </form>
+  );
+}
+
+function weightsOf(mixture: MixtureBody): Weights {
+  return Object.fromEntries(Object.entries(mixture.sources).map(([name, source]) => [name, source.weight]));
+}

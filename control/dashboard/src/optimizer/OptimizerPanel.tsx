@@ -1,0 +1,213 @@
+import { useState } from "react";
+import { useCommands, useRun } from "../app/context";
+import { asCli } from "../commands/cli";
+import { Receipt } from "../commands/Receipt";
+import { argumentNames } from "../commands/schema";
+import { useCommandSpec, useSend } from "../commands/useSend";
+import { plain, wish } from "../commands/words";
+import { Button } from "../ui/Button";
+import { CopyButton } from "../ui/CopyButton";
+import { Icon } from "../ui/Icon";
+import { NumberField } from "../ui/NumberField";
+import { boundsFor, changeOf, type Draft, readPair, undoTexts } from "./change";
+import "./optimizer.css";
+
+const COMMAND = "update_optimizer";
+const EMPTY: Draft = { mode: "value", texts: {} };
+const USUAL = ["lr", "weight_decay", "momentum", "betas", "eps", "max_grad_norm"];
+const LABELS: Readonly<Record<string, string>> = {
+  weight_decay: "Weight decay",
+  momentum: "Momentum",
+  betas: "Betas",
+  eps: "Epsilon",
+  max_grad_norm: "Clip the gradient's norm at",
+};
+
+export function OptimizerPanel() {
+  const run = useRun();
+  const commands = useCommands();
+  const [draft, setDraft] = useState(EMPTY);
+  const [note, setNote] = useState("");
+  const send = useSend();
+  const { entry, unavailable } = useCommandSpec(COMMAND);
+  if (!run) return null;
+
+  const schema = entry?.spec.arguments ?? {};
+  const effective: Readonly<Record<string, unknown>> = run.optimizer;
+  const names = parametersOf(schema, effective);
+  const change = changeOf(draft, schema);
+  const count = Object.keys(change.arguments).length;
+  const type = (name: string, text: string) =>
+    setDraft({ ...draft, texts: { ...draft.texts, [name]: text } });
+  const last = commands.find(({ command, outcome }) => command === COMMAND && outcome === "success");
+  const undo = last ? undoTexts(last.arguments ?? {}, last.before) : {};
+  const submit = () =>
+    send.mutate(
+      { command: COMMAND, arguments: change.arguments, note },
+      {
+        onSuccess: () => {
+          setDraft({ ...EMPTY, mode: draft.mode });
+          setNote("");
+        },
+      },
+    );
+
+  return (
+    <form
+      className="panel"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (count > 0 && !change.broken && !unavailable) submit();
+      }}
+    >
+      <fieldset className="rate">
+        <legend>Learning rate</legend>
+        <div className="row">
+          <span className="effective grow">
+            <span className="muted">in force</span>{" "}
+            <strong className="mono">{plain(effective.lr ?? "–")}</strong>
+          </span>
+          <div className="segmented">
+            {(["value", "scale"] as const).map((mode) => (
+              <Button
+                key={mode}
+                small
+                aria-pressed={draft.mode === mode}
+                onClick={() => setDraft({ ...draft, mode })}
+              >
+                {mode === "value" ? "set to" : "multiply by"}
+              </Button>
+            ))}
+          </div>
+        </div>
+        <NumberField
+          label={draft.mode === "value" ? "New learning rate" : "Factor"}
+          text={draft.texts.lr ?? ""}
+          onText={(text) => type("lr", text)}
+          bounds={boundsFor("lr", draft.mode, schema)}
+          placeholder={draft.mode === "value" ? "1e-5" : "0.5"}
+          hint={
+            draft.mode === "value"
+              ? "Holds from the next step on, under any schedule."
+              : "Of whatever the schedule says."
+          }
+          optional
+        />
+      </fieldset>
+      <div className="parameters">
+        {names
+          .filter((name) => name !== "lr")
+          .map((name) => (
+            <Parameter
+              key={name}
+              name={name}
+              effective={effective[name]}
+              text={draft.texts[name] ?? ""}
+              bounds={boundsFor(name, draft.mode, schema)}
+              onText={(text) => type(name, text)}
+            />
+          ))}
+      </div>
+      <div className="field">
+        <label htmlFor="optimizer-note">
+          Why <span className="muted">(kept in the record)</span>
+        </label>
+        <input
+          id="optimizer-note"
+          className="input"
+          value={note}
+          maxLength={2000}
+          placeholder="The gradient's norm is rising"
+          onChange={(event) => setNote(event.target.value)}
+        />
+      </div>
+      <div className="row">
+        <Button
+          type="submit"
+          kind="primary"
+          unavailable={unavailable ?? reasonNotToSend(count, change.broken)}
+        >
+          {count > 0 && !change.broken ? `Send ${wish(COMMAND, change.arguments)}` : "Send"}
+        </Button>
+        <Button
+          kind="ghost"
+          unavailable={Object.keys(undo).length > 0 ? undefined : "No change of this run to take back."}
+          onClick={() => setDraft({ mode: "value", texts: undo })}
+        >
+          <Icon name="undo" size={14} /> Back to before
+        </Button>
+        <span className="grow" />
+        {count > 0 && <CopyButton text={asCli(COMMAND, change.arguments)} label="Copy as a command line" />}
+      </div>
+      <Receipt command={COMMAND} />
+    </form>
+  );
+}
+
+interface ParameterProps {
+  name: string;
+  effective: unknown;
+  text: string;
+  bounds: ReturnType<typeof boundsFor>;
+  onText: (text: string) => void;
+}
+
+function Parameter({ name, effective, text, bounds, onText }: ParameterProps) {
+  const label = LABELS[name] ?? name.replaceAll("_", " ");
+  const shown = effective === undefined || effective === null ? "–" : listed(effective);
+  if (name !== "betas") {
+    return (
+      <NumberField
+        label={label}
+        text={text}
+        onText={onText}
+        bounds={bounds}
+        placeholder={shown}
+        hint={`in force: ${shown}`}
+        optional
+      />
+    );
+  }
+  const broken = text.trim() !== "" && !readPair(text);
+  return (
+    <div className="field">
+      <label htmlFor="betas">{label}</label>
+      <input
+        id="betas"
+        className="input mono"
+        value={text}
+        placeholder={shown}
+        aria-invalid={broken ? true : undefined}
+        aria-describedby="betas-note"
+        onChange={(event) => onText(event.target.value)}
+      />
+      <span id="betas-note" className={broken ? "problem" : "hint"}>
+        {broken ? "Two numbers from 0 up to, not including, 1, like 0.9, 0.999." : `in force: ${shown}`}
+      </span>
+    </div>
+  );
+}
+
+function listed(value: unknown): string {
+  return Array.isArray(value) ? value.map(plain).join(", ") : plain(value);
+}
+
+/** Those that the trainer takes; before it said so, those whose values are known. */
+function parametersOf(
+  schema: Readonly<Record<string, unknown>>,
+  effective: Readonly<Record<string, unknown>>,
+): string[] {
+  const told = argumentNames(schema);
+  const known = told.length > 0 ? told : USUAL.filter((name) => name in effective);
+  return [...known].sort((one, other) => place(one) - place(other));
+}
+
+function place(name: string): number {
+  const at = USUAL.indexOf(name);
+  return at < 0 ? USUAL.length : at;
+}
+
+function reasonNotToSend(count: number, broken: boolean): string | undefined {
+  if (broken) return "One of the values cannot be sent as it is; its field says why.";
+  return count > 0 ? undefined : "Type a new value first.";
+}

@@ -1,8 +1,8 @@
 """The switchboard between people, agents and the processes that they steer.
 
-The room promises that training goes on whether or not a server is there, that every command gets exactly one outcome with
-a reason, that every intervention is a record that survives any kill, and that who watches misses nothing and sees nothing
-twice. It imports neither the trainer nor the publisher: they connect to it as actors.
+The room promises that training goes on whether or not a server is there, that every command gets exactly one outcome
+with a reason, that every intervention is a record that survives any kill, and that who watches misses nothing and sees
+nothing twice. It imports neither the trainer nor the publisher: they connect to it as actors.
 
 The server itself is in `control.server`, which those who only talk to it need not import.
 """
@@ -22,6 +22,7 @@ from control.errors import (
     StoreLocked,
     UnknownFormat,
 )
+from control.fake import FakeActor, FakeCommand
 from control.protocol import (
     ActorKind,
     Command,
@@ -55,6 +56,8 @@ __all__ = [
     "DesiredState",
     "Event",
     "EventType",
+    "FakeActor",
+    "FakeCommand",
     "NoOutcome",
     "Outcome",
     "PortTaken",

@@ -5,9 +5,9 @@ Numbers that are not finite become null wherever they may occur. Times are Unix 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from control.bodies import MixtureBody
 from control.protocol import (
@@ -21,23 +21,22 @@ from control.protocol import (
     Outcome,
     RunStatus,
     Status,
-    finite,
+    Value,
 )
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """What runs, branches, actors and followers may be called: safe as a file name and in a URL."""
 
-Value = Annotated[Any, BeforeValidator(finite)]
-
 
 class NewCommand(Frozen):
-    """`POST /api/v1/commands`. `uuid` makes a resend harmless; `author` (`rule:spike`, `llm:…`) is the token's name if not given.
+    """`POST /api/v1/commands`. `uuid` makes a resend harmless.
 
-    `run` may be left out where one run takes the command. Without `expires_at` the server's default holds.
+    `run` may be left out where one run takes the command, `author` (`rule:spike`, `llm:…`) where it is the token's
+    name. Without `expires_at` the server's default holds.
     """
 
     command: str = Field(min_length=1, max_length=128)
-    arguments: dict[str, Value] = Field(default_factory=dict)
+    arguments: Body = Field(default_factory=dict)
     run: str | None = Field(default=None, max_length=64)
     uuid: str | None = Field(default=None, min_length=1, max_length=128)
     note: str = Field(default="", max_length=2000)
@@ -60,7 +59,7 @@ class CommandRecord(Frozen):
     run: str
     number: int = 0
     command: str
-    arguments: dict[str, Value] = Field(default_factory=dict)
+    arguments: Body = Field(default_factory=dict)
     kind: CommandKind = CommandKind.ACTION
     actor: str | None = None
     author: str
@@ -118,7 +117,7 @@ class AuditEntry(Frozen):
     run: str
     branch: str
     command: str
-    arguments: dict[str, Value]
+    arguments: Body
     uuid: str
     outcome: Outcome | None
     reason: str
@@ -392,7 +391,7 @@ class Ready(Frozen):
 
 class WatchWelcome(Frozen):
     """First message to a watcher. `store` names the event table: with another name, earlier sequence numbers mean
-    nothing. `first` is the oldest event that is still kept, `last` the newest; older ones of `since` are thinned out."""
+    nothing. `first` is the oldest event that is still kept, `last` the newest."""
 
     type: Literal["welcome"] = "welcome"
     store: str

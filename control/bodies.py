@@ -1,7 +1,7 @@
 """What the bodies of events hold, by type. An event of a type that is not named here holds what its sender likes.
 
-Bodies may carry further fields: they are stored and shown as they came. A body that lacks what its type needs is kept as
-an event too, but the tables (branches, checkpoints, versions, …) do not learn from it.
+Bodies may carry further fields: they are stored and shown as they came. A body that lacks what its type needs is kept
+as an event too, but the tables (branches, checkpoints, versions, …) do not learn from it.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class RunBody(Open):
 class BranchBody(Open):
     """`branch`: a segment began on the event's branch.
 
-    `parent` and `forked_at` name the segment and step that it goes on from (None: from nothing); `checkpoint` is the uuid
-    of the checkpoint that was loaded.
+    `parent` and `forked_at` name the segment and step that it goes on from (None: from nothing); `checkpoint` is the
+    uuid of the checkpoint that was loaded.
     """
 
     segment: str
@@ -66,7 +66,7 @@ class CheckpointBody(Open):
 
 
 class MixtureSource(Open):
-    """One source: the weight that was asked for, its share of all weights, and the share of the samples lately drawn."""
+    """One source: the weight that was asked for, its share of all weights, and the share lately drawn."""
 
     weight: float
     share: float | None = None

@@ -217,11 +217,8 @@ class ControlClient:
         """
         pause = FIRST_PAUSE
         while True:
-            params = httpx.QueryParams(
-                [("since", str(since))] * (since is not None)
-                + [("run", run)] * (run is not None)
-                + [("type", kind.value) for kind in types]
-            )
+            asked: dict[str, Any] = {"since": since, "run": run, "type": [kind.value for kind in types]}
+            params = httpx.QueryParams({key: value for key, value in asked.items() if value is not None})
             address = f"{self.url.replace('http', 'ws', 1)}/api/v1/events?{params}"
             try:
                 headers = {"Authorization": f"Bearer {self._token}"}

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from typing import TypeAlias
 
 import msgspec
 
-from control.protocol import Event, EventType, FromActor, Report, Reported, Said
+from control.bodies import LogBody, body
+from control.protocol import Event, EventType, Report, Reported, Said
 
-BULK = frozenset({EventType.METRICS, EventType.PIPELINE, EventType.FOLLOWER, EventType.MIXTURE, EventType.LOG})
+LARGEST = 8 << 20
+"""Bytes of one message, half of what the server takes."""
+
+BULK = frozenset(
+    {
+        EventType.METRICS,
+        EventType.PIPELINE,
+        EventType.FOLLOWER,
+        EventType.MIXTURE,
+        EventType.HEALTH,
+        EventType.LOG,
+    }
+)
 """Types whose oldest are given up first when the server stays away. Everything else is kept whatever happens."""
 
 Item: TypeAlias = tuple[int, Event | Report]
@@ -80,21 +94,38 @@ class Outbox:
         )
 
 
-def messages(items: list[Item]) -> list[FromActor]:
-    """The items as messages: neighbouring events together, each report alone, everything in order."""
-    found: list[FromActor] = []
-    together: list[Event] = []
-    first = 0
+def packets(items: Sequence[Item]) -> list[str]:
+    """The items as messages to send: neighbouring events together, each report alone, everything in order."""
+    found: list[str] = []
+    together: list[tuple[int, Event]] = []
     for number, item in items:
-        if together and (isinstance(item, Report) or number != first + len(together)):
-            found.append(Said(first=first, events=tuple(together)))
+        if together and (isinstance(item, Report) or number != together[-1][0] + 1):
+            found += _said(together)
             together = []
         if isinstance(item, Report):
-            found.append(Reported(number=number, report=item))
-            continue
-        if not together:
-            first = number
-        together.append(item)
-    if together:
-        found.append(Said(first=first, events=tuple(together)))
-    return found
+            found.append(_reported(number, item))
+        else:
+            together.append((number, item))
+    return found + _said(together) if together else found
+
+
+def _said(events: Sequence[tuple[int, Event]]) -> list[str]:
+    """One message, or several where one would be larger than the server takes."""
+    text = Said(first=events[0][0], events=tuple(event for _, event in events)).model_dump_json()
+    if len(text) <= LARGEST:
+        return [text]
+    if len(events) > 1:
+        half = len(events) // 2
+        return _said(events[:half]) + _said(events[half:])
+    number, event = events[0]
+    told = LogBody(message=f"an event of type {event.type.value} was left out: its {len(text)} bytes are too many")
+    return _said([(number, event.model_copy(update={"type": EventType.LOG, "level": "error", "body": body(told)}))])
+
+
+def _reported(number: int, report: Report) -> str:
+    text = Reported(number=number, report=report).model_dump_json()
+    if len(text) <= LARGEST:
+        return text
+    told = f"{report.reason[:1000]} (the values before and after were too large to send)"
+    plain = report.model_copy(update={"before": None, "after": None, "reason": told})
+    return Reported(number=number, report=plain).model_dump_json()

@@ -23,6 +23,37 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+MAX_DEPTH = 64
+
+
+def finite(value: Any, depth: int = 0) -> Any:
+    """The value as every JSON reader takes it: what is not finite is null, what has no UTF-8 is replaced, at any depth.
+
+    Integers of more than 64 bits become floating. Raises ValueError for what is nested more than MAX_DEPTH deep.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        return finite(float(value)) if value.bit_length() < 1024 else None
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested more than {MAX_DEPTH} deep; flatten it")
+    if isinstance(value, dict):
+        return {finite(str(key)): finite(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item, depth + 1) for item in value]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return finite(value)  # pydantic would take `depth` for its own second argument
+
+
+Body: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_plain)]
+Value: TypeAlias = Annotated[Any, BeforeValidator(_plain)]
+
+
 class CommandName(StrEnum):
     """The commands of the paper (A.2) and ours. A package may register others: names stay plain strings on the wire."""
 
@@ -131,13 +162,13 @@ class Command(Frozen):
     """A command as it travels inside: who wants what of which run.
 
     `time` is when it was issued, `expires_at` when it is no longer wanted (Unix seconds): one that was not begun by
-    then expires. The commands of a run are numbered 1, 2, 3 … as they are accepted; the run's *revision* is the number of
-    the newest one that succeeded. `expected_revision` rejects a command when another came in between.
+    then expires. The commands of a run are numbered 1, 2, 3 … as they come; the run's *revision* is the number of the
+    newest one that succeeded. `expected_revision` rejects a command when another came in between.
     """
 
     uuid: str = Field(default_factory=new_uuid, min_length=1, max_length=128)
     command: str = Field(min_length=1, max_length=128)
-    arguments: dict[str, Any] = {}
+    arguments: Body = {}
     run: str | None = None
     author: str = "unknown"
     note: str = ""
@@ -156,8 +187,8 @@ class Report(Frozen):
     reason: str = ""
     step: int | None = None
     takes_effect_at: int | None = None
-    before: Any = None
-    after: Any = None
+    before: Value = None
+    after: Value = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -165,8 +196,8 @@ class Report(Frozen):
         final = said if said in (Status.SUCCESS, Status.FAILED) else None
         if final is not (self.outcome.status if self.outcome else None):
             raise ValueError(
-                f"status {self.status.value!r} with outcome {self.outcome and self.outcome.value!r}: an outcome is given "
-                "exactly with a final status, 'success' with success and 'failed' with every other"
+                f"status {self.status.value!r} with outcome {self.outcome and self.outcome.value!r}: an outcome is "
+                "given exactly with a final status, 'success' with success and 'failed' with every other"
             )
         return self
 
@@ -197,20 +228,6 @@ class EventType(StrEnum):
     PIPELINE = "pipeline"  # rates and lags of gateway, log, annotator, archiver
     LOG = "log"  # a line for people
     ACTOR = "actor"  # connected, gone
-
-
-def finite(value: Any) -> Any:
-    """JSON has no NaN: numbers that are not finite become null, at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return value
-
-
-Body: TypeAlias = Annotated[dict[str, Any], BeforeValidator(finite)]
 
 
 class Event(Frozen):

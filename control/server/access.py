@@ -18,7 +18,7 @@ from control.settings import ControlSettings
 
 SUBPROTOCOL = "stovetop"
 TOKEN_SUBPROTOCOL = "stovetop.token."
-"""How a page, which can set no header, shows its token: `new WebSocket(url, ["stovetop", "stovetop.token." + token])`."""
+"""How a page, which can set no header, shows its token: `new WebSocket(url, ["stovetop", "stovetop.token." + it])`."""
 
 FOREIGN_ORIGIN = ProblemType("foreign-origin", 403, "This page may not call here")
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})

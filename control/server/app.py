@@ -113,9 +113,8 @@ async def keep_time(switchboard: Switchboard, settings: ControlSettings) -> None
         try:
             switchboard.tick()
             if loop.time() >= next_thinning:
-                while thin(switchboard.journal.store.connection, settings.keep_metrics, settings.keep_passing):
-                    await asyncio.sleep(0.01)
-                next_thinning = loop.time() + THIN_EVERY
+                more = thin(switchboard.journal.store.connection, settings.keep_metrics, settings.keep_passing)
+                next_thinning = loop.time() + (0.0 if more else THIN_EVERY)
         except Exception:
             logger.exception("keeping time failed; it goes on")
 

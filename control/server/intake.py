@@ -34,7 +34,7 @@ class Intake:
     def take(self, new: NewCommand, token: str, client_uuid: str | None) -> tuple[CommandRecord, Seat | None]:
         """Accept a command, with the seat that it is for, or end it here with a reason (then without a seat).
 
-        A uuid that is known changes nothing; raises CommandConflict when it belongs to a command that says something else.
+        A uuid that is known changes nothing; raises CommandConflict when it belongs to one that says something else.
         """
         if new.uuid is not None and (known := self._ledger.find(new.uuid)) is not None:
             if (known.command, known.arguments) != (new.command, new.arguments):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from control.bodies import ActorBody, DesiredBody, LogBody, body
 from control.protocol import DesiredState, Event, EventType
 from control.server.hub import Hub
 from control.store import Heard, Store, StoredActor
+
+Level: TypeAlias = Literal["info", "warning", "error"]
 
 
 class Journal:
@@ -26,7 +28,7 @@ class Journal:
         self.hub.publish(stored)
         return stored
 
-    def line(self, run: str, message: str, level: Literal["info", "warning", "error"] = "info") -> Event:
+    def line(self, run: str, message: str, level: Level = "info") -> Event:
         """A line for people, not yet written."""
         return self.event(run, EventType.LOG, body(LogBody(message=message)), level=level)
 
@@ -45,7 +47,7 @@ class Journal:
         kind: EventType,
         content: dict[str, Any],
         *,
-        level: Literal["info", "warning", "error"] = "info",
+        level: Level = "info",
         branch: str = "main",
         step: int | None = None,
     ) -> Event:

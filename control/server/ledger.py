@@ -20,7 +20,7 @@ from control.protocol import (
     Report,
     Status,
 )
-from control.server.journal import Journal
+from control.server.journal import Journal, Level
 from control.store import Heard
 from control.store import commands as stored_commands
 from control.store import runs as stored_runs
@@ -136,15 +136,15 @@ class Ledger:
                     ),
                 )
 
-    async def outcome(self, uuid: str, timeout: float) -> CommandRecord | None:
-        """The command of that uuid, once it has an outcome or `timeout` seconds have passed."""
+    async def outcome(self, uuid: str, seconds: float) -> CommandRecord | None:
+        """The command of that uuid, once it has an outcome or `seconds` have passed."""
         record = self.find(uuid)
-        if record is None or record.outcome is not None or timeout <= 0:
+        if record is None or record.outcome is not None or seconds <= 0:
             return record
         future: asyncio.Future[CommandRecord] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(uuid, []).append(future)
         try:
-            return await asyncio.wait_for(future, timeout)
+            return await asyncio.wait_for(future, seconds)
         except TimeoutError:
             return self.find(uuid)
         finally:
@@ -175,7 +175,7 @@ class Ledger:
                 future.set_result(done)
 
     def _event(self, record: CommandRecord) -> Event:
-        level = "warning" if record.outcome not in (None, Outcome.SUCCESS) else "info"
+        level: Level = "warning" if record.outcome not in (None, Outcome.SUCCESS) else "info"
         return self._journal.event(
             record.run,
             EventType.COMMAND,

@@ -22,7 +22,10 @@ FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 ASK_AGAIN = {"Cache-Control": "no-cache"}
 
 UNBUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Stovetop control</title>
-<style>body{font:16px/1.5 system-ui;max-width:42rem;margin:4rem auto;padding:0 1rem}code{background:#8882;padding:.1em .3em}</style>
+<style>
+body { font: 16px/1.5 system-ui; max-width: 42rem; margin: 4rem auto; padding: 0 1rem }
+code { background: #8882; padding: .1em .3em }
+</style>
 <h1>The control server is running</h1>
 <p>Its dashboard was not built. With Node 20 or newer, build it once:</p>
 <pre><code>make dashboard</code></pre>

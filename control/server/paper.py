@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from auth.problems import Problem, ProblemType
 from auth.tokens import Grant, Scope, TokenStore
-from control.api import NAME_PATTERN, CommandRecord, NewCommand, Value
+from control.api import NAME_PATTERN, CommandRecord, NewCommand
 from control.bodies import StateKey
 from control.protocol import Body, Event, EventType, Outcome, RunStatus, Status, WireCommand, finite
 from control.server.access import PaperAccess, admit
@@ -264,11 +264,11 @@ def paper_routes(
         return PaperDataset(initialization_parameters=initial, interactive_parameters=interactive)
 
     @router.get("/api/get_optimizer_info/", dependencies=looking)
-    async def optimizer(run: RunChoice = None) -> dict[str, Value]:
+    async def optimizer(run: RunChoice = None) -> Body:
         return papers.state(run, StateKey.OPTIMIZER)
 
     @router.get("/api/get_model_info/", dependencies=looking)
-    async def model(run: RunChoice = None) -> dict[str, Value]:
+    async def model(run: RunChoice = None) -> Body:
         return papers.state(run, StateKey.MODEL)
 
     @router.get("/api/get_checkpoints/", dependencies=looking)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 import uvicorn
@@ -129,7 +130,7 @@ class ControlThread:
         return self._server.url
 
     def start(self, timeout: float = 20.0) -> ControlThread:
-        """Return once requests are answered. Raises PortTaken or StoreLocked, or ControlError after `timeout` seconds."""
+        """Return once requests are answered. Raises PortTaken, StoreLocked, or ControlError after `timeout` seconds."""
         ready = threading.Event()
         self._server = ControlServer(self._settings, self._tokens, lambda url: ready.set())
         self._thread = threading.Thread(target=self._run, args=(self._server, ready), name="control", daemon=True)
@@ -168,11 +169,24 @@ class ControlThread:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, which says when it answers. In a thread it leaves the process's signals alone by itself."""
+    """uvicorn's, which says when it answers and lets its caller finish after a signal."""
 
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_started = on_started
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM as a wish to end. uvicorn raises them again at the end, before the store is closed."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

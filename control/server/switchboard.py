@@ -162,10 +162,11 @@ class Switchboard:
                 if expired:
                     reason = f"{record.actor} was away; nobody took it up in time"
                     self.ledger.settle(record, Ending(Outcome.EXPIRED, reason))
-            elif seat is None or (seat.link is None and seat.left_at + self.settings.actor_grace <= now):
-                if record.kind is not CommandKind.SETTING or expired:
-                    reason = f"{record.actor} has been away for {self.settings.actor_grace:g} s since it got this"
-                    self.ledger.settle(record, Ending(Outcome.FAILED, reason))
+                continue
+            given_up = seat is None or (seat.link is None and seat.left_at + self.settings.actor_grace <= now)
+            if given_up and (record.kind is not CommandKind.SETTING or expired):
+                reason = f"{record.actor} has been away for {self.settings.actor_grace:g} s since it got this"
+                self.ledger.settle(record, Ending(Outcome.FAILED, reason))
 
     # Inside
 

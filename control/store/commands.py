@@ -9,6 +9,7 @@ import apsw
 from control.api import AuditEntry, AuditPage, CommandPage, CommandRecord, CommandReport
 from control.bodies import Open
 from control.protocol import CommandKind, EventType, Outcome, Status
+from control.store.rows import fetch
 
 
 def by_uuid(connection: apsw.Connection, uuid: str) -> CommandRecord | None:
@@ -54,17 +55,18 @@ def page(
     connection: apsw.Connection, run: str | None, author: str | None, before: int | None, limit: int
 ) -> CommandPage:
     """Commands, newest first, with a number of their first event below `before`."""
-    clauses, values = ["first_seq < ?"], [before if before is not None else 1 << 62]
+    clauses, values = ["first_seq < ?"], list[object]([before if before is not None else 1 << 62])
     if run is not None:
         clauses.append("run = ?")
         values.append(run)
     if author is not None:
         clauses.append("json_extract(record, '$.author') = ?")
         values.append(author)
-    rows = connection.execute(
+    rows = fetch(
+        connection,
         f"SELECT first_seq, record FROM commands WHERE {' AND '.join(clauses)} ORDER BY first_seq DESC LIMIT ?",
         (*values, limit + 1),
-    ).fetchall()
+    )
     records = tuple(CommandRecord.model_validate_json(text) for _, text in rows[:limit])
     return CommandPage(commands=records, before=rows[limit - 1][0] if len(rows) > limit else None)
 

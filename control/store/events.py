@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import apsw
 import msgspec
 
 from control.protocol import Event, EventType
-from control.store.rows import COLUMNS, Row, to_event
+from control.store.rows import COLUMNS, Row, fetch, to_event
 
 
 class EventFilter(msgspec.Struct, frozen=True):
@@ -37,13 +35,12 @@ class Slice(msgspec.Struct, frozen=True):
 
 def after(connection: apsw.Connection, since: int, wanted: EventFilter, limit: int) -> Slice:
     """The first `limit` wanted events of a number above `since`."""
-    clauses, values = ["seq > ?"], [since]
+    clauses, values = ["seq > ?"], list[object]([since])
     _narrow(wanted, clauses, values)
     with connection:  # one view of the table for both questions
         end = connection.execute("SELECT max(seq) FROM events").get or 0
-        rows = connection.execute(
-            f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(clauses)} ORDER BY seq LIMIT ?", (*values, limit + 1)
-        ).fetchall()
+        statement = f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(clauses)} ORDER BY seq LIMIT ?"
+        rows = fetch(connection, statement, (*values, limit + 1))
     more = len(rows) > limit
     rows = rows[:limit]
     return Slice(tuple(rows), rows[-1][0] if more else max(end, since), more)
@@ -53,10 +50,8 @@ def newest(connection: apsw.Connection, wanted: EventFilter, limit: int) -> list
     """The last `limit` wanted events, in order."""
     clauses, values = ["1"], list[object]()
     _narrow(wanted, clauses, values)
-    rows = connection.execute(
-        f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(clauses)} ORDER BY seq DESC LIMIT ?", (*values, limit)
-    ).fetchall()
-    return [to_event(row) for row in reversed(rows)]
+    statement = f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(clauses)} ORDER BY seq DESC LIMIT ?"
+    return [to_event(row) for row in reversed(fetch(connection, statement, (*values, limit)))]
 
 
 def first_kept(connection: apsw.Connection) -> int:
@@ -75,17 +70,3 @@ def _narrow(wanted: EventFilter, clauses: list[str], values: list[object]) -> No
     if wanted.branch is not None:
         clauses.append("branch = ?")
         values.append(wanted.branch)
-
-
-def last_of_each(connection: apsw.Connection, run: str, kind: EventType, key: str, names: Sequence[str]) -> list[Event]:
-    """The newest event of `kind` for each of `names` under `key` of the body."""
-    found = []
-    for name in names:
-        row = connection.execute(
-            f"SELECT {COLUMNS} FROM events WHERE run = ? AND type = ? AND json_extract(body, ?) = ? "
-            "ORDER BY seq DESC LIMIT 1",
-            (run, kind.value, f"$.{key}", name),
-        ).fetchone()
-        if row:
-            found.append(to_event(row))
-    return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import apsw
 import msgspec
 from pydantic import BaseModel
 
@@ -12,6 +14,11 @@ from control.protocol import Event, EventType
 COLUMNS = "seq, time, run, branch, step, type, level, body"
 
 Row: TypeAlias = tuple[Any, ...]
+
+
+def fetch(connection: apsw.Connection, statement: str, values: Sequence[Any] = ()) -> list[Row]:
+    """All rows of a query."""
+    return connection.execute(statement, tuple(values)).fetchall()
 
 
 def to_event(row: Row) -> Event:

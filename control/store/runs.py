@@ -7,6 +7,7 @@ import msgspec
 
 from control.api import BranchInfo, ChannelInfo, CheckpointInfo, FollowerInfo, LastMetrics, SegmentInfo, VersionInfo
 from control.protocol import DesiredState, RunStatus
+from control.store.rows import fetch
 
 
 class StoredRun(msgspec.Struct, frozen=True, array_like=True):
@@ -45,7 +46,7 @@ def branches(connection: apsw.Connection, name: str) -> tuple[BranchInfo, ...]:
     for (text,) in rows:
         segment = SegmentInfo.model_validate_json(text)
         found.setdefault(segment.branch, []).append(segment)
-    steps = dict(connection.execute("SELECT branch, step FROM branches WHERE run = ?", (name,)).fetchall())
+    steps: dict[str, int | None] = dict(fetch(connection, "SELECT branch, step FROM branches WHERE run = ?", (name,)))
     branch_of = {segment.segment: branch for branch, segments in found.items() for segment in segments}
     result = [
         BranchInfo(
@@ -112,7 +113,7 @@ def metric_names(connection: apsw.Connection, name: str) -> tuple[str, ...]:
 
 def last_metrics(connection: apsw.Connection, name: str) -> LastMetrics | None:
     """The newest value of each metric of a run, and where the newest of them was reported."""
-    rows = connection.execute("SELECT name, value, step, time, branch FROM metrics WHERE run = ?", (name,)).fetchall()
+    rows = fetch(connection, "SELECT name, value, step, time, branch FROM metrics WHERE run = ?", (name,))
     if not rows:
         return None
     _, _, step, time, branch = max(rows, key=lambda row: row[3])

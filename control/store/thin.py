@@ -11,13 +11,14 @@ import apsw
 import msgspec
 
 from control.protocol import EventType
+from control.store.rows import fetch
 from control.store.series import Span
 
 FACTOR = 32
 """How many rows of metrics become one. A row that was put together may be put together again, 32 times as coarse."""
 
 PASSING = (EventType.PIPELINE, EventType.FOLLOWER, EventType.HEALTH, EventType.MIXTURE, EventType.LOG, EventType.ACTOR)
-"""Types of which only the newest are kept. Commands, runs, branches, checkpoints, versions and evaluations stay for good."""
+"""Types of which only the newest are kept. Commands, runs, branches, checkpoints, versions and evaluations stay."""
 
 BATCH = 320
 """Rows put together in one transaction: a few milliseconds, so that the server goes on answering."""
@@ -25,7 +26,7 @@ BATCH = 320
 
 def thin(connection: apsw.Connection, keep: int, keep_passing: int) -> bool:
     """One small piece of work; True while there is more. `keep`: rows of metrics of a run kept at each coarseness."""
-    for (run,) in connection.execute("SELECT run FROM runs").fetchall():
+    for (run,) in fetch(connection, "SELECT run FROM runs"):
         if _drop(connection, run, keep_passing):
             return True
         level = 0
@@ -38,16 +39,15 @@ def thin(connection: apsw.Connection, keep: int, keep_passing: int) -> bool:
 
 def _drop(connection: apsw.Connection, run: str, keep: int) -> bool:
     for kind in PASSING:
-        row = connection.execute(
-            "SELECT seq FROM events WHERE run = ? AND type = ? ORDER BY seq DESC LIMIT 1 OFFSET ?",
-            (run, kind.value, keep + BATCH),
-        ).fetchone()
-        if row is None:
-            continue
+        newest = "SELECT seq FROM events WHERE run = ? AND type = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+        if not fetch(connection, newest, (run, kind.value, keep + BATCH)):
+            continue  # not yet worth a transaction
+        boundary = fetch(connection, newest, (run, kind.value, keep))[0][0]
         with connection:
             connection.execute(
-                "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE run = ? AND type = ? AND seq <= ? LIMIT ?)",
-                (run, kind.value, row[0] + BATCH, BATCH * 4),
+                "DELETE FROM events WHERE seq IN "
+                "(SELECT seq FROM events WHERE run = ? AND type = ? AND seq <= ? ORDER BY seq LIMIT ?)",
+                (run, kind.value, boundary, BATCH * 4),
             )
         return True
     return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ingest.log import Log, LogReader, LogWriter
+from ingest.log import Bounds, Log, LogReader, LogWriter, Record
 from ingest.retention import RetentionSettings
 
 PART_BYTES = 4 << 20
@@ -53,12 +53,18 @@ class Trimming:
         floor = min(self._floor(partition), bounds.end)
         if bounds.start >= floor:
             return 0
+        before, left = bounds.start, bounds.size
+        for budget in (1, PART_BYTES):  # mostly the first record says that nothing is due
+            for record in reader.fetch(self._topic, partition, before, budget).records:
+                if record.offset >= floor or not self._due(record, left, now):
+                    return self._forget(partition, bounds, before)
+                before, left = record.offset + 1, left - len(record.value)
+        return self._forget(partition, bounds, before)
+
+    def _due(self, record: Record, left: int, now: float) -> bool:
+        """Whether a record is to go, when it is the oldest of `left` bytes."""
         max_age, max_bytes = self._settings.max_age, self._settings.max_bytes
-        left, before = bounds.size, bounds.start
-        for record in reader.fetch(self._topic, partition, bounds.start, PART_BYTES).records:
-            too_old = max_age is not None and record.time < now - max_age
-            too_much = max_bytes is not None and left > max_bytes
-            if record.offset >= floor or not (too_old or too_much):
-                break
-            before, left = record.offset + 1, left - len(record.value)
+        return (max_age is not None and record.time < now - max_age) or (max_bytes is not None and left > max_bytes)
+
+    def _forget(self, partition: int, bounds: Bounds, before: int) -> int:
         return self._writer.trim(self._topic, partition, before) if before > bounds.start else 0

@@ -1,4 +1,4 @@
-"""Reads the tar files that apps post: POSIX ustar, strictly, without `tarfile` (which takes some 40 us a member).
+"""The tar files that apps post: POSIX ustar, read strictly, without `tarfile` (which takes some 40 us a member).
 
 Only regular files in the top folder are taken. pax headers are passed over, for webdataset writes one before each
 member for its fractional mtime, unless they would change a name or a size. Links, folders, devices, sparse files, long
@@ -8,13 +8,15 @@ members looks whole otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ingest.errors import InvalidBody
+from ingest.shard_format import BLOCK, END, member_header, padding
 
-BLOCK = 512
-END = bytes(2 * BLOCK)
+EXTENSION = re.compile(r"(?=.{1,32}$)[a-z0-9]+(?:[._-][a-z0-9]+)*")
+"""What a step's member may be called: what webdataset reads back under the same name."""
 REGULAR = (b"0", b"\0")
 PAX = b"x"
 MAX_PAX_BYTES = 16 << 10
@@ -28,6 +30,19 @@ class Member(NamedTuple):
 
     name: str
     content: bytes
+
+
+def archive(files: Iterable[Member]) -> bytes:
+    """A tar of `files`, the same bytes for the same files."""
+    parts: list[bytes] = []
+    for name, content in files:
+        parts += (member_header(name, len(content)), content, padding(len(content)))
+    return b"".join((*parts, END))
+
+
+def archived_size(content: int) -> int:
+    """How many bytes a member of `content` bytes takes in a tar."""
+    return BLOCK + content + (-content % BLOCK)
 
 
 def members(data: bytes, max_members: int) -> Iterator[Member]:

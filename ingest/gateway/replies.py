@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ingest.errors import SchemaViolation
-from ingest.gateway.wire import read_object
+from ingest.gateway.wire import read_object, storable
 from ingest.sessions import Appended, Session, SessionIndex
 from ingest.settings import GatewaySettings
 from ingest.types import EndReason
@@ -121,7 +121,7 @@ class Ready(_Model):
 def read_model(model: type[M], body: bytes) -> M:
     """The JSON of a request, as `model`; raises `InvalidBody`, with the place of the first thing that is wrong."""
     try:
-        return model.model_validate(read_object(body or b"{}"))
+        return model.model_validate(storable(read_object(body or b"{}")))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = "".join(f"/{part}" for part in first["loc"])

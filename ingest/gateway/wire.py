@@ -17,6 +17,7 @@ from ingest.problems import STEP_TOO_LARGE, TOO_MANY_STEPS, too_large
 from ingest.sessions import Batch, digest_of
 from ingest.settings import GatewaySettings
 from ingest.types import Step
+from ingest.ustar import EXTENSION
 from ingest.ustar import members as tar_members
 
 TAR = "application/x-tar"
@@ -31,9 +32,7 @@ MAX_SEQ = 2**53
 LATEST_TIME = 1e11
 """Unix seconds, in the year 5138: more are milliseconds."""
 
-MEMBER_NAME = re.compile(r"(?:\./)?(\d{1,16})\.([a-z0-9]+(?:[._-][a-z0-9]+)*)")
-MAX_EXTENSION_LENGTH = 32
-LONG_NUMBER = re.compile(rb"\d{19}")
+MEMBER_NAME = re.compile(r"(?:\./)?(\d{1,16})\.(.+)")
 
 
 class WireStep(msgspec.Struct, frozen=True):
@@ -54,6 +53,7 @@ def read_batch(
     """The steps in `body`, which must be `first_seq`, `first_seq + 1`, …; raises `InvalidBody` or a 413 `Problem`."""
     wire_steps = _from_tar(body, first_seq, limits) if media_type == TAR else _from_lines(body, limits)
     steps: list[Step] = []
+    digests: list[bytes] = []
     sizes: list[int] = []
     for seq, wire in enumerate(wire_steps, first_seq):
         if wire.size > limits.max_step_bytes:
@@ -61,22 +61,32 @@ def read_batch(
         if steps and steps[-1].is_eos:
             raise SchemaViolation(wire.place, "after-end", "a step follows one with is_eos, which ends the session")
         steps.append(_step(wire, session_id, seq, received_at))
+        digests.append(_digest(steps[-1], wire.place))
         sizes.append(wire.size)
     if not steps:
         raise InvalidBody("", "empty", "the request has no step")
-    return Batch(session_id, first_seq, tuple(steps), tuple(map(digest_of, steps)), tuple(sizes))
+    return Batch(session_id, first_seq, tuple(steps), tuple(digests), tuple(sizes))
 
 
 def read_object(text: bytes, place: str = "") -> JsonObject:
-    """The JSON object in `text`; every value in it can be stored and written as JSON again."""
+    """The JSON object in `text`. Its integers may still be of more bits than can be stored: see `storable`."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidBody(place, "invalid-json", str(error)) from None
     if not isinstance(value, dict):
         raise SchemaViolation(place, "not-an-object", f"a JSON object is wanted, not {_kind(value)}")
-    if text.count(b"{") + text.count(b"[") > MAX_DEPTH or LONG_NUMBER.search(text):
-        _check_storable(value, place, MAX_DEPTH)
+    if text.count(b"{") + text.count(b"[") > MAX_DEPTH:
+        _check_depth(value, place, MAX_DEPTH)
+    return value
+
+
+def storable(value: JsonObject, place: str = "") -> JsonObject:
+    """`value` itself, if MessagePack can hold its integers."""
+    try:
+        msgspec.msgpack.encode(value)
+    except OverflowError as error:
+        raise _too_large(place) from error
     return value
 
 
@@ -110,7 +120,7 @@ def _from_tar(body: bytes, first_seq: int, limits: GatewaySettings) -> Iterator[
 
 def _member_name(name: str) -> tuple[int, str]:
     match = MEMBER_NAME.fullmatch(name)
-    if match is None or len(match[2]) > MAX_EXTENSION_LENGTH:
+    if match is None or not EXTENSION.fullmatch(match[2]):
         rule = "members are named <seq>.<extension>, such as 000120.json, in lower case"
         raise InvalidBody("", "invalid-name", f"{name[:100]!r}: {rule}")
     return int(match[1]), match[2]
@@ -173,14 +183,23 @@ def _version(value: object, place: str) -> str | None:
     return value
 
 
-def _check_storable(value: object, place: str, depth: int) -> None:
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise SchemaViolation(place, "number-too-large", "integers have at most 64 bits")
+def _digest(step: Step, place: str) -> bytes:
+    try:
+        return digest_of(step)
+    except OverflowError as error:  # it encodes the step, so it is the first to meet what cannot be stored
+        raise _too_large(place) from error
+
+
+def _too_large(place: str) -> SchemaViolation:
+    return SchemaViolation(place, "number-too-large", "integers have at most 64 bits; send longer ones as strings")
+
+
+def _check_depth(value: object, place: str, depth: int) -> None:
     if isinstance(value, (dict, list)):
         if depth == 0:
             raise SchemaViolation(place, "too-deep", f"objects and lists may be nested {MAX_DEPTH} deep")
         for each in value.values() if isinstance(value, dict) else value:
-            _check_storable(each, place, depth - 1)
+            _check_depth(each, place, depth - 1)
 
 
 def _kind(value: object) -> str:

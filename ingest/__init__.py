@@ -4,8 +4,20 @@ The room promises that a 2xx means durable, that `(session_id, seq)` is taken on
 one recorded outcome, and that every sample stands in exactly one shard.
 """
 
-from ingest.errors import AnnotatorError, IngestError, LogCorrupt, LogError, LogLocked, OffsetOutOfRange, ShardError
+from ingest.annotator import Annotator, Members, PassThrough, SessionAware
+from ingest.errors import (
+    AnnotatorError,
+    IngestError,
+    LogCorrupt,
+    LogError,
+    LogLocked,
+    OffsetOutOfRange,
+    PluginError,
+    ShardError,
+)
 from ingest.log import Append, Bounds, Fetch, Log, LogReader, LogWriter, Record, partition_of
+from ingest.shard_reader import ShardChain
+from ingest.shards import DirectoryStore, ShardStore
 from ingest.types import (
     DEAD,
     SAMPLES,
@@ -29,10 +41,12 @@ __all__ = [
     "SAMPLES",
     "STEPS",
     "Annotated",
+    "Annotator",
     "AnnotatorError",
     "Append",
     "Bounds",
     "DeadLetter",
+    "DirectoryStore",
     "EndReason",
     "Fetch",
     "IngestError",
@@ -42,15 +56,21 @@ __all__ = [
     "LogLocked",
     "LogReader",
     "LogWriter",
+    "Members",
     "OffsetOutOfRange",
+    "PassThrough",
+    "PluginError",
     "Point",
     "Position",
     "Record",
     "Sample",
+    "SessionAware",
     "SessionEnded",
     "SessionOpened",
     "SessionRecord",
+    "ShardChain",
     "ShardError",
+    "ShardStore",
     "Step",
     "StepOutcome",
     "StepsAppended",

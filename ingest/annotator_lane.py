@@ -16,6 +16,7 @@ import msgspec
 from ingest.annotator import Annotator, AnnotatorFactory, Members, SessionAware, checked
 from ingest.errors import AnnotatorError
 from ingest.log import Append, Log, Record
+from ingest.records import session_record
 from ingest.types import (
     DEAD,
     SAMPLES,
@@ -27,7 +28,6 @@ from ingest.types import (
     Sample,
     SessionEnded,
     SessionOpened,
-    SessionRecord,
     Step,
     StepOutcome,
     StepsAppended,
@@ -41,8 +41,6 @@ logger = logging.getLogger(__name__)
 _RECORD_BYTES = 500_000
 """Bytes of samples after which a record is closed, within a long record of steps; Kafka takes up to 1 MiB."""
 _PROBLEM_LENGTH = 4000
-
-_records: msgspec.msgpack.Decoder[SessionRecord] = msgspec.msgpack.Decoder(SessionRecord)
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -134,7 +132,7 @@ class Lane:
         if (record.offset + 1, 0) <= self.done:
             yield from self._replay(record)
             return
-        value = _records.decode(record.value)
+        value = session_record(record)
         self.oldest_pending = min(self.oldest_pending, record.time)
         self._session_id = value.session_id
         if isinstance(value, StepsAppended):
@@ -175,7 +173,7 @@ class Lane:
         session = self._sessions.get(record.key)
         if session is None or session.stored.start is None or record.offset < session.stored.start[0]:
             return
-        value = _records.decode(record.value)
+        value = session_record(record)
         if isinstance(value, StepsAppended):
             for index, step in enumerate(value.steps):
                 self._replay_step(step, (record.offset, index))

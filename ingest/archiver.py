@@ -19,15 +19,13 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from ingest.entries import Entry, record_entries, sample_entry
 from ingest.errors import ShardError
 from ingest.log import Log, LogReader, Record
+from ingest.records import annotated, session_record
 from ingest.shard_reader import Shard, ShardChain
 from ingest.shard_writer import ShardWriter
 from ingest.shards import ShardStore, chain_folder
-from ingest.types import SAMPLES, STEPS, Annotated, SessionRecord
+from ingest.types import SAMPLES, STEPS
 
 logger = logging.getLogger(__name__)
-
-_samples = msgspec.msgpack.Decoder(Annotated)
-_steps: msgspec.msgpack.Decoder[SessionRecord] = msgspec.msgpack.Decoder(SessionRecord)
 
 
 _LOOK_EVERY = 1.0
@@ -151,8 +149,8 @@ class ArchiveLane:
 
     def _entries(self, record: Record) -> Sequence[Entry]:
         if self.topic == STEPS:
-            return record_entries(_steps.decode(record.value), record.offset)
-        samples = _samples.decode(record.value).samples
+            return record_entries(session_record(record), record.offset)
+        samples = annotated(record).samples
         return [sample_entry(sample, record.offset, index) for index, sample in enumerate(samples)]
 
     def _full(self) -> Rotation | None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 
-import msgspec
-
 from ingest.log import Log
+from ingest.records import dead_letter
 from ingest.types import DEAD, DeadLetter, Position
-
-_letters = msgspec.msgpack.Decoder(DeadLetter)
 
 
 class DeadLetters:
@@ -33,8 +30,7 @@ class DeadLetters:
                 offset = max(bounds.start, bounds.end - limit)
                 while (fetched := reader.fetch(DEAD, partition, offset)).records:
                     for record in fetched.records:
-                        letter = _letters.decode(record.value)
-                        found.append((Position(DEAD, partition, record.offset, 0), letter))
+                        found.append((Position(DEAD, partition, record.offset, 0), dead_letter(record)))
                     offset = fetched.next_offset
         found.sort(key=lambda item: item[1].time, reverse=True)
         return found[:limit]

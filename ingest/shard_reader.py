@@ -65,8 +65,15 @@ class Shard:
         """Entry `number` of this shard, read in place."""
         if not 0 <= number < self.summary.rows:
             raise IndexError(f"{self.name}: entry {number}, but it has {self.summary.rows}")
-        row = Row(*ROW.unpack(self._index(number * ROW.size, ROW.size)))
+        row = self._row(number)
         return self._entry(row, self._store.read(self.name, row.position, row.size))
+
+    def number_at(self, point: Point) -> int:
+        """The number of the first entry at or after `point`; that of all entries where there is none."""
+        return bisect_left(range(self.summary.rows), point, key=lambda number: self._row(number)[:2])
+
+    def _row(self, number: int) -> Row:
+        return Row(*ROW.unpack(self._index(number * ROW.size, ROW.size)))
 
     def entries(self, start: Point = (0, 0)) -> Iterator[Entry]:
         """Its entries from `start` on, in order."""
@@ -194,9 +201,15 @@ class ShardChain:
         at = bisect_right(self._ends, number)
         return self._checked(at).entry(number - (self._ends[at - 1] if at else 0))
 
+    def number_at(self, point: Point) -> int:
+        """The number of the first entry at or after `point`; that of all entries where there is none."""
+        count = self.count()
+        at = self._shard_at(point)
+        return min(count, self.shard(at).number_at(point) + (self._ends[at - 1] if at else 0)) if count else 0
+
     def entries(self, start: Point = (0, 0)) -> Iterator[Entry]:
         """The entries from `start` on, up to the end as of the last `refresh`."""
-        at = max(0, bisect_right(self._names, start[0], key=first_offset_of) - 1)
+        at = self._shard_at(start)
         while at < len(self._names):
             yield from self._checked(at).entries(start)
             at += 1
@@ -215,6 +228,10 @@ class ShardChain:
         """The session records from `start` on, each step in one of its own (a chain of the topic `steps`)."""
         for entry in self.entries(start):
             yield self._position(entry), record_of(entry)
+
+    def _shard_at(self, point: Point) -> int:
+        """The shard that covers `point`, or the first."""
+        return max(0, bisect_right(self._names, point[0], key=first_offset_of) - 1)
 
     def _checked(self, number: int) -> Shard:
         shard = self.shard(number)

@@ -153,6 +153,9 @@ def test_a_reader_starts_at_any_point_and_reads_single_samples_in_place(store: D
         ]
         assert [at.offset for at, _ in chain.samples((start, 1))] == [offset for offset in everything if offset > start]
     assert chain.count() == 6
+    for start in range(9):
+        assert chain.number_at((start, 0)) == sum(offset < start for offset in everything)
+        assert chain.number_at((start, 1)) == sum(offset <= start for offset in everything)
     assert [chain.sample(number)[0].offset for number in (5, 0, 3, 2, 4, 1)] == [7, 0, 4, 2, 6, 1]
     assert chain.sample(4)[1] == sample(6)
     with pytest.raises(IndexError):

@@ -1,0 +1,42 @@
+"""The values of the log's records: MessagePack of the types that `ingest.types` says, and back."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from ingest.errors import LogCorrupt
+from ingest.log import Record
+from ingest.types import Annotated, DeadLetter, SessionRecord
+
+Value = TypeVar("Value")
+
+_sessions: msgspec.msgpack.Decoder[SessionRecord] = msgspec.msgpack.Decoder(SessionRecord)
+_annotated = msgspec.msgpack.Decoder(Annotated)
+_dead = msgspec.msgpack.Decoder(DeadLetter)
+
+
+def session_record(record: Record) -> SessionRecord:
+    """What a record of the topic `steps` holds. Raises `LogCorrupt`, naming the record, like the others here."""
+    return _decoded(_sessions, record)
+
+
+def annotated(record: Record) -> Annotated:
+    """What a record of the topic `samples` holds."""
+    return _decoded(_annotated, record)
+
+
+def dead_letter(record: Record) -> DeadLetter:
+    """What a record of the topic `dead` holds."""
+    return _decoded(_dead, record)
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[Value], record: Record) -> Value:
+    try:
+        return decoder.decode(record.value)
+    except msgspec.DecodeError as error:
+        raise LogCorrupt(
+            f"{record.topic}/{record.partition}: the record at offset {record.offset} cannot be read ({error}); "
+            "was the log written by another version?"
+        ) from error

@@ -47,6 +47,7 @@ class Cache:
         """Be the only follower of this cache. Raises CacheLocked where another is."""
         try:
             with durable.locked(self._root / "lock", wait=False):
+                durable.sweep(self._root / "staging")
                 yield
         except BlockingIOError as error:
             raise CacheLocked(

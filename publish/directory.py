@@ -46,6 +46,7 @@ class DirectoryHub:
         self._known = False
         if create:
             durable.make_folder(root)
+            durable.sweep(root / "staging")
             with durable.locked(root / "lock"):
                 if not (root / MARK).exists():
                     durable.replace_file(root / MARK, msgspec.json.encode({"format": FORMAT}), alone=True)

@@ -141,10 +141,10 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 def staging(parent: Path) -> Iterator[Path]:
     """A fresh folder below `parent` to prepare something in; what is still there at the end is deleted.
 
-    A sibling lock file tells the folders of the living from those that a killed process left, which are deleted here.
+    A sibling lock file tells the folders of the living from those that a killed process left, which `sweep` deletes.
     """
     make_folder(parent)
-    _sweep(parent)
+    sweep(parent)
     folder = parent / uuid.uuid4().hex
     lock = folder.with_suffix(".lock")
     while True:
@@ -162,7 +162,8 @@ def staging(parent: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _sweep(parent: Path) -> None:
+def sweep(parent: Path) -> None:
+    """Delete what killed processes left in a folder for `staging`."""
     for lock in parent.glob("*.lock"):
         try:
             with locked(lock, wait=False):

@@ -150,12 +150,12 @@ class Follower(Generic[M]):
         verifies; else leave the base. For callers with a loop of their own, who then call `step`."""
         self._held.enter_context(self._cache.used())
         self._state = self._cache.load_state(self._hub.name, self._channel)
-        current = self._live.current
-        if current is not None:
+        if self._live.current is not None:
             self._served(ServedFrom.BASE, None)
-        for digest in (self._state.digest, self._state.previous):
-            if not digest or digest == BASE:
-                continue
+        known = [digest for digest in (self._state.digest, self._state.previous) if digest not in ("", BASE)]
+        if known:
+            self._cache.prune(known)
+        for digest in known:
             try:
                 manifest, folder = self._cache.verified(digest)
                 self._live.swap(folder, manifest.version, digest)

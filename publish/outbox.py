@@ -191,6 +191,7 @@ class Outbox:
         durable.make_folder(self._path / "taken")
         try:
             with durable.locked(self._path / "publisher.lock", wait=False):
+                durable.sweep(self._path / "tmp")
                 yield
         except BlockingIOError as error:
             raise OutboxLocked(f"{self._path}: another publisher serves this outbox; stop it first") from error

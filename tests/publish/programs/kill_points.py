@@ -1,0 +1,284 @@
+"""Kill a writer at its k-th file-system call, for every k, and see what is left.
+
+    python kill_points.py SCENARIO FOLDER STRIDE
+
+Each trial forks a child that does the scenario's work with a profiler which counts the calls that reach the file system
+and sends SIGKILL to itself right before call k (or, for `torn`, after half of the k-th write). The parent then checks
+what a reader may find, starts the work again without a killer, and checks that it ends as it should. Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import BuiltinFunctionType, FrameType
+
+import numpy as np  # noqa: F401 - imported before the forks, so that no child spends calls on it
+
+from publish import DirectoryHub, Follower, LiveModel, Outbox, Publisher, SigningKey, put
+from publish.follower import ServedFrom
+from tests.publish.parts import Uniform, check_hub, litter, read_version, served_value, ticket, weights_of
+
+MODULES = {"posix", "fcntl", "_io", "io"}
+
+
+class Killer:
+    """Counts calls that reach the file system, and kills this process at the k-th."""
+
+    def __init__(self, at: int) -> None:
+        self._at, self._seen = at, 0
+
+    def install(self) -> None:
+        sys.setprofile(self)
+
+    def __call__(self, frame: FrameType, event: str, called: object) -> None:
+        if event != "c_call" or not isinstance(called, BuiltinFunctionType):
+            return
+        owner = getattr(called, "__self__", None)
+        module = called.__module__ or type(owner).__module__
+        if module in MODULES and called.__name__ not in {"getpid", "fspath", "kill"}:
+            self._seen += 1
+            if self._seen == self._at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Tearer:
+    """Lets half of the k-th `os.write` reach the file, then kills this process."""
+
+    def __init__(self, at: int) -> None:
+        self._at, self._seen, self._write = at, 0, os.write
+
+    def install(self) -> None:
+        os.write = self._torn  # type: ignore[assignment]
+
+    def _torn(self, descriptor: int, data: memoryview) -> int:
+        self._seen += 1
+        if self._seen == self._at:
+            self._write(descriptor, bytes(data)[: len(data) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._write(descriptor, data)
+
+
+class Scenario:
+    """Work on a folder: `prepare` it once, `work` (killed, then repeated), `look` after the kill, `check` at the end."""
+
+    def prepare(self, root: Path) -> None: ...
+    def work(self, root: Path) -> None: ...
+    def look(self, root: Path) -> None: ...
+    def check(self, root: Path) -> None: ...
+
+
+def key(root: Path) -> SigningKey:
+    return SigningKey.load_or_create(root / "keys" / "publisher.key")
+
+
+def publish(root: Path, keep: int = 2) -> None:
+    hub = DirectoryHub(root / "hub", create=True)
+    outbox = Outbox(root / "outbox")
+    publisher = Publisher(hub, outbox, key(root), keep=keep)
+    with outbox.served():
+        while outbox.pending():
+            if publisher.step():
+                raise RuntimeError("publishing failed")
+
+
+class Publish(Scenario):
+    """Three versions are out, three entries wait: two give way, one is published, and one version is retired."""
+
+    def prepare(self, root: Path) -> None:
+        for step in (1, 2, 3):
+            put(root / "outbox", weights_of(step), ticket(step))
+            publish(root)
+        for step in (4, 5, 6):
+            put(root / "outbox", weights_of(step), ticket(step))
+
+    def work(self, root: Path) -> None:
+        publish(root)
+
+    def look(self, root: Path) -> None:
+        check_hub(root / "hub", key(root).public)
+        pointer = DirectoryHub(root / "hub").channel("stable")
+        assert pointer is not None
+        assert read_version(root / "hub", pointer.version, key(root).public)[1] in (3, 6)
+
+    def check(self, root: Path) -> None:
+        hub = DirectoryHub(root / "hub")
+        pointer = hub.channel("stable")
+        assert pointer is not None
+        assert read_version(root / "hub", pointer.version, key(root).public)[1] == 6, "the newest was lost"
+        assert list(hub.numbers()) == [1, 2, 3, 4], "weights were published twice, or a number was left out"
+        assert pointer.generation == 4
+        assert not litter(root / "hub"), litter(root / "hub")
+        assert not litter(root / "outbox"), litter(root / "outbox")
+
+
+class HandOver(Scenario):
+    """A trainer hands over while the publisher is away; what it hands over is there whole or not at all."""
+
+    def prepare(self, root: Path) -> None:
+        for step in (1, 2, 3, 4):
+            put(root / "outbox", weights_of(step), ticket(step))
+        DirectoryHub(root / "hub", create=True)
+        key(root)
+
+    def work(self, root: Path) -> None:
+        put(root / "outbox", weights_of(5), ticket(5))
+
+    def look(self, root: Path) -> None:
+        entries = Outbox(root / "outbox").pending()
+        assert entries[-1].ticket.step in (4, 5)
+        for entry in entries:
+            assert len(entry.files) == 3
+
+    def check(self, root: Path) -> None:
+        publish(root)
+        assert read_version(root / "hub", 1, key(root).public)[1] == 5
+        assert not litter(root / "outbox"), litter(root / "outbox")
+
+
+class FirstKey(Scenario):
+    """The key and the hub are made on first use."""
+
+    def work(self, root: Path) -> None:
+        key(root)
+        DirectoryHub(root / "hub", create=True)
+
+    def check(self, root: Path) -> None:
+        assert key(root).public == key(root).public
+        assert DirectoryHub(root / "hub").numbers() == []
+        assert not [path for path in root.rglob("*.tmp")]
+
+
+class Operate(Scenario):
+    """An operator rolls the channel back, then promotes another version."""
+
+    def prepare(self, root: Path) -> None:
+        for step in (1, 2, 3):
+            put(root / "outbox", weights_of(step), ticket(step))
+            publish(root, keep=9)
+
+    def work(self, root: Path) -> None:
+        publisher = Publisher(DirectoryHub(root / "hub"), Outbox(root / "outbox"), key(root))
+        publisher.rollback_version("stable", 1, by="operator") if self._version(root) != 1 else None
+        publisher.promote_version("stable", 2, by="operator")
+
+    def look(self, root: Path) -> None:
+        check_hub(root / "hub", key(root).public)
+        assert self._version(root) in (3, 1, 2)
+
+    def check(self, root: Path) -> None:
+        assert self._version(root) == 2
+        assert not litter(root / "hub"), litter(root / "hub")
+
+    def _version(self, root: Path) -> int:
+        pointer = DirectoryHub(root / "hub").channel("stable")
+        assert pointer is not None
+        return pointer.version
+
+
+class Follow(Scenario):
+    """A follower that serves version 1 finds version 2, loads it and forgets what it no longer needs."""
+
+    def prepare(self, root: Path) -> None:
+        for step in (1, 2, 3):
+            put(root / "outbox", weights_of(step), ticket(step))
+            publish(root, keep=9)
+            if step < 3:
+                self.work(root)
+
+    def follower(self, root: Path) -> tuple[Follower[object], LiveModel[object]]:
+        live: LiveModel[object] = LiveModel(Uniform())
+        return Follower(DirectoryHub(root / "hub"), "stable", [key(root).public], root / "cache", live), live
+
+    def work(self, root: Path) -> None:
+        follower, _ = self.follower(root)
+        follower.restore()
+        newest = DirectoryHub(root / "hub").versions()[-1]
+        while follower.status().version != newest:
+            follower.step()
+            assert not follower.status().error, follower.status().error
+        follower.close()
+
+    def look(self, root: Path) -> None:
+        follower, live = self.follower(root)
+        follower.restore()  # as if the hub were down: serve what is here
+        assert follower.status().origin is ServedFrom.CACHE
+        assert served_value(live) == follower.status().version
+        assert served_value(live) in (2, 3), "the last verified version is not served after a restart"
+        follower.close()
+
+    def check(self, root: Path) -> None:
+        follower, live = self.follower(root)
+        follower.restore()
+        assert served_value(live) == 3
+        follower.close()
+        assert len(list((root / "cache" / "versions").iterdir())) <= 2
+        assert not litter(root / "cache"), litter(root / "cache")
+
+
+SCENARIOS = {kind.__name__: kind for kind in (Publish, HandOver, FirstKey, Operate, Follow)}
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run `work` in a forked child; minus the signal that killed it, 0, or 1 for an exception."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            sys.setprofile(None)
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def trial(scenario: Scenario, template: Path, root: Path, killer: Killer | Tearer) -> bool:
+    """One kill and one recovery; False when the work ended before the killer's call."""
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(template, root)
+
+    def killed() -> None:
+        killer.install()
+        scenario.work(root)
+        sys.setprofile(None)
+
+    ended = in_child(killed)
+    assert ended in (0, -signal.SIGKILL), f"the work failed by itself: {ended}"
+    for after in (scenario.look, scenario.work, scenario.check):
+        assert in_child(lambda after=after: after(root)) == 0, f"{after.__name__} failed"
+    return ended != 0
+
+
+def sweep(scenario: Scenario, folder: Path, kind: type[Killer] | type[Tearer], stride: int) -> dict[str, object]:
+    """Kill at every `stride`-th call, starting anywhere below it, until the work gets through."""
+    template, root = folder / "template", folder / "trial"
+    shutil.rmtree(template, ignore_errors=True)
+    template.mkdir(parents=True)
+    scenario.prepare(template)
+    at, trials, failures = 1 + random.randrange(stride), 0, []
+    while True:
+        try:
+            reached = trial(scenario, template, root, kind(at))
+        except AssertionError as error:
+            failures.append(f"call {at}: {error}")
+            reached = len(failures) < 5
+        if not reached:
+            return {"trials": trials, "calls": at, "failures": failures}
+        trials, at = trials + 1, at + stride
+
+
+if __name__ == "__main__":
+    name, place, stride = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    found = {
+        how: sweep(SCENARIOS[name](), place / how, kind, step)
+        for how, kind, step in (("killed", Killer, stride), ("torn", Tearer, 1))
+    }
+    sys.stdout.write(json.dumps(found) + "\n")

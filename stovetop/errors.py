@@ -1,8 +1,8 @@
 """The errors of this room.
 
-    StovetopError
-    ├── ConfigurationError   settings, plug-ins or ports that will fail again until they are changed
-    └── NotRunning           a door that nobody stands behind
+StovetopError
+├── ConfigurationError   settings, plug-ins or ports that will fail again until they are changed
+└── NotRunning           a door that nobody stands behind
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def decode(members: Mapping[str, bytes]) -> dict[str, Any]:
     return loaded
 
 
-def archive_of(log: MemoryLog, root: Path, per_shard: int = 3) -> DirectoryStore:
+def archive_of(log: MemoryLog, root: Path, per_shard: int = 9) -> DirectoryStore:
     """Archive what a log holds and the archive does not, as the archiver would."""
     store = DirectoryStore(root)
     for partition in range(log.count):

@@ -1,0 +1,279 @@
+"""Checkpoints that are whole or absent, and which of them are kept.
+
+A checkpoint is what the Trainer saves (weights, optimizer, schedule, random states, step) and beside it what the Trainer
+does not know: where the data stands, the averaged weights, settings that live outside of the optimizer. It is written
+in a staging folder, synced, and becomes visible by one rename; what is listed here is therefore whole.
+
+    checkpoint-120/               the files of transformers, so that a plain Trainer loads it too
+    checkpoint-120/checkpoint.json  who and when, and the size of every file
+    checkpoint-120/interactive.json what the interactive trainer keeps
+    checkpoint-120/mixture-0.json   the state of the data, by rank
+    checkpoint-120/ema.safetensors
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from transformers.trainer import TRAINER_STATE_NAME
+
+from publish.durable import make_folder, remove_tree, sync_folder, sync_tree, write_file
+from trainer.errors import CheckpointForeign, CheckpointMissing
+from trainer.segments import Fork, RunFolder, Segment, StartReason, read_record
+
+FORMAT = 1
+CARD = "checkpoint.json"
+STATE = "interactive.json"
+PREFIX = "checkpoint-"
+
+logger = logging.getLogger(__name__)
+
+
+class Card(msgspec.Struct, frozen=True):
+    """What a checkpoint is. `revision` is the number of the newest command that its state holds; `files` are sizes."""
+
+    format: int
+    uuid: str
+    run: str
+    branch: str
+    segment: str
+    step: int
+    created_at: float
+    revision: int
+    reason: str
+    world: int
+    files: Mapping[str, int]
+
+
+class InteractiveState(msgspec.Struct, frozen=True):
+    """What the interactive trainer keeps and the Trainer does not save. `construction` and `parameters` are those of the
+    dataset, where it has some; a mixture keeps its own."""
+
+    format: int = FORMAT
+    max_grad_norm: float | None = None
+    layers: Mapping[str, Mapping[str, Any]] = {}
+    newest_sample_time: float | None = None
+    construction: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint and where it lies."""
+
+    path: Path
+    card: Card
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files."""
+        return sum(self.card.files.values())
+
+    @property
+    def fork(self) -> Fork:
+        """The place where a segment that loads it begins."""
+        return Fork(self.card.segment, self.card.step, self.card.uuid, str(self.path))
+
+    def check(self) -> None:
+        """Raise `CheckpointForeign` where a file is missing or has another size than it was saved with."""
+        for name, size in self.card.files.items():
+            try:
+                found = (self.path / name).stat().st_size
+            except FileNotFoundError:
+                raise CheckpointForeign(f"{self.path}: {name} is missing; load another checkpoint") from None
+            if found != size:
+                raise CheckpointForeign(
+                    f"{self.path}: {name} has {found} bytes and was saved with {size}; load another checkpoint"
+                )
+
+    def state(self) -> InteractiveState:
+        """What the interactive trainer kept."""
+        return read_record(self.path / STATE, InteractiveState, FORMAT) or InteractiveState()
+
+    def mixtures(self) -> list[Mapping[str, Any]]:
+        """The state of the data of every rank; empty where there was no mixture."""
+        return [msgspec.json.decode(path.read_bytes()) for path in sorted(self.path.glob("mixture-*.json"))]
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the next segment begins: on which branch, and from what (no path: from nothing; no checkpoint: from one that a
+    plain Trainer saved). `construction` makes the dataset anew, with other arguments than the checkpoint was saved with."""
+
+    reason: StartReason
+    branch: str
+    path: Path | None = None
+    checkpoint: Checkpoint | None = None
+    parent: Fork | None = None
+    note: str = ""
+    construction: Mapping[str, Any] | None = None
+
+    @classmethod
+    def at(cls, checkpoint: Checkpoint, reason: StartReason, branch: str, note: str = "") -> Start:
+        """A start from a whole checkpoint."""
+        return cls(reason, branch, checkpoint.path, checkpoint, checkpoint.fork, note)
+
+
+class _Progress(msgspec.Struct, frozen=True):
+    global_step: int
+
+
+class Checkpoints:
+    """All whole checkpoints of a run."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def of(self, segment: str) -> list[Checkpoint]:
+        """Those of one segment, in the order in which they were saved."""
+        found = []
+        for path in self._folder.folder_of(segment).glob(f"{PREFIX}*"):
+            card = read_record(path / CARD, Card, FORMAT)
+            if card is not None:
+                found.append(Checkpoint(path, card))
+        return sorted(found, key=lambda checkpoint: (checkpoint.card.step, checkpoint.card.created_at))
+
+    def all(self) -> list[Checkpoint]:
+        """Those of all segments, oldest segment first."""
+        return [checkpoint for segment in self._folder.segments() for checkpoint in self.of(segment.id)]
+
+    def find(self, identity: str) -> Checkpoint:
+        """The one of this uuid. Raises `CheckpointMissing`."""
+        known = self.all()
+        for checkpoint in known:
+            if checkpoint.card.uuid == identity:
+                return checkpoint
+        newest = (
+            f"; the newest is {known[-1].card.uuid} of step {known[-1].card.step}" if known else "; there is none yet"
+        )
+        raise CheckpointMissing(f"uuid: no whole checkpoint is called {identity!r}{newest}")
+
+    def latest(self) -> Start | None:
+        """How a run that ended in a crash goes on: from the newest whole checkpoint of its newest segment's chain.
+
+        None where the run never began. Raises `CheckpointMissing` where that checkpoint is gone.
+        """
+        segments = self._folder.segments()
+        if not segments:
+            return None
+        newest = segments[-1]
+        own = self.of(newest.id)
+        if own:
+            return Start.at(own[-1], StartReason.RESUME, newest.branch)
+        fork = newest.parent
+        if fork is None or not fork.path:
+            again = Fork(newest.id, newest.first_step, "", "")
+            return Start(StartReason.RESUME, newest.branch, parent=again)
+        known = self.of(fork.segment) if fork.segment else []
+        began_at = next((one for one in known if one.card.uuid == fork.checkpoint), None)
+        if began_at is not None:
+            return Start.at(began_at, StartReason.RESUME, newest.branch)
+        return self.outside(Path(fork.path), StartReason.RESUME, newest.branch)
+
+    def outside(self, path: Path, reason: StartReason, branch: str) -> Start:
+        """A start from a checkpoint by its path; one that a plain Trainer saved has no card."""
+        card = read_record(path / CARD, Card, FORMAT)
+        if card is not None:
+            return Start.at(Checkpoint(path, card), reason, branch)
+        try:
+            step = msgspec.json.decode((path / TRAINER_STATE_NAME).read_bytes(), type=_Progress).global_step
+        except (FileNotFoundError, NotADirectoryError):
+            raise CheckpointMissing(
+                f"{path}: no checkpoint lies here (it lacks {TRAINER_STATE_NAME}); give the folder of one"
+            ) from None
+        return Start(reason, branch, path=path, parent=Fork(None, step, "", str(path)))
+
+    # Saving
+
+    def staging(self, segment: str) -> Path:
+        """The folder in which the next checkpoint of a segment is prepared."""
+        return self._folder.folder_of(segment) / "staging"
+
+    def publish(self, staged: Path, target: Path, card: Card) -> Checkpoint:
+        """Make a prepared folder visible: its card is written, all of it synced, and then renamed."""
+        sizes = {
+            path.relative_to(staged).as_posix(): path.stat().st_size for path in staged.rglob("*") if path.is_file()
+        }
+        card = msgspec.structs.replace(card, files=sizes)
+        write_file(staged / CARD, msgspec.json.format(msgspec.json.encode(card)))
+        sync_tree(staged)
+        os.rename(staged, target)
+        sync_folder(target.parent)
+        return Checkpoint(target, card)
+
+    def target(self, card: Card) -> Path:
+        """A name that is free: a second checkpoint of one step does not take the place of the first."""
+        folder = self._folder.folder_of(card.segment)
+        target, count = folder / f"{PREFIX}{card.step}", 1
+        while target.exists():
+            count += 1
+            target = folder / f"{PREFIX}{card.step}-{count}"
+        return target
+
+    # Keeping
+
+    def prune(self, keep: int, pinned: str | None = None) -> list[Checkpoint]:
+        """Delete all but the newest `keep` of each branch, and those that a later start needs; return the deleted.
+
+        A checkpoint at which another branch begins is never deleted, nor the one that a segment without a checkpoint of
+        its own began at, nor the one whose path is `pinned`.
+        """
+        segments = self._folder.segments()
+        needed = self._needed(segments)
+        deleted = []
+        for branch in dict.fromkeys(segment.branch for segment in segments):
+            chain = [c for segment in segments if segment.branch == branch for c in self.of(segment.id)]
+            for checkpoint in chain[:-keep]:
+                if checkpoint.card.uuid not in needed and str(checkpoint.path) != pinned:
+                    self._delete(checkpoint)
+                    deleted.append(checkpoint)
+        return deleted
+
+    def _needed(self, segments: list[Segment]) -> set[str]:
+        by_id = {segment.id: segment for segment in segments}
+        needed = set()
+        for segment in segments:
+            if segment.parent is None:
+                continue
+            parent = by_id.get(segment.parent.segment or "")
+            if parent is None or parent.branch != segment.branch or not self.of(segment.id):
+                needed.add(segment.parent.checkpoint)
+        return needed
+
+    def _delete(self, checkpoint: Checkpoint) -> None:
+        bin_ = checkpoint.path.with_name(f"deleted-{uuid.uuid4().hex}")  # no longer listed from here on
+        os.rename(checkpoint.path, bin_)
+        remove_tree(bin_)
+        logger.info("checkpoint %s of step %d was deleted", checkpoint.card.uuid, checkpoint.card.step)
+
+
+def prepare(staging: Path) -> None:
+    """An empty staging folder; what a killed process left there goes."""
+    shutil.rmtree(staging, ignore_errors=True)
+    make_folder(staging)
+
+
+def new_card(segment: Segment, step: int, revision: int, reason: str, world: int) -> Card:
+    """The card of a checkpoint that is about to be saved."""
+    return Card(
+        FORMAT,
+        uuid.uuid4().hex,
+        segment.run,
+        segment.branch,
+        segment.id,
+        step,
+        time.time(),
+        revision,
+        reason,
+        world,
+        {},
+    )

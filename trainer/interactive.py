@@ -1,0 +1,216 @@
+"""`make_interactive`: any Trainer, steered while it trains."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import logging
+import re
+from collections.abc import Callable, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from transformers import Trainer
+from transformers.trainer_utils import get_last_checkpoint
+
+import trainer.commands  # noqa: F401  registers what every trainer takes
+from dataset import RECEIPT, InteractiveMixture, take_receipt
+from trainer.callback import ControlCallback
+from trainer.checkpoints import Start
+from trainer.compat import Hooks
+from trainer.connect import connect
+from trainer.errors import CheckpointMissing, SettingsInvalid
+from trainer.lifecycle import Lifecycle
+from trainer.link import Link, MemoryLink
+from trainer.loader import mixture_loader
+from trainer.ranks import Ranks
+from trainer.reporter import ENDLESS
+from trainer.schedule import make_scalable
+from trainer.segments import MAIN, RunFolder, StartReason
+from trainer.settings import InteractiveSettings
+from trainer.steering import Steering
+
+T = TypeVar("T", bound=type)
+
+logger = logging.getLogger(__name__)
+
+
+def make_interactive(trainer_class: T) -> T:
+    """A subclass of a Trainer class that obeys commands while it trains (the paper's figure 4, section 2.2).
+
+    It takes what the class takes, and two keyword arguments more: `control`, an `InteractiveSettings`, and `link`, a
+    connection to use instead of the one that the settings name. Without either it starts a control server beside the
+    training, and says where through `logging`. One call of `train()` may go through several segments; it returns what
+    the last one returned.
+    """
+    if not (isinstance(trainer_class, type) and issubclass(trainer_class, Trainer)):
+        raise SettingsInvalid(
+            f"{trainer_class!r} is not a transformers Trainer class; give Trainer or one derived from it"
+        )
+    if issubclass(trainer_class, InteractiveTrainer):
+        return trainer_class
+    return _interactive(trainer_class)
+
+
+@functools.cache
+def _interactive(trainer_class: Any) -> Any:
+    name = f"Interactive{trainer_class.__name__}"
+    return type(name, (InteractiveTrainer, trainer_class), {"__module__": trainer_class.__module__})
+
+
+class InteractiveTrainer(Hooks):
+    """What `make_interactive` mixes in before a Trainer class."""
+
+    steering: Steering
+    args: Any
+    train_dataset: Any
+
+    def __init__(
+        self, *args: Any, control: InteractiveSettings | None = None, link: Link | None = None, **kwargs: Any
+    ) -> None:
+        self._settings, self._given_link = control or InteractiveSettings(), link
+        _adapt_arguments(inspect.signature(super().__init__).bind(*args, **kwargs).arguments)
+        super().__init__(*args, **kwargs)
+        folder = RunFolder(Path(self._settings.folder or self.args.output_dir))
+        self.steering = Steering(self, self._settings, folder, _run_name(self._settings, self.args, folder))
+        self._lifecycle = Lifecycle(self.steering)
+        self.add_callback(ControlCallback(self.steering, self._lifecycle))
+
+    # The run
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train until the last step, a stop or a termination; loads and new datasets along the way begin new segments.
+
+        `resume_from_checkpoint=True` goes on from where the run in this folder ended, whichever branch that was.
+        """
+        lifecycle = self._lifecycle
+        ranks = Ranks(self.args.process_index, self.args.world_size)
+        with self._the_only_one(ranks):
+            start = self._first_start(resume_from_checkpoint)
+            ranks.barrier()  # all have looked before one begins a segment
+            link = self._link(ranks, start)
+            with lifecycle.run(ranks, link):
+                while True:
+                    try:
+                        lifecycle.prepare(start)
+                        path = None if start.path is None else str(start.path)
+                        output = super().train(path, *args, **kwargs)
+                    except Exception as error:
+                        start = lifecycle.retreat(error)
+                        continue
+                    going_on = lifecycle.depart()
+                    if going_on is None:
+                        return output
+                    start = going_on
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer does, with the averaged weights where there are some."""
+        if self.steering.ema is None:
+            return super().evaluate(*args, **kwargs)
+        with self.steering.ema.applied():
+            return super().evaluate(*args, **kwargs)
+
+    # What the loop asks for
+
+    def get_train_dataloader(self) -> Any:
+        """The mixture's own loader for a mixture, the Trainer's for every other dataset."""
+        if isinstance(self.train_dataset, InteractiveMixture):
+            return mixture_loader(self.steering, self.train_dataset, self.data_collator)
+        return super().get_train_dataloader()
+
+    def create_scheduler(self, *args: Any, **kwargs: Any) -> Any:
+        """The Trainer's schedule, with a factor that commands may set."""
+        return make_scalable(super().create_scheduler(*args, **kwargs))
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """The batches of one step; none where the loop is to be left, so that no further step is taken."""
+        if not self.steering.before_fetch():
+            return [], None
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return (batches, items) if self.steering.leaving is None else ([], None)
+
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One forward and backward pass; what travelled with the batch is kept for the end of the step."""
+        if isinstance(inputs, MutableMapping) and RECEIPT in inputs:
+            self.steering.saw_batch(take_receipt(inputs))
+        loss: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)
+        self.steering.meter.loss(loss, _rows(inputs))
+        return loss
+
+    # What is seen and decided
+
+    def checkpoint_wanted(self, save: Callable[[], None]) -> None:
+        """See `Steering.checkpoint_wanted`."""
+        self.steering.checkpoint_wanted(save)
+
+    def saw_grad_norm(self, norm: Any) -> None:
+        """Kept for the step's metrics."""
+        self.steering.meter.grad_norm(norm)
+
+    def saw_losses(self, losses: torch.Tensor) -> None:
+        """The loss of each row of the batch, from a Trainer that knows them: reported by source."""
+        sources = self.steering.batch_sources
+        if sources is not None and self.model.training and len(sources) == len(losses):
+            self.steering.meter.per_sample(sources, losses)
+
+    # Within
+
+    def _the_only_one(self, ranks: Ranks) -> contextlib.AbstractContextManager[None]:
+        return self.steering.folder.lock() if ranks.main else contextlib.nullcontext()
+
+    def _link(self, ranks: Ranks, start: Start) -> Link:
+        if not ranks.main:
+            return MemoryLink()
+        return self._given_link or connect(self.steering, start)
+
+    def _first_start(self, resume: str | bool | None) -> Start:
+        checkpoints, folder = self.steering.checkpoints, self.steering.folder
+        newest = checkpoints.latest() if resume else None
+        if not resume:
+            return Start(StartReason.FRESH, _free_branch(folder))
+        if resume is True:
+            if newest is not None:
+                return newest
+            resume = get_last_checkpoint(self.args.output_dir)
+            if resume is None:
+                raise CheckpointMissing(
+                    f"{folder.path}: there is nothing to resume here; call train() without resuming"
+                )
+        path = Path(resume)
+        if newest is not None and newest.path is not None and newest.path.resolve() == path.resolve():
+            return newest
+        return checkpoints.outside(path, StartReason.LOAD, _free_branch(folder))
+
+
+def _free_branch(folder: RunFolder) -> str:
+    return folder.new_branch(None) if folder.branches() else MAIN
+
+
+def _run_name(settings: InteractiveSettings, args: Any, folder: RunFolder) -> str:
+    """What the run is called: a name that is asked for as it is, any other one made to fit."""
+    if settings.run is not None:
+        return settings.run
+    name = args.run_name or folder.path.absolute().name
+    return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9._-]+", "-", Path(name).name).strip("-")[:64] or "run"
+
+
+def _adapt_arguments(given: Mapping[str, Any]) -> None:
+    """A mixture never ends, knows where it is, and carries receipts; the Trainer's arguments have to allow for it."""
+    args = given.get("args")
+    if args is None or not isinstance(given.get("train_dataset"), InteractiveMixture):
+        return
+    args.remove_unused_columns = False  # what a sample holds is what its source was told to decode
+    args.ignore_data_skip = True  # it goes on where the checkpoint stands; transformers would read it all again
+    if args.max_steps <= 0:
+        logger.info("the data is a stream without an end, so max_steps is set to %d", ENDLESS)
+        args.max_steps = ENDLESS
+
+
+def _rows(inputs: Any) -> int:
+    if isinstance(inputs, Mapping):
+        for value in inputs.values():
+            if isinstance(value, torch.Tensor) and value.ndim:
+                return int(value.shape[0])
+    return 0

@@ -1,4 +1,4 @@
-"""What the desktop brings to Stovetop, as named in its `stovetop.toml`: the annotator, and the training recipe."""
+"""The annotator: replays visitors' steps in the true system, named in `stovetop.toml` as `examples.desktop.annotator:Replay`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from examples.desktop.codec import encode
 from examples.desktop.inputs import Inputs
 from examples.desktop.world import World
-from ingest import Members, Step
+from ingest.annotator import Members
+from ingest.types import Step
 
 __all__ = ["Replay"]
 

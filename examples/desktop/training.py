@@ -1,0 +1,52 @@
+"""The training recipe, named in `stovetop.toml` as `examples.desktop.training:recipe`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import TrainingArguments
+
+from examples.desktop.model import BASE, build_scheduler, load_base
+from trainer import DiffusionTrainer, make_interactive
+from trainer.recipe import TrainingContext
+
+__all__ = ["Options", "recipe"]
+
+
+class Options(BaseModel):
+    """What `[train.options]` may say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(5e-4, gt=0)
+    warmup_steps: int = Field(50, ge=0)
+    batch_size: int = Field(32, ge=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+
+
+def recipe(context: TrainingContext) -> Any:
+    """A diffusion trainer around the base model, steered by commands."""
+    options = Options.model_validate(context.options)
+    arguments = TrainingArguments(
+        output_dir=str(context.folder),
+        per_device_train_batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=options.warmup_steps,
+        max_grad_norm=options.max_grad_norm,
+        weight_decay=0.0,
+        max_steps=10**9,
+        save_strategy="no",  # checkpoints are saved by time, see `[train]`
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        seed=context.seed,
+    )
+    return make_interactive(DiffusionTrainer)(
+        model=load_base(context.base_model or BASE),
+        noise_scheduler=build_scheduler(),
+        args=arguments,
+        train_dataset=context.data,
+        control=context.control,
+    )

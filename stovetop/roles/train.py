@@ -1,0 +1,78 @@
+"""The trainer's process: the app's recipe over the mixture of its sources."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from dataset import HistorySource, InteractiveMixture, LiveSource, ShardSource, Source, make_interactive_dataset
+from ingest.plugins import load_plugin
+from stovetop.errors import ConfigurationError
+from stovetop.reporting import control_url
+from stovetop.secrets import Holder, local_token
+from stovetop.settings import Settings
+from trainer import EmaSettings, Every, InteractiveSettings, train_run
+from trainer.recipe import Recipe, TrainingContext
+
+Decode = Callable[[Mapping[str, bytes]], Mapping[str, Any]]
+
+
+def run(settings: Settings) -> None:
+    """Train from where the run stands, until it is stopped."""
+    if settings.app.recipe is None:
+        raise ConfigurationError("app.recipe is not set; name the app's training recipe as module:name")
+    if settings.train.threads is not None:
+        torch.set_num_threads(settings.train.threads)
+    recipe: Recipe = load_plugin(settings.app.recipe)
+
+    def make(control: InteractiveSettings) -> Any:
+        return recipe(
+            TrainingContext(
+                data=mixture(settings),
+                control=control,
+                folder=settings.runs / settings.run,
+                seed=settings.mixture.seed,
+                base_model=settings.app.base_model,
+                options=settings.train.options,
+            )
+        )
+
+    sys.exit(train_run(make, interactive(settings)))
+
+
+def mixture(settings: Settings) -> InteractiveMixture:
+    """The app's sources: `base` (where it has base shards), `history` behind `live`, and `live`."""
+    decode: Decode | None = load_plugin(settings.app.to_tensors) if settings.app.to_tensors else None
+    decoding: dict[str, Any] = {} if decode is None else {"decode": decode}
+    archive, chosen = settings.archive.open(), settings.mixture
+    sources: dict[str, Source] = {}
+    if settings.app.base_shards is not None:
+        sources["base"] = ShardSource(settings.app.base_shards, **decoding)
+    sources["history"] = HistorySource(archive, **decoding)
+    sources["live"] = LiveSource(
+        settings.log.open(), archive=archive, max_lag=chosen.max_lag, max_age=chosen.max_lag_seconds, **decoding
+    )
+    return make_interactive_dataset(sources, chosen.weights, chosen.seed)
+
+
+def interactive(settings: Settings) -> InteractiveSettings:
+    """How the trainer is steered, and what it saves and publishes by itself."""
+    chosen = settings.train
+    return InteractiveSettings.model_validate(
+        {
+            "url": control_url(settings),
+            "starts": False,  # the supervisor begins it, also after a crash; people use `stovetop start`
+            "token": local_token(settings, Holder.ROLES),
+            "run": settings.run,
+            "folder": settings.runs / settings.run,
+            "checkpoint": Every(seconds=chosen.checkpoint_seconds),
+            "keep_checkpoints": chosen.keep_checkpoints,
+            "publish": Every(seconds=chosen.publish_seconds),
+            "outbox": settings.publish.outbox,
+            "channel": settings.publish.channel,
+            "ema": None if chosen.ema_decay is None else EmaSettings(decay=chosen.ema_decay),
+        }
+    )

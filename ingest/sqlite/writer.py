@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,8 @@ from ingest.sqlite.layout import Layout
 from ingest.sqlite.lock import WriterLock
 
 Lane: TypeAlias = tuple[str, int]
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT_PAGES = 1_000
 """Once the WAL grew by this many pages (4 MB), `tidy` moves them to the file proper."""
@@ -125,7 +128,10 @@ class SqliteWriter:
     def close(self) -> None:
         """Close the file and let the next writer in. A second call does nothing."""
         if os.getpid() == self._pid:
-            self._connection.close()
+            try:
+                self._connection.close()
+            except apsw.Error as error:  # every commit is in the WAL; the next writer takes it from there
+                logger.warning("%s: the last checkpoint failed: %r", self._path, error)
         self._lock.release()
 
     def _open(self, vfs: str | None) -> apsw.Connection:
@@ -139,6 +145,9 @@ class SqliteWriter:
         connection.pragma("journal_size_limit", WAL_BYTES_KEPT)
         connection.wal_autocheckpoint(0)  # tidy() does it, when nobody waits
         connection.set_wal_hook(self._grown)
+        # A WAL that a failed fsync left behind may have holes on disk that the page cache hides
+        # (lwn.net/Articles/752063): nothing is appended to an old one.
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         return connection
 
     def _checkpoint(self) -> None:

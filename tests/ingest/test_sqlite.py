@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import apsw
 import pytest
@@ -17,39 +16,8 @@ from ingest.errors import LayoutMismatch, LogBroken, LogCorrupt, LogError, LogFu
 from ingest.log import Append
 from ingest.sqlite import Layout, SqliteLog
 from ingest.sqlite import writer as writer_module
-
-numbers = itertools.count()
-
-
-class WatchedFile(apsw.VFSFile):
-    """A file that tells its `Disk` what is done to it, and fails when the disk says so."""
-
-    def __init__(self, disk: Disk, name: Any, flags: list[int]) -> None:
-        super().__init__("", name, flags)
-        self.disk, self.name = disk, Path(name.filename() if isinstance(name, apsw.URIFilename) else name).name
-
-    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802  (SQLite's name)
-        super().xWrite(data, offset)
-        self.disk.events.append(("write", self.name))
-
-    def xSync(self, flags: int) -> None:  # noqa: N802
-        if self.disk.failing:
-            raise apsw.IOError("the disk is gone")
-        super().xSync(flags)
-        self.disk.events.append(("sync", self.name))
-
-
-class Disk(apsw.VFS):
-    """A VFS that records writes and syncs in the order in which they happen."""
-
-    def __init__(self) -> None:
-        self.name = f"watched{next(numbers)}"
-        self.events: list[tuple[str, str]] = []
-        self.failing = False
-        super().__init__(self.name, "")
-
-    def xOpen(self, name: Any, flags: list[int]) -> WatchedFile:  # noqa: N802
-        return WatchedFile(self, name, flags)
+from tests.ingest.conftest import Run
+from tests.ingest.disks import Disk
 
 
 @pytest.fixture
@@ -116,6 +84,22 @@ def test_after_a_failed_sync_nothing_is_taken_until_a_restart(tmp_path: Path, di
     assert writer.state() == {"key": b"1"}
 
 
+def test_a_new_writer_appends_to_no_old_wal(tmp_path: Path, disk: Disk, run_program: Run) -> None:
+    log = SqliteLog(tmp_path, vfs=disk.name)
+    process = run_program("append_forever", SqliteLog(tmp_path))
+    assert process.stdout is not None
+    for _ in range(20):
+        process.stdout.readline()
+    process.kill()
+    process.wait()
+    assert os.path.getsize(tmp_path / "gateway.sqlite-wal") > 0
+    writer = log.writer("gateway")
+    assert ("sync", "gateway.sqlite") in disk.events
+    assert os.path.getsize(tmp_path / "gateway.sqlite-wal") == 0
+    assert int(writer.state()["count"]) >= 19
+    writer.close()
+
+
 def test_a_full_disk_refuses_the_commit_whole_and_recovers(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path)
     writer = log.writer("gateway")
@@ -129,6 +113,18 @@ def test_a_full_disk_refuses_the_commit_whole_and_recovers(tmp_path: Path) -> No
     assert writer.commit([append(b"after")]) == [1]
     records = log.reader().fetch("steps", 0, 0).records
     assert [record.value for record in records] == [b"before", b"after"]
+
+
+def test_a_write_that_finds_no_space_is_refused_whole_too(tmp_path: Path, disk: Disk) -> None:
+    log = SqliteLog(tmp_path, vfs=disk.name)
+    writer = log.writer("gateway")
+    disk.full = True
+    with pytest.raises(LogFull):
+        writer.commit([append(b"lost")])
+    disk.full = False
+    writer.commit([append(b"after")])
+    assert [record.value for record in log.reader().fetch("steps", 0, 0).records] == [b"after"]
+    writer.close()
 
 
 def test_an_unknown_format_is_refused_by_name(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""Disks that can be watched, and that fail when told to: a SQLite VFS between the log's writer and the real one."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+_numbers = itertools.count()
+
+
+class Disk(apsw.VFS):
+    """Records writes and syncs in the order in which they happen; `full` refuses writes, `failing` refuses syncs."""
+
+    def __init__(self) -> None:
+        self.name = f"disk{next(_numbers)}"
+        self.events: list[tuple[str, str]] = []
+        self.full = self.failing = False
+        super().__init__(self.name, "")
+
+    def xOpen(self, name: Any, flags: list[int]) -> DiskFile:  # noqa: N802  (SQLite's name)
+        return DiskFile(self, name, flags)
+
+
+class DiskFile(apsw.VFSFile):
+    """A file of a `Disk`."""
+
+    def __init__(self, disk: Disk, name: Any, flags: list[int]) -> None:
+        super().__init__("", name, flags)
+        self.disk, self.name = disk, Path(name.filename() if isinstance(name, apsw.URIFilename) else name).name
+
+    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802
+        if self.disk.full:
+            raise apsw.FullError("no space left")
+        super().xWrite(data, offset)
+        self.disk.events.append(("write", self.name))
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        if self.disk.failing:
+            raise apsw.IOError("the disk is gone")
+        super().xSync(flags)
+        self.disk.events.append(("sync", self.name))

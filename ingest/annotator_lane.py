@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 
 from ingest.annotator import Annotator, AnnotatorFactory, Members, SessionAware, checked
+from ingest.annotator_state import OpenSession, Progress
 from ingest.errors import AnnotatorError
-from ingest.log import Append, Log, Record
+from ingest.log import Append, Record
 from ingest.records import session_record
 from ingest.types import (
     DEAD,
@@ -27,35 +28,16 @@ from ingest.types import (
     Position,
     Sample,
     SessionEnded,
-    SessionOpened,
     Step,
     StepOutcome,
     StepsAppended,
 )
-
-ANNOTATOR = "annotator"
-"""The name of the annotator's writer."""
 
 logger = logging.getLogger(__name__)
 
 _RECORD_BYTES = 500_000
 """Bytes of samples after which a record is closed, within a long record of steps; Kafka takes up to 1 MiB."""
 _PROBLEM_LENGTH = 4000
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """Where a partition stands: what comes before `done` has its outcome, and reading begins at `restart`."""
-
-    restart: Point
-    done: Point
-
-
-class OpenSession(msgspec.Struct):
-    """What is stored of an open session: its opening, where its episode began, and steps that are not fed again."""
-
-    opened: SessionOpened | None = None
-    start: Point | None = None
-    lethal: tuple[int, ...] = ()
 
 
 class _Live:
@@ -306,9 +288,3 @@ class Lane:
         data = msgspec.msgpack.encode(value)
         self._appends.append(Append(topic, self.partition, session_id, data, time.time()))
         self.pending_bytes += len(data)
-
-
-def annotator_progress(log: Log) -> dict[int, Progress]:
-    """Where the annotator stands, by partition, as it committed it; empty before its first commit."""
-    stored = log.writer_state(ANNOTATOR, "position/")
-    return {int(key.partition("/")[2]): msgspec.msgpack.decode(value, type=Progress) for key, value in stored.items()}

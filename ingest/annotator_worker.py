@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, Pos
 
 from ingest.annotator import AnnotatorFactory
 from ingest.annotator_caution import Caution
-from ingest.annotator_lane import ANNOTATOR, Lane, OpenSession, Progress
+from ingest.annotator_lane import Lane
+from ingest.annotator_state import ANNOTATOR, OpenSession, Progress
 from ingest.errors import LogError, ShardError
 from ingest.log import Append, Log
 from ingest.retention import RetentionSettings

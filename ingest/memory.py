@@ -69,7 +69,7 @@ class MemoryWriter:
     """Implements `ingest.log.LogWriter`."""
 
     def __init__(self, log: MemoryLog, name: str) -> None:
-        self._log = log
+        self.log = log
         self._name = name
 
     def commit(self, appends: Sequence[Append], state: Mapping[str, bytes | None] | None = None) -> list[int]:
@@ -77,25 +77,27 @@ class MemoryWriter:
         for append in appends:
             if _OWNERS.get(append.topic) != self._name:
                 raise LogError(f"the writer {self._name!r} does not own the topic {append.topic!r}")
-        with self._log.changed:
+            if (append.topic, append.partition) not in self.log.lanes or not isinstance(append.value, bytes):
+                raise LogError(f"{append.topic}/{append.partition} does not exist, or the value is not bytes")
+        with self.log.changed:
             offsets = [self._append(append) for append in appends]
-            stored = self._log.states.setdefault(self._name, {})
+            stored = self.log.states.setdefault(self._name, {})
             for key, value in (state or {}).items():
                 if value is None:
                     stored.pop(key, None)
                 else:
                     stored[key] = value
-            self._log.news()
+            self.log.news()
         return offsets
 
     def state(self, prefix: str = "") -> dict[str, bytes]:
         """See `LogWriter.state`."""
-        return self._log.writer_state(self._name, prefix)
+        return self.log.writer_state(self._name, prefix)
 
     def trim(self, topic: str, partition: int, before: int) -> int:
         """See `LogWriter.trim`."""
-        with self._log.changed:
-            lane = self._log.lanes[topic, partition]
+        with self.log.changed:
+            lane = self.log.lanes[topic, partition]
             kept = [record for record in lane.records if record.offset >= before]
             count = len(lane.records) - len(kept)
             lane.records = kept
@@ -107,11 +109,11 @@ class MemoryWriter:
 
     def close(self) -> None:
         """Let the next writer in."""
-        with self._log.changed:
-            self._log.writing.discard(self._name)
+        with self.log.changed:
+            self.log.writing.discard(self._name)
 
     def _append(self, append: Append) -> int:
-        lane = self._log.lanes[append.topic, append.partition]
+        lane = self.log.lanes[append.topic, append.partition]
         record = Record(append.topic, append.partition, lane.end, append.key, append.value, append.time)
         lane.records.append(record)
         lane.end += 1
@@ -123,7 +125,7 @@ class MemoryReader:
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
-        self._seen = -1
+        self._seen = log.version
 
     def partitions(self, topic: str) -> int:
         """See `LogReader.partitions`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
-from ingest.annotator_lane import annotator_progress
+from ingest.annotator_state import annotator_progress
 from ingest.log import Log
 from ingest.shard_reader import archived_before
 from ingest.shards import ShardStore

@@ -30,8 +30,6 @@ BODY = BLOCK + SUMMARY_SIZE
 """Where the bytes begin that the summary's sha256 covers."""
 INDEX_NAME = "__stovetop__/index"
 
-SESSION_ID = re.compile(r"(?!__.*__$)[A-Za-z0-9_-]{1,128}")
-"""What a session id must be to name a member: no slash, no dot, and not hidden from webdataset as `__…__` is."""
 EXTENSION = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """What a member's extension must be: webdataset lowers the case of longer names and hides those with `__`."""
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ingest import annotator_caution
 from ingest.annotator import Members, PassThrough, load_annotator
 from ingest.annotator_caution import DEATHS, STARTS
-from ingest.annotator_lane import annotator_progress
+from ingest.annotator_state import annotator_progress
 from ingest.annotator_worker import AnnotatorSettings, AnnotatorWorker
 from ingest.dead_letters import DeadLetters
 from ingest.errors import AnnotatorError, LogError, PluginError
@@ -275,12 +275,12 @@ class MortalLog(MemoryLog):
 
 class MortalWriter(MemoryWriter):
     def commit(self, appends: Sequence[Append], state: Mapping[str, bytes | None] | None = None) -> list[int]:
-        assert isinstance(self._log, MortalLog)
-        self._log.fate.commits -= 1
-        if self._log.fate.commits < 0 and not self._log.fate.after:
+        assert isinstance(self.log, MortalLog)
+        self.log.fate.commits -= 1
+        if self.log.fate.commits < 0 and not self.log.fate.after:
             raise Killed
         offsets = super().commit(appends, state)
-        if self._log.fate.commits < 0:
+        if self.log.fate.commits < 0:
             raise Killed
         return offsets
 

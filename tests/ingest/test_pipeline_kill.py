@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from ingest.annotator_lane import annotator_progress
+from ingest.annotator_state import annotator_progress
 from ingest.annotator_worker import AnnotatorSettings
 from ingest.archiver import ArchiverSettings
 from ingest.pipeline import HUNG, PipelineSettings

@@ -125,7 +125,7 @@ class ControlClient:
                 return record
             if left <= 0:
                 raise NoOutcome(
-                    f"{record.command} ({uuid}) is still {record.status.value} after {timeout:g} s; "
+                    f"{record.command} ({uuid}) is still {record.status.value} after {timeout:.1f} s; "
                     "it keeps its place, ask for it again by its uuid"
                 )
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, WebSocket
-from pydantic import BaseModel
 
 from auth.problems import Problem, ProblemType
 from auth.tokens import Grant, Scope, TokenStore
@@ -23,6 +22,16 @@ from control.server.access import PaperAccess, admit
 from control.server.hub import Hub
 from control.server.overview import Overview
 from control.server.pace import Pace
+from control.server.paper_shapes import (
+    PaperAnswer,
+    PaperBranch,
+    PaperCheckpoint,
+    PaperDataset,
+    PaperInfo,
+    PaperLogs,
+    PaperMessage,
+    PaperPoint,
+)
 from control.server.switchboard import Switchboard
 from control.server.watchers import Tail, WatchLoop
 from control.settings import ControlSettings
@@ -40,75 +49,6 @@ MILLISECONDS = 1e11
 """Times above this are milliseconds, as the authors' page sends them."""
 
 RunChoice = Annotated[str | None, Query(pattern=NAME_PATTERN, description="default: the run that trains")]
-
-
-class PaperAnswer(BaseModel):
-    """What `POST /api/command/` answers."""
-
-    status: Literal["success", "error"]
-    message: str = ""
-    uuid: str
-
-
-class PaperInfo(BaseModel):
-    """`/api/get_info/`."""
-
-    run_name: str
-    start_time: float
-    status: str
-
-
-class PaperDataset(BaseModel):
-    """`/api/get_dataset_info/`."""
-
-    initialization_parameters: Body
-    interactive_parameters: Body
-
-
-class PaperCheckpoint(BaseModel):
-    """An item of `/api/get_checkpoints/`."""
-
-    uuid: str
-    checkpoint_dir: str
-    global_step: int | None
-    time: float
-    branch: str
-
-
-class PaperPoint(BaseModel):
-    """Numbers of one step."""
-
-    local_step: int
-    wall_time: float
-    metrics: Body
-
-
-class PaperBranch(BaseModel):
-    """A branch and its parent."""
-
-    id: str
-    wall_time: float
-    parent: str | None
-
-
-class PaperLogs(BaseModel):
-    """`/api/get_logs/`."""
-
-    local_step: int
-    branched_logs: dict[str, list[PaperPoint]]
-    current_branch: str
-    branch_info: dict[str, PaperBranch]
-    branch_tree: dict[str, list[str]]
-
-
-class PaperMessage(BaseModel):
-    """What `WS /ws/message/` sends: `args` is JSON in a string."""
-
-    command: str
-    args: str
-    uuid: str
-    time: float
-    status: str
 
 
 class Papers:

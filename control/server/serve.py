@@ -177,7 +177,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM as a wish to end. uvicorn raises them again at the end, before the store is closed."""
+        """Take SIGINT and SIGTERM as a wish to end. uvicorn would raise them again before the store is closed."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -1,9 +1,10 @@
+// First, so that the styles of each component come after and win.
+import "./ui/tokens.css";
+import "./ui/base.css";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { adoptTokenFromAddress } from "./api/token";
 import { App } from "./app/App";
-import "./ui/tokens.css";
-import "./ui/base.css";
 import "./app/shell.css";
 
 adoptTokenFromAddress();

@@ -8,6 +8,7 @@ import { EventLog } from "../log/EventLog";
 import { MixturePanel } from "../mixture/MixturePanel";
 import { OptimizerPanel } from "../optimizer/OptimizerPanel";
 import { RunHeader } from "../run/RunHeader";
+import { Button } from "../ui/Button";
 import { type Tab, Tabs } from "../ui/Tabs";
 import { Toasts } from "../ui/Toasts";
 import { toast } from "../ui/toasts";
@@ -21,6 +22,14 @@ import type { Theme } from "./theme";
 
 type Panel = "mixture" | "optimizer" | "checkpoints" | "versions";
 type Log = "commands" | "events";
+/** What a phone shows; wider screens show all three. */
+type View = "charts" | "knobs" | "log";
+
+const VIEWS: readonly [View, string][] = [
+  ["charts", "Charts"],
+  ["knobs", "Knobs"],
+  ["log", "Log"],
+];
 
 const PANELS: readonly Tab<Panel>[] = [
   { name: "mixture", label: "Mixture" },
@@ -42,6 +51,7 @@ export function Shell({ runs, onRun, theme, onTheme, onLeave, onRefused }: Props
   const { session } = useSeat();
   const [panel, setPanel] = useState<Panel>("mixture");
   const [log, setLog] = useState<Log>("commands");
+  const [view, setView] = useState<View>("charts");
   const [help, setHelp] = useState(false);
   const [keysAct, setKeysAct] = usePersistent("single-keys", true, isBoolean);
   const search = useRef<HTMLInputElement>(null);
@@ -59,6 +69,7 @@ export function Shell({ runs, onRun, theme, onTheme, onLeave, onRefused }: Props
       "?": () => setHelp(true),
       "/": () => {
         setLog("commands");
+        setView("log");
         requestAnimationFrame(() => search.current?.focus());
       },
       ...Object.fromEntries(PANELS.map(({ name }, index) => [String(index + 1), () => setPanel(name)])),
@@ -67,7 +78,7 @@ export function Shell({ runs, onRun, theme, onTheme, onLeave, onRefused }: Props
   );
 
   return (
-    <div className="shell">
+    <div className="shell" data-view={view}>
       <StatusBar
         runs={runs}
         run={session.run}
@@ -96,6 +107,13 @@ export function Shell({ runs, onRun, theme, onTheme, onLeave, onRefused }: Props
           </LogTabs>
         </section>
       </main>
+      <nav className="view-switch" aria-label="View">
+        {VIEWS.map(([name, label]) => (
+          <Button key={name} aria-pressed={view === name} onClick={() => setView(name)}>
+            {label}
+          </Button>
+        ))}
+      </nav>
       <Toasts />
       {help && <HelpDialog enabled={keysAct} onEnabled={setKeysAct} onClose={() => setHelp(false)} />}
     </div>

@@ -26,7 +26,8 @@ interface Props {
   smoothing: number;
   log: boolean;
   onLog: (log: boolean) => void;
-  zoom: Zoom | undefined;
+  /** The steps that all charts show. */
+  window: () => Zoom | undefined;
   onZoom: (zoom: Zoom | undefined) => void;
   theme: string;
   onHide: () => void;
@@ -35,7 +36,7 @@ interface Props {
 const HEIGHT = 190;
 
 export function Chart(props: Props) {
-  const { title, curves, marks, smoothing, log, zoom, theme } = props;
+  const { title, curves, marks, smoothing, log, window, theme } = props;
   const target = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const [cursor, setCursor] = useState<number | null>(null);
@@ -43,8 +44,8 @@ export function Chart(props: Props) {
   const heading = useId();
 
   // What the drawing code reads at each frame, without being rebuilt for it.
-  const current = useRef({ marks, zoom, onZoom: props.onZoom });
-  current.current = { marks, zoom, onZoom: props.onZoom };
+  const current = useRef({ marks, window, onZoom: props.onZoom });
+  current.current = { marks, window, onZoom: props.onZoom };
   const smoothed = smoothing > 0;
   const structure = curves.map((curve) => `${curve.name} ${curve.color} ${curve.dashed}`).join("\n");
   const drawer = useMemo(() => new Drawer(), []);
@@ -60,7 +61,7 @@ export function Chart(props: Props) {
       height: HEIGHT,
       lines: linesOf(curves, smoothed),
       log,
-      zoom: () => current.current.zoom,
+      window: () => current.current.window(),
       marks: () => current.current.marks,
       onZoom: (wanted) => current.current.onZoom(wanted),
       onCursor: setCursor,
@@ -84,7 +85,7 @@ export function Chart(props: Props) {
   useEffect(() => {
     drawer.forget();
     requestFrame();
-  }, [marks, zoom, smoothing, drawer]);
+  }, [marks, window, smoothing, drawer]);
 
   const readout = readoutAt(curves, plot.current, cursor, smoothed);
   const near = nearby(plot.current, marks, cursor);
@@ -204,7 +205,8 @@ function linesOf(curves: readonly CurveSource[], smoothed: boolean): Line[] {
 
 interface Readout {
   step: number | undefined;
-  values: { name: string; color: string; value: number | undefined }[];
+  /** `raw` is the measured value where `value` is the smoothed one. */
+  values: { name: string; color: string; value: number | undefined; raw: number | undefined }[];
 }
 
 /** The values at the cursor, or the newest ones. */
@@ -215,10 +217,12 @@ function readoutAt(
   smoothed: boolean,
 ): Readout {
   const step = cursor === null ? undefined : plot?.data[0][cursor];
+  const at = (column: number, index: number) => plot?.data[column]?.[index] ?? undefined;
   const values = curves.map(({ name, color, points }, index) => {
-    const column = plot?.data[(smoothed ? 2 : 1) * index + (smoothed ? 2 : 1)];
-    const at = step === undefined ? points()?.last()?.value : column?.[cursor ?? 0];
-    return { name, color, value: at ?? undefined };
+    if (step === undefined || cursor === null)
+      return { name, color, value: points()?.last()?.value, raw: undefined };
+    if (!smoothed) return { name, color, value: at(index + 1, cursor), raw: undefined };
+    return { name, color, value: at(2 * index + 2, cursor), raw: at(2 * index + 1, cursor) };
   });
   return { step, values };
 }

@@ -22,7 +22,8 @@ export function ChartGrid({ theme }: { theme: Theme }) {
   const { session } = useSeat();
   const run = useRun();
   const names = useSyncExternalStore(session.metrics.onNames, session.metrics.snapshot);
-  const charts = useMemo(() => chartsFor(names.metrics), [names]);
+  const sources = Object.keys(run?.mixture?.sources ?? {}).join("\n");
+  const charts = useMemo(() => chartsFor(names.metrics, sources.split("\n")), [names, sources]);
   const [smoothing, setSmoothing] = usePersistent("smoothing", 0.6, isNumber);
   const [logs, setLogs] = usePersistent("log-axes", NONE, isStrings);
   const [chosen, setChosen] = usePersistent<readonly string[] | null>("charts", null, isChoice);
@@ -75,10 +76,10 @@ export function ChartGrid({ theme }: { theme: Theme }) {
             branches={names.branches}
             branch={branch}
             marks={marks}
-            smoothing={smoothing}
+            smoothing={chart.exact ? 0 : smoothing}
+            window={zoom ? () => zoom : () => session.metrics.range()}
             log={logs.includes(chart.id)}
             onLog={(on) => toggleLog(chart.id, on)}
-            zoom={zoom}
             onZoom={setZoom}
             theme={theme}
             onHide={() => setChosen(shown.filter((id) => id !== chart.id))}

@@ -5,9 +5,14 @@ export interface ChartSpec {
   title: string;
   /** One metric: a curve per branch. Several: a curve per metric, of the current branch. */
   metrics: readonly string[];
+  /** Set points, not measurements, are drawn as they are. */
+  exact: boolean;
 }
 
 const FIRST = ["loss", "learning_rate", "lr", "grad_norm"];
+const EXACT: ReadonlySet<string> = new Set(["learning_rate", "lr"]);
+/** Counters of the loop itself: of interest now and then. */
+const LAST: ReadonlySet<string> = new Set(["samples", "step_seconds", "epoch"]);
 const TITLES: Readonly<Record<string, string>> = {
   loss: "Loss",
   learning_rate: "Learning rate",
@@ -15,10 +20,12 @@ const TITLES: Readonly<Record<string, string>> = {
   grad_norm: "Gradient norm",
   steps_per_second: "Steps per second",
   samples_per_second: "Samples per second",
+  step_seconds: "Seconds per step",
+  samples: "Samples per step",
 };
 
-/** Names such as `loss/live` and `loss/base` share a chart; `sources/live/loss` and `sources/base/loss` do so, too. */
-export function chartsFor(metrics: readonly string[]): ChartSpec[] {
+/** Names such as `loss/live` and `loss/base` share a chart. `sources` are the mixture's, known by name. */
+export function chartsFor(metrics: readonly string[], sources: readonly string[] = []): ChartSpec[] {
   const groups = new Map<string, string[]>();
   for (const metric of metrics) {
     const id = groupOf(metric);
@@ -31,9 +38,8 @@ export function chartsFor(metrics: readonly string[]): ChartSpec[] {
 
 /** What a curve is called inside its chart. */
 export function curveName(metric: string): string {
-  const parts = metric.split("/");
-  if (parts[0] === "sources" && parts.length === 3) return parts[1] ?? metric;
-  return parts.length > 1 ? parts.slice(1).join("/") : metric;
+  const [, ...rest] = metric.split("/");
+  return rest.length > 0 ? rest.join("/") : metric;
 }
 
 /** The charts that are shown until somebody chooses. */
@@ -42,15 +48,16 @@ export function shownAtFirst(charts: readonly ChartSpec[]): string[] {
 }
 
 function groupOf(metric: string): string {
-  const parts = metric.split("/");
-  if (parts[0] === "sources" && parts.length === 3) return `${parts[2]} by source`;
-  return parts.length > 1 ? `${parts[0]}/*` : metric;
+  const [group, ...rest] = metric.split("/");
+  return rest.length > 0 ? `${group}/*` : metric;
 }
 
-function titleOf(id: string): string {
-  if (id.endsWith(" by source")) return sentence(id);
-  if (id.endsWith("/*")) return `${sentence(id.slice(0, -2))} by part`;
-  return TITLES[id] ?? sentence(id);
+function titleOf(id: string, members: readonly string[], sources: ReadonlySet<string>): string {
+  if (!id.endsWith("/*")) return TITLES[id] ?? sentence(id);
+  const [only] = members;
+  if (members.length === 1 && only !== undefined) return sentence(only.replaceAll("/", " "));
+  const group = sentence(id.slice(0, -2));
+  return members.every((name) => sources.has(curveName(name))) ? `${group} by source` : group;
 }
 
 function sentence(name: string): string {
@@ -66,5 +73,6 @@ function rank({ id }: ChartSpec): number {
   const at = FIRST.indexOf(id);
   if (at >= 0) return at;
   if (id.startsWith("loss")) return FIRST.length;
-  return id.startsWith("eval") ? FIRST.length + 1 : FIRST.length + 2;
+  if (id.startsWith("eval")) return FIRST.length + 1;
+  return FIRST.length + (LAST.has(id) ? 3 : 2);
 }

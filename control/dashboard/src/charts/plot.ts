@@ -16,8 +16,8 @@ export interface PlotOptions {
   height: number;
   lines: readonly Line[];
   log: boolean;
-  /** The window of steps that all charts show; undefined is everything. */
-  zoom: () => Zoom | undefined;
+  /** The steps that all charts show; undefined while there are none. */
+  window: () => Zoom | undefined;
   marks: () => readonly Mark[];
   onZoom: (zoom: Zoom) => void;
   onCursor: (index: number | null) => void;
@@ -35,7 +35,9 @@ const MARK_COLORS: Readonly<Record<MarkKind, string>> = {
   warning: "--bad",
 };
 const FONT = '11px "Inter", "Segoe UI", system-ui, sans-serif';
-const LABEL_ROWS = 2;
+const LABEL_ROWS = 3;
+/** Fewer points than this in view are drawn as points, too. */
+const SPARSE = 40;
 
 export function cssColor(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -43,14 +45,14 @@ export function cssColor(name: string): string {
 
 /** Builds the chart: uPlot does the drawing, this says what and in which colours. */
 export function createPlot(target: HTMLElement, options: PlotOptions): uPlot {
-  const { lines, log, zoom, onZoom, onCursor } = options;
+  const { lines, log, window, onZoom, onCursor } = options;
   const axis = { stroke: cssColor("--axis"), font: FONT, ticks: { show: false } };
   const grid = { stroke: cssColor("--grid"), width: 1 };
   const plot = new uPlot(
     {
       width: options.width,
       height: options.height,
-      padding: [10, 12, 0, 0],
+      padding: [10, 20, 0, 0],
       legend: { show: false },
       cursor: {
         sync: { key: "stovetop", setSeries: false, scales: ["x", null] },
@@ -59,7 +61,7 @@ export function createPlot(target: HTMLElement, options: PlotOptions): uPlot {
         y: false,
       },
       scales: {
-        x: { time: false, range: (_, min, max) => stepRange(zoom(), min, max) },
+        x: { time: false, range: () => stepRange(window()) },
         y: { distr: log ? 3 : 1, range: (self) => valueRange(self, log) },
       },
       axes: [
@@ -100,14 +102,19 @@ function asSeries(line: Line): uPlot.Series {
     alpha: line.faint ? 0.28 : 1,
     ...(line.dashed ? { dash: [5, 4] } : {}),
     spanGaps: true,
-    points: { show: false },
+    points: {
+      show: (_plot, _series, from, to) => !line.faint && to - from < SPARSE,
+      size: 6,
+      fill: line.color,
+      width: 0,
+    },
   };
 }
 
-function stepRange(zoom: Zoom | undefined, min: number | null, max: number | null): uPlot.Range.MinMax {
-  if (zoom) return [zoom.min, zoom.max];
-  if (min === null || max === null) return [0, 1];
-  return max > min ? [min, max] : [min, min + 1];
+/** All charts show the same steps, also those whose metric is reported only now and then. */
+function stepRange(window: Zoom | undefined): uPlot.Range.MinMax {
+  if (!window) return [0, 1];
+  return window.max > window.min ? [window.min, window.max] : [window.min, window.min + 1];
 }
 
 /** Fits the values between the two steps that are in view, with a little air. */
@@ -124,7 +131,9 @@ function valueRange(plot: uPlot, log: boolean): uPlot.Range.MinMax {
   }
   if (low > high) return log ? [0.1, 1] : [0, 1];
   if (log) return low === high ? [low / 2, high * 2] : [low * 0.9, high * 1.1];
-  const air = high > low ? (high - low) * 0.07 : Math.abs(high) * 0.1 || 1;
+  if (high - low < 1e-6 * Math.abs(high))
+    return [low - (Math.abs(low) * 0.1 || 1), high + (Math.abs(high) * 0.1 || 1)];
+  const air = high > low ? (high - low) * 0.07 : 1;
   return [low - air, high + air];
 }
 
@@ -146,13 +155,20 @@ function drawMarks(plot: uPlot, marks: readonly Mark[]): void {
   const boxes = shown.map((mark) => {
     const at = plot.valToPos(mark.step, "x", true);
     const size = context.measureText(mark.label).width + 8 * ratio;
-    return { at, left: at + size > left + width ? at - size : at, width: size };
+    const right = at + 2 * ratio;
+    return { at, left: right + size > left + width ? at - size - 2 * ratio : right, width: size };
   });
   const rows = placeLabels(boxes, LABEL_ROWS);
-  const surface = cssColor("--surface");
+  const place = { top, height, ratio, surface: cssColor("--surface") };
+  // All lines, then all labels, so that no line crosses a label.
   shown.forEach((mark, index) => {
     const box = boxes[index];
-    if (box) drawMark(context, mark, box, rows[index], { top, height, ratio, surface });
+    if (box) drawLine(context, mark, box.at, place);
+  });
+  shown.forEach((mark, index) => {
+    const box = boxes[index];
+    const row = rows[index];
+    if (box && row !== undefined) drawLabel(context, mark, box, row, place);
   });
   context.restore();
 }
@@ -164,29 +180,31 @@ interface Place {
   surface: string;
 }
 
-function drawMark(
-  context: CanvasRenderingContext2D,
-  mark: Mark,
-  box: { at: number; left: number; width: number },
-  row: number | undefined,
-  { top, height, ratio, surface }: Place,
-): void {
-  const color = cssColor(MARK_COLORS[mark.kind]);
-  context.strokeStyle = color;
+function drawLine(context: CanvasRenderingContext2D, mark: Mark, at: number, place: Place): void {
+  const { top, height, ratio } = place;
+  context.strokeStyle = cssColor(MARK_COLORS[mark.kind]);
   context.globalAlpha = 0.75;
   context.lineWidth = ratio;
   context.setLineDash(mark.kind === "version" ? [2 * ratio, 3 * ratio] : [5 * ratio, 3 * ratio]);
   context.beginPath();
-  context.moveTo(box.at, top);
-  context.lineTo(box.at, top + height);
+  context.moveTo(at, top);
+  context.lineTo(at, top + height);
   context.stroke();
   context.globalAlpha = 1;
-  if (row === undefined) return;
+}
+
+function drawLabel(
+  context: CanvasRenderingContext2D,
+  mark: Mark,
+  box: { left: number; width: number },
+  row: number,
+  { top, ratio, surface }: Place,
+): void {
   const line = 15 * ratio;
   context.fillStyle = surface;
-  context.globalAlpha = 0.86;
+  context.globalAlpha = 0.9;
   context.fillRect(box.left, top + row * line, box.width, line);
   context.globalAlpha = 1;
-  context.fillStyle = color;
+  context.fillStyle = cssColor(MARK_COLORS[mark.kind]);
   context.fillText(mark.label, box.left + 4 * ratio, top + row * line + line / 2);
 }

@@ -2,7 +2,8 @@ import { useId, useState } from "react";
 import type { CheckpointInfo } from "../api/types";
 import { useRun } from "../app/context";
 import { asCli } from "../commands/cli";
-import { useSend } from "../commands/useSend";
+import { accepts } from "../commands/schema";
+import { useCommandSpec, useSend } from "../commands/useSend";
 import { Button } from "../ui/Button";
 import { CopyButton } from "../ui/CopyButton";
 import { Dialog } from "../ui/Dialog";
@@ -15,10 +16,17 @@ export function LoadDialog({ checkpoint, onClose }: { checkpoint: CheckpointInfo
   const taken = new Set(run?.branches.map(({ branch }) => branch) ?? []);
   const [name, setName] = useState(() => suggestName(checkpoint, taken));
   const [note, setNote] = useState("");
+  const [saveFirst, setSaveFirst] = useState(true);
   const send = useSend();
   const id = useId();
   const problem = nameProblem(name, taken);
-  const args = { uuid: checkpoint.uuid, branch_name: name };
+  const { entry } = useCommandSpec("load_checkpoint");
+  const offersSaving = accepts(entry?.spec.arguments ?? {}, "save_first");
+  const args = {
+    uuid: checkpoint.uuid,
+    branch_name: name,
+    ...(offersSaving && !saveFirst ? { save_first: false } : {}),
+  };
   const submit = () =>
     send.mutate({ command: "load_checkpoint", arguments: args, note }, { onSuccess: onClose });
   return (
@@ -61,6 +69,16 @@ export function LoadDialog({ checkpoint, onClose }: { checkpoint: CheckpointInfo
             onChange={(event) => setNote(event.target.value)}
           />
         </div>
+        {offersSaving && (
+          <label className="row">
+            <input
+              type="checkbox"
+              checked={saveFirst}
+              onChange={(event) => setSaveFirst(event.target.checked)}
+            />
+            Save where training is now first
+          </label>
+        )}
         <div className="row end">
           <CopyButton text={asCli("load_checkpoint", args)} label="Copy as a command line" />
           <span className="grow" />

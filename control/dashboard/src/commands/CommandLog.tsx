@@ -82,6 +82,7 @@ interface LineProps {
 function CommandLine({ command, step, open, onToggle }: LineProps) {
   const args = command.arguments ?? {};
   const words = wish(command.command, args);
+  const at = command.takes_effect_at ?? command.step;
   return (
     <>
       <div className="log-line command-line">
@@ -89,7 +90,7 @@ function CommandLine({ command, step, open, onToggle }: LineProps) {
         <button type="button" className="log-what ellipsis" aria-expanded={open} onClick={onToggle}>
           {words}
         </button>
-        <StagePill command={command} step={step} />
+        <StagePill command={command} step={step} short />
         <span className="muted ellipsis log-who" title={command.author}>
           {command.author}
         </span>

@@ -2,11 +2,19 @@ import type { CommandRecord } from "../api/types";
 import { Pill } from "../ui/Pill";
 import { stageOf } from "./words";
 
-export function StagePill({ command, step }: { command: CommandRecord; step: number | null | undefined }) {
-  const { word, tone } = stageOf(command, step);
+interface Props {
+  command: CommandRecord;
+  step: number | null | undefined;
+  /** Leave out the step, where it stands beside. */
+  short?: boolean;
+}
+
+export function StagePill({ command, step, short }: Props) {
+  const { word, tone, open } = stageOf(command, step);
+  const brief = short && command.outcome === "success" && !open && !command.dry_run;
   return (
     <Pill tone={tone} title={command.reason || undefined}>
-      {word}
+      {brief ? "done" : word}
     </Pill>
   );
 }

@@ -42,6 +42,19 @@ export class MetricStore {
     return this.branches.get(branch)?.get(metric);
   }
 
+  /** The first and the newest step of any series; undefined while there is none. */
+  range(): { min: number; max: number } | undefined {
+    let min = Number.POSITIVE_INFINITY;
+    let max = Number.NEGATIVE_INFINITY;
+    for (const metrics of this.branches.values()) {
+      for (const { x } of metrics.values()) {
+        min = Math.min(min, x[0] ?? min);
+        max = Math.max(max, x[x.length - 1] ?? max);
+      }
+    }
+    return min > max ? undefined : { min, max };
+  }
+
   /** Stable until a name is added, as `useSyncExternalStore` wants it. */
   readonly snapshot = () => this.names;
 

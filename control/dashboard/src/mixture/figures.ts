@@ -8,20 +8,24 @@ export interface Figure {
 
 const KNOWN: readonly { key: string; label: string; unit: "" | "s" }[] = [
   { key: "samples_per_second", label: "samples/s", unit: "" },
-  { key: "age_seconds", label: "age", unit: "s" },
-  { key: "lag_seconds", label: "lag", unit: "s" },
+  { key: "lag_seconds", label: "age", unit: "s" },
   { key: "lag", label: "waiting", unit: "" },
   { key: "repeats", label: "repeats", unit: "" },
+  { key: "jumped", label: "jumped", unit: "" },
   { key: "skipped", label: "skipped", unit: "" },
-  { key: "samples", label: "samples", unit: "" },
+  { key: "shortfall", label: "found dry", unit: "" },
 ];
 
-/** What a source reports beside its shares, in a fixed order; what it does not report is left out. */
+/**
+ * What a source reports beside its shares, in a fixed order; what it does not report is left out, and so is a counter
+ * of trouble that stands at 0.
+ */
 export function figuresOf(source: MixtureSource): Figure[] {
   const told: Readonly<Record<string, unknown>> = source;
   return KNOWN.flatMap(({ key, label, unit }) => {
     const value = told[key];
     if (typeof value !== "number" || value < 0) return [];
+    if (value === 0 && (key === "jumped" || key === "skipped" || key === "shortfall")) return [];
     return [{ label, value: Math.round(value * 10) / 10, unit }];
   });
 }

@@ -2,19 +2,39 @@ import { useState } from "react";
 import { useCommands, useRun } from "../app/context";
 import { asCli } from "../commands/cli";
 import { Receipt } from "../commands/Receipt";
-import { argumentNames } from "../commands/schema";
+import { accepts, argumentNames } from "../commands/schema";
 import { useCommandSpec, useSend } from "../commands/useSend";
 import { plain, wish } from "../commands/words";
 import { Button } from "../ui/Button";
 import { CopyButton } from "../ui/CopyButton";
 import { Icon } from "../ui/Icon";
 import { NumberField } from "../ui/NumberField";
-import { boundsFor, changeOf, type Draft, readPair, undoTexts } from "./change";
+import { boundsFor, changeOf, type Draft, type RateMode, readPair, undoTexts } from "./change";
 import "./optimizer.css";
 
 const COMMAND = "update_optimizer";
 const EMPTY: Draft = { mode: "value", texts: {} };
 const USUAL = ["lr", "weight_decay", "momentum", "betas", "eps", "max_grad_norm"];
+const MODES: Readonly<Record<RateMode, { button: string; label: string; example: string; hint: string }>> = {
+  value: {
+    button: "set to",
+    label: "New learning rate",
+    example: "1e-5",
+    hint: "That of the next step; the schedule goes on from there.",
+  },
+  scale: {
+    button: "multiply by",
+    label: "Factor",
+    example: "0.5",
+    hint: "On what it is now; the schedule goes on.",
+  },
+  peak: {
+    button: "set peak",
+    label: "New peak",
+    example: "1e-4",
+    hint: "The top of the schedule, such as after warm-up.",
+  },
+};
 const LABELS: Readonly<Record<string, string>> = {
   weight_decay: "Weight decay",
   momentum: "Momentum",
@@ -68,29 +88,25 @@ export function OptimizerPanel() {
             <strong className="mono">{plain(effective.lr ?? "–")}</strong>
           </span>
           <div className="segmented">
-            {(["value", "scale"] as const).map((mode) => (
+            {modesOf(schema).map((mode) => (
               <Button
                 key={mode}
                 small
                 aria-pressed={draft.mode === mode}
                 onClick={() => setDraft({ ...draft, mode })}
               >
-                {mode === "value" ? "set to" : "multiply by"}
+                {MODES[mode].button}
               </Button>
             ))}
           </div>
         </div>
         <NumberField
-          label={draft.mode === "value" ? "New learning rate" : "Factor"}
+          label={MODES[draft.mode].label}
           text={draft.texts.lr ?? ""}
           onText={(text) => type("lr", text)}
           bounds={boundsFor("lr", draft.mode, schema)}
-          placeholder={draft.mode === "value" ? "1e-5" : "0.5"}
-          hint={
-            draft.mode === "value"
-              ? "Holds from the next step on, under any schedule."
-              : "Of whatever the schedule says."
-          }
+          placeholder={MODES[draft.mode].example}
+          hint={MODES[draft.mode].hint}
           optional
         />
       </fieldset>
@@ -210,4 +226,8 @@ function place(name: string): number {
 function reasonNotToSend(count: number, broken: boolean): string | undefined {
   if (broken) return "One of the values cannot be sent as it is; its field says why.";
   return count > 0 ? undefined : "Type a new value first.";
+}
+
+function modesOf(schema: Readonly<Record<string, unknown>>): RateMode[] {
+  return accepts(schema, "lr", "peak") ? ["value", "scale", "peak"] : ["value", "scale"];
 }

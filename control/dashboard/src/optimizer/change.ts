@@ -5,7 +5,7 @@ import { type Bounds, parseNumber } from "../ui/numbers";
 
 type Schema = Readonly<Record<string, unknown>>;
 
-export type RateMode = "value" | "scale";
+export type RateMode = "value" | "scale" | "peak";
 
 export interface Draft {
   mode: RateMode;

@@ -30,7 +30,8 @@ from examples.desktop.model import BASE, paint_next
 from examples.desktop.screen import Frame
 from examples.desktop.wire import Shown, pack
 from examples.desktop.world import World
-from ingest import AsyncSessionClient, ClientError
+from ingest.async_client import AsyncSessionClient
+from ingest.errors import ClientError
 from publish import DirectoryHub, Follower, LiveModel, Status
 from publish.loading import Pretrained
 

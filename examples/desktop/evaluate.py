@@ -27,7 +27,7 @@ from examples.desktop.screen import Frame
 from examples.desktop.scripted import Goal, base_session, pursue
 from examples.desktop.world import Desktop, World
 
-__all__ = ["TOLERANCE", "Evaluation", "Score", "Trial", "evaluate", "filmstrip", "free_run", "trials", "wilson"]
+__all__ = ["TOLERANCE", "Evaluation", "Score", "Trial", "decisive", "evaluate", "filmstrip", "free_run", "trials", "wilson"]
 
 TOLERANCE = 0.05
 HELD_OUT = 0x5EED  # seeds of trials; training streams use other ones
@@ -136,7 +136,7 @@ def _trial(goal: Goal, rng: random.Random) -> Trial:
             _run(world, pursue(_BEFORE[goal], world, rng))
         start, states = world.frame, [world.state]
         inputs = _run(world, pursue(goal, world, rng), states)
-        trial = Trial(goal, start, inputs, world.frame, _decisive(goal, states))
+        trial = Trial(goal, start, inputs, world.frame, decisive(goal, states))
         if not trial.succeeds(start):
             return trial
 
@@ -152,7 +152,7 @@ def _run(world: World, script: Iterator[Inputs], states: list[Desktop] | None = 
     return tuple(taken)
 
 
-def _decisive(goal: Goal, states: Sequence[Desktop]) -> NDArray[np.bool_]:
+def decisive(goal: Goal, states: Sequence[Desktop]) -> NDArray[np.bool_]:
     """The pixels that tell whether the goal was reached."""
     mask = np.zeros((screen.HEIGHT, screen.WIDTH), dtype=np.bool_)
     last = states[-1]

@@ -24,11 +24,11 @@ from ingest.shards import DirectoryStore
 from ingest.sqlite import SqliteLog
 from ingest.types import SAMPLES, STEPS, SessionRecord, StepsAppended
 from tests.ingest.conftest import Run
-from tests.ingest.visits import LETHAL, annotated, append, interleaved, random_visit, reconcile, step, visit
+from tests.ingest.visits import annotated, append, interleaved, random_visit, reconcile, step, visit
 
 PARTITIONS = 4
 SETTINGS = PipelineSettings(
-    annotator=AnnotatorSettings(plugin="tests.ingest.visits:Mortal"),
+    annotator=AnnotatorSettings(plugin="tests.ingest.visits:Telling"),
     archiver=ArchiverSettings(max_count=40, max_age=0.3, poll_interval=0.05),
     metrics_port=0,
 )
@@ -48,7 +48,7 @@ def until(condition: Callable[[], object], patience: float = 40.0) -> None:
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.01)
+        time.sleep(0.04)
 
 
 def annotated_steps(log: SqliteLog) -> int:
@@ -114,7 +114,6 @@ def test_killed_again_and_again_each_step_has_one_outcome_and_each_sample_one_sh
 ) -> None:
     chance = random.Random()
     visits = [random_visit(f"s{number}", chance, ends=chance.random() < 0.9) for number in range(250)]
-    visits.append(visit("lethal", [step("lethal", seq, LETHAL if seq == 3 else 1) for seq in range(8)]))
     records = list(interleaved(visits, chance))
     posting = load(records)
     kills, deaths = 5, 0

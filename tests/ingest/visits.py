@@ -1,14 +1,13 @@
 """A load with everything that happens to an annotator, an annotator that shows its state, and the reckoning afterwards.
 
 What becomes of a step is written in its inputs, so a test knows it beforehand: `"poison"` raises, `"nothing"` gives no
-sample, `"lethal"` ends the process, a number gives as many samples. A sample says how many steps of its episode had
-come, so one that was made with a state that was wrongly rebuilt is found out.
+sample, a number gives as many samples. A sample says how many steps of its episode had come, so one that was made with
+a state that was wrongly rebuilt is found out.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import threading
 from collections import Counter
@@ -36,7 +35,6 @@ from ingest.types import (
 
 POISON = "poison"
 NOTHING = "nothing"
-LETHAL = "lethal"
 
 
 class Telling:
@@ -51,10 +49,8 @@ class Telling:
 
     def on_step(self, step: Step) -> Iterable[Members]:
         assert step.inputs is not None
-        what = step.inputs["do"]
-        if what == LETHAL:
-            raise ValueError("not to be fed")
         self.count += 1
+        what = step.inputs["do"]
         if what == POISON:
             yield self._told(step.seq)  # dropped with the step
             raise ValueError(f"cannot annotate step {step.seq}")
@@ -66,16 +62,6 @@ class Telling:
 
     def _told(self, seq: int) -> Members:
         return {"json": json.dumps({"app": self.app, "count": self.count, "seq": seq}).encode()}
-
-
-class Mortal(Telling):
-    """Ends its process at a lethal step, as a crash in native code does."""
-
-    def on_step(self, step: Step) -> Iterable[Members]:
-        assert step.inputs is not None
-        if step.inputs["do"] == LETHAL:
-            os._exit(1)
-        return super().on_step(step)
 
 
 class Hanging(Telling):

@@ -94,9 +94,12 @@ export function Chart(props: Props) {
   return (
     <section className="chart card" aria-labelledby={heading}>
       <div className="chart-head">
-        <h3 id={heading} className="ellipsis grow">
+        <h3 id={heading} className="ellipsis">
           {title}
         </h3>
+        <span className="grow muted small">
+          {readout.step !== undefined && <>step {brief(readout.step)}</>}
+        </span>
         {broken > 0 && (
           <span
             className="pill bad"
@@ -121,14 +124,14 @@ export function Chart(props: Props) {
         </Button>
       </div>
       <ul className="chart-legend" aria-live={cursor === null ? "off" : "polite"}>
-        {readout.step !== undefined && <li className="muted">step {brief(readout.step)}</li>}
         {readout.values.map((entry) => (
           <li key={entry.name}>
             <span className="swatch" style={{ background: `var(${entry.color})` }} />
-            {(curves.length > 1 || entry.name !== title) && (
-              <span className="muted ellipsis">{entry.name}</span>
-            )}
+            {curves.length > 1 && <span className="muted ellipsis">{entry.name}</span>}
             <span className="mono">{entry.value === undefined ? "–" : brief(entry.value)}</span>
+            {entry.raw !== undefined && curves.length === 1 && (
+              <span className="mono muted">({brief(entry.raw)})</span>
+            )}
           </li>
         ))}
       </ul>
@@ -228,9 +231,11 @@ function readoutAt(
 }
 
 function nearby(plot: uPlot | null, marks: readonly Mark[], cursor: number | null): Mark[] {
-  const step = cursor === null ? undefined : plot?.data[0][cursor];
   const { min, max } = plot?.scales.x ?? {};
-  if (step === undefined || min == null || max == null) return [];
+  const left = plot?.cursor.left ?? -1;
+  if (!plot || cursor === null || left < 0 || min == null || max == null) return [];
+  // Where the cursor is, not its nearest point: a metric may be reported only now and then.
+  const step = plot.posToVal(left, "x");
   return marksNear(marks, step, (max - min) * 0.012);
 }
 

@@ -32,7 +32,12 @@ export function chartsFor(metrics: readonly string[], sources: readonly string[]
     groups.set(id, [...(groups.get(id) ?? []), metric]);
   }
   return [...groups]
-    .map(([id, members]) => ({ id, title: titleOf(id), metrics: members }))
+    .map(([id, members]) => ({
+      id,
+      title: titleOf(id, members, new Set(sources)),
+      metrics: members,
+      exact: members.every((name) => EXACT.has(name)),
+    }))
     .sort(byImportance);
 }
 

@@ -152,6 +152,7 @@ function drawMarks(plot: uPlot, marks: readonly Mark[]): void {
   context.clip();
   context.font = FONT.replace("11px", `${10.5 * ratio}px`);
   context.textBaseline = "middle";
+  context.textAlign = "left"; // uPlot leaves it as its last axis needed it
   const boxes = shown.map((mark) => {
     const at = plot.valToPos(mark.step, "x", true);
     const size = context.measureText(mark.label).width + 8 * ratio;

@@ -94,9 +94,7 @@ function CommandLine({ command, step, open, onToggle }: LineProps) {
         <span className="muted ellipsis log-who" title={command.author}>
           {command.author}
         </span>
-        <span className="muted mono log-step">
-          {command.step == null ? "" : `step ${brief(command.step)}`}
-        </span>
+        <span className="muted mono log-step">{at == null ? "" : `step ${brief(at)}`}</span>
         <span className="ellipsis log-why" title={command.reason || command.note}>
           {command.outcome && command.outcome !== "success" ? (
             <span className="problem">{command.reason}</span>

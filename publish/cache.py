@@ -104,7 +104,7 @@ class Cache:
         fresh = State(FORMAT, hub, channel)
         try:
             state = msgspec.json.decode((self._root / "state.json").read_bytes(), type=State)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return fresh
         if state.format != FORMAT:
             return fresh

@@ -120,7 +120,7 @@ class DirectoryHub:
             return None
         try:
             found = msgspec.json.decode(stored, type=Pointer)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unreadable(f"{path}: not a channel pointer ({error}); move it aside and promote a version") from error
         if found.format != pointer.FORMAT:
             raise Unreadable(f"{path}: a pointer of format {found.format}; only {pointer.FORMAT} is known here")
@@ -208,7 +208,7 @@ class DirectoryHub:
             stored = msgspec.json.decode((self._root / MARK).read_bytes())
         except OSError as error:
             raise HubUnavailable(f"{self._root}: there is no hub here (yet); is it mounted?") from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unreadable(f"{self._root / MARK}: not the mark of a hub ({error})") from error
         if stored != {"format": FORMAT}:
             raise Unreadable(f"{self._root / MARK}: {stored}; only format {FORMAT} is known here")

@@ -89,7 +89,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     """Read the stored form, not yet verified. Raises Unreadable where it is none, or of a format not known here."""
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreadable(f"{where}: not a manifest ({error})") from error
     if manifest.format != FORMAT:
         raise Unreadable(f"{where}: a manifest of format {manifest.format}; only {FORMAT} is known here")

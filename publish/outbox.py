@@ -167,7 +167,7 @@ def _read(*folders: Path) -> Iterator[Entry | Broken]:
             if path.exists():
                 yield Broken(path, f"it has no {TICKET}")
             continue  # else it was taken or dropped in between
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             yield Broken(path, str(error))
             continue
         if ticket.format == FORMAT:

@@ -4,7 +4,8 @@
 
 Each trial forks a child that does the scenario's work with a profiler which counts the calls that reach the file system
 and sends SIGKILL to itself right before call k (or, for `torn`, after half of the k-th write). The parent then checks
-what a reader may find, starts the work again without a killer, and checks that it ends as it should. Prints one line of JSON.
+what a reader may find, starts the work again without a killer, and checks that it ends as it should. Prints one line of
+JSON.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Tearer:
 
 
 class Scenario:
-    """Work on a folder: `prepare` it once, `work` (killed, then repeated), `look` after the kill, `check` at the end."""
+    """Work on a folder: `prepare` once, `work` (killed, then repeated), `look` after the kill, `check` at the end."""
 
     def prepare(self, root: Path) -> None: ...
     def work(self, root: Path) -> None: ...

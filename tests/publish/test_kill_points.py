@@ -1,0 +1,39 @@
+"""Writers killed with SIGKILL right before every file-system call that they make; see programs/kill_points.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(__file__).parent / "programs" / "kill_points.py"
+
+# Between the calls of a quick run, so that it makes about a dozen trials; a long run takes every call.
+STRIDES = {"Publish": 29, "HandOver": 10, "FirstKey": 4, "Operate": 8, "Follow": 13}
+
+
+def sweep(scenario: str, folder: Path, stride: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    command = [sys.executable, str(PROGRAM), scenario, str(folder), str(stride)]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    for how, found in json.loads(ran.stdout).items():
+        assert found["failures"] == [], f"{how}: {ran.stderr[-3000:]}"
+        assert found["trials"] >= 1
+
+
+@pytest.mark.parametrize("scenario", STRIDES)
+def test_a_killed_writer_leaves_nothing_torn_and_a_restart_loses_nothing(scenario: str, tmp_path: Path) -> None:
+    sweep(scenario, tmp_path, STRIDES[scenario])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("scenario", STRIDES)
+def test_a_writer_is_killed_at_every_single_call(scenario: str, tmp_path: Path) -> None:
+    sweep(scenario, tmp_path, 1)

@@ -101,6 +101,7 @@ class Conversation:
         self._urgent_before = 0
         self._last: int | None = None
         self._retry_at, self._failures = 0.0, 0
+        self._jitter = random.Random()
 
     @property
     def opened(self) -> bool:
@@ -242,9 +243,9 @@ class Conversation:
     def _pause(self, now: float, asked: float | None) -> None:
         settings = self.settings
         longest = min(settings.longest_pause, settings.first_pause * 2.0 ** min(self._failures, 30))
-        pause = longest * random.uniform(0.5, 1.0)
+        pause = longest * self._jitter.uniform(0.5, 1.0)
         if asked is not None:
-            pause = max(pause, asked * random.uniform(1.0, 1.25))  # not all at the same moment
+            pause = max(pause, asked * self._jitter.uniform(1.0, 1.25))  # not all at the same moment
         self._failures += 1
         self._retry_at = now + pause
 

@@ -66,7 +66,7 @@ def running(
     def serve() -> None:
         try:
             serve_gateway(
-                GatewaySettings(port=0, **settings),
+                GatewaySettings(**{"port": 0, **settings}),
                 tokens,
                 log,
                 floor=floor,

@@ -1,8 +1,8 @@
 """The diffusion objective for models of diffusers, as a Trainer.
 
 A batch holds `sample` [batch, channel, height, width] in [-1, 1] and, optionally, `condition` [batch, channels, height,
-width], which is put behind the noisy sample as further channels; `weight` [batch, 1, height, width], which says how much
-each pixel counts within its sample; and `loss_weight` [batch], which says how much each sample counts.
+width], which is put behind the noisy sample as further channels; `weight` [batch, channel or 1, height, width], by which
+each element's error is multiplied; and `loss_weight` [batch], which says how much each sample counts among the others.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class DiffusionTrainer(OwnWeights, Trainer):
     def compute_loss(
         self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The weighted mean of the samples' losses; each is a weighted mean over its elements."""
+        """The weighted mean of the samples' losses; each is the mean of its elements' weighted errors."""
         sample = inputs["sample"]
         noise = torch.randn_like(sample)
         timesteps = torch.randint(self.noise_scheduler.config.num_train_timesteps, (len(sample),), device=sample.device)
@@ -72,9 +72,11 @@ class DiffusionTrainer(OwnWeights, Trainer):
         shown = noisy if condition is None else torch.cat([noisy, condition], dim=1)
         prediction = model(shown, timesteps).sample
         error = self.pixel_loss(prediction.float(), self._target(sample, noise, timesteps).float())
-        losses = _weighted_mean(error, inputs.get("weight"))
+        if (weight := inputs.get("weight")) is not None:
+            error = error * weight
+        losses = error.flatten(1).mean(1)
         self.saw_losses(losses)
-        loss = _weighted_mean(losses[None], inputs.get("loss_weight"))[0]
+        loss = _weighted_mean(losses, inputs.get("loss_weight"))
         return (loss, {"losses": losses}) if return_outputs else loss
 
     def saw_losses(self, losses: torch.Tensor) -> None:
@@ -120,8 +122,8 @@ class DiffusionTrainer(OwnWeights, Trainer):
 
 
 def _weighted_mean(values: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
-    """The mean over all but the first dimension; where nothing counts it is 0."""
+    """The mean of a vector; where nothing counts it is 0."""
     if weight is None:
-        return values.flatten(1).mean(1)
-    weight = weight.to(values.dtype).expand_as(values)
-    return (weight * values).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-8)
+        return values.mean()
+    weight = weight.to(values.dtype)
+    return (weight * values).sum() / weight.sum().clamp_min(1e-8)

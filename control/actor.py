@@ -250,7 +250,8 @@ class ActorConnection:
         if dropped.count:
             steps = f"steps {dropped.first_step} to {dropped.last_step}"
             told = f"{dropped.count} events of {self.actor} were dropped while the server was away ({steps})"
-            self.tell(EventType.LOG, LogBody(message=told), level="warning")
+            line = Event(run=self.run, type=EventType.LOG, level="warning", body=body(LogBody(message=told)))
+            self._outbox.add(line, keep=True)
 
     def _delivered(self, message: Deliver) -> None:
         uuid = message.command.uuid

@@ -50,11 +50,11 @@ class Outbox:
         self._vital: deque[Item] = deque()
         self._dropped = Dropped()
 
-    def add(self, item: Event | Report) -> int:
-        """Number an item and keep it; over the limit, the oldest of the bulk goes."""
+    def add(self, item: Event | Report, *, keep: bool = False) -> int:
+        """Number an item and keep it; over the limit, the oldest of the bulk goes, unless it is to be kept."""
         with self._lock:
             self._number += 1
-            bulk = isinstance(item, Event) and item.type in BULK
+            bulk = isinstance(item, Event) and item.type in BULK and not keep
             (self._bulk if bulk else self._vital).append((self._number, item))
             if len(self._bulk) > self._limit:
                 self._drop()

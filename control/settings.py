@@ -46,7 +46,7 @@ class ControlSettings(BaseModel):
     )
     max_waiting: int = Field(default=1000, gt=0, description="commands of one run that may wait at a time")
     client_stall: float = Field(
-        default=10.0, gt=0, description="seconds that a watcher may take nothing before it is sent away (1013)"
+        default=5.0, gt=0, description="seconds that a watcher may take nothing before it is sent away (1013)"
     )
     ring: int = Field(
         default=4096, gt=0, description="newest events kept in memory for watchers; older ones are read back"

@@ -31,6 +31,7 @@ class Hub:
         self._news = asyncio.Event()
         self.last = last
         self.watchers = 0
+        self.sent_away = 0
 
     def publish(self, events: Sequence[Event]) -> None:
         """Show events that were just stored, in order."""

@@ -16,13 +16,16 @@ import uvicorn
 from auth.tokens import TokenStore
 from control.errors import ControlError, PortTaken
 from control.server.app import create_app
+from control.server.compat import quiet_false_alarms
 from control.settings import DEFAULT_PORT, ControlSettings
 from control.store import Store
 
 TRIED = 20
 """Ports tried from the default one on, where none was set."""
 
-PING_SECONDS = 5.0
+PING_SECONDS = 10.0
+PONG_SECONDS = 20.0
+"""A lost machine is noticed within these two; a lost process at once, by its kernel."""
 MAX_MESSAGE = 16 << 20
 
 logger = logging.getLogger(__name__)
@@ -78,18 +81,20 @@ class ControlServer:
         self.port: int = self._listener.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.url = f"http://{host}:{self.port}"
-        app = create_app(settings, tokens, self._store, self.port)
+        self.app = create_app(settings, tokens, self._store, self.port)
         config = uvicorn.Config(
-            app,
+            self.app,
             log_config=None,
             access_log=False,
             ws_ping_interval=PING_SECONDS,
-            ws_ping_timeout=PING_SECONDS,
+            ws_ping_timeout=PONG_SECONDS,
             ws_max_size=MAX_MESSAGE,
+            ws_per_message_deflate=False,  # each watcher would be compressed for anew
             # uvicorn would otherwise wait for open tabs for ever
             timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
             server_header=False,
         )
+        quiet_false_alarms()
         self._server = _Server(config, lambda: announce(self.url) if announce else None)
 
     @property

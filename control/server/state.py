@@ -68,6 +68,7 @@ class _Figures(Collector):
         return [
             CounterMetricFamily("stovetop_control_events", "Events ever stored", value=store.last_seq),
             GaugeMetricFamily("stovetop_control_watchers", "Connected watchers", value=self._hub.watchers),
+            CounterMetricFamily("stovetop_control_watchers_sent_away", "Too slow", value=self._hub.sent_away),
             GaugeMetricFamily("stovetop_control_actors", "Connected actors", value=connected),
             outcomes,
             steps,

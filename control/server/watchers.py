@@ -22,7 +22,8 @@ from control.store.readers import Readers
 from control.store.rows import to_event, to_text
 
 PAGE = 500
-"""Events read back, or sent, at a time."""
+FRAME_BYTES = 256 << 10
+"""Events sent at a time: at most PAGE, and about this many bytes, so that a watcher that takes nothing holds little."""
 
 
 class Tail:
@@ -40,14 +41,23 @@ class Tail:
             if fresh is None:
                 batch = await to_thread.run_sync(self._read_back)
             else:
-                fresh = fresh[:PAGE]
-                self.place = fresh[-1].event.seq
-                batch = [item for item in fresh if self._wanted.admits(item.event)]
+                batch = self._take(fresh)
             if batch:
                 yield batch
 
+    def _take(self, fresh: Sequence[Fresh]) -> Sequence[Fresh]:
+        batch, size = list[Fresh](), 0
+        for item in fresh[:PAGE]:
+            if self._wanted.admits(item.event):
+                if batch and size + len(item.text) > FRAME_BYTES:
+                    break
+                batch.append(item)
+                size += len(item.text)
+            self.place = item.event.seq
+        return batch
+
     def _read_back(self) -> Sequence[Fresh]:
-        found = events.after(self._readers.connection(), self.place, self._wanted, PAGE)
+        found = events.after(self._readers.connection(), self.place, self._wanted, PAGE, FRAME_BYTES)
         self.place = found.last
         return [Fresh(to_event(row), to_text(row)) for row in found.rows]
 
@@ -73,12 +83,14 @@ class WatchLoop:
     async def _send(self, texts: AsyncIterator[str]) -> None:
         async for text in texts:
             try:
-                await asyncio.wait_for(self._websocket.send_text(text), self._stall)
+                async with asyncio.timeout(self._stall):
+                    await self._websocket.send_text(text)
             except TimeoutError:
+                self._hub.sent_away += 1
                 # The close frame waits behind what the watcher has not taken: give it as long again to get there.
                 with contextlib.suppress(TimeoutError, RuntimeError, WebSocketDisconnect):
-                    close = self._websocket.close(CloseCode.TRY_AGAIN, "too slow; connect again with `since`")
-                    await asyncio.wait_for(close, self._stall)
+                    async with asyncio.timeout(self._stall):
+                        await self._websocket.close(CloseCode.TRY_AGAIN, "too slow; connect again with `since`")
                 return
             except (RuntimeError, WebSocketDisconnect):
                 return

@@ -8,6 +8,8 @@ import msgspec
 from control.protocol import Event, EventType
 from control.store.rows import COLUMNS, Row, fetch, to_event
 
+PAGE_BYTES = 8 << 20
+
 
 class EventFilter(msgspec.Struct, frozen=True):
     """Which events are wanted; what is not given does not matter."""
@@ -33,16 +35,22 @@ class Slice(msgspec.Struct, frozen=True):
     more: bool
 
 
-def after(connection: apsw.Connection, since: int, wanted: EventFilter, limit: int) -> Slice:
-    """The first `limit` wanted events of a number above `since`."""
+def after(
+    connection: apsw.Connection, since: int, wanted: EventFilter, limit: int, max_bytes: int = PAGE_BYTES
+) -> Slice:
+    """The first wanted events of a number above `since`: `limit` of them, or fewer of about `max_bytes` of bodies."""
     clauses, values = ["seq > ?"], list[object]([since])
     _narrow(wanted, clauses, values)
     with connection:  # one view of the table for both questions
         end = connection.execute("SELECT max(seq) FROM events").get or 0
         statement = f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(clauses)} ORDER BY seq LIMIT ?"
-        rows = fetch(connection, statement, (*values, limit + 1))
-    more = len(rows) > limit
-    rows = rows[:limit]
+        rows, size, more = list[Row](), 0, False
+        for row in connection.execute(statement, (*values, limit + 1)):
+            if len(rows) == limit or (rows and size + len(row[-1]) > max_bytes):
+                more = True
+                break
+            rows.append(row)
+            size += len(row[-1])
     return Slice(tuple(rows), rows[-1][0] if more else max(end, since), more)
 
 

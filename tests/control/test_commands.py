@@ -71,7 +71,9 @@ def test_an_actor_that_fails_says_why(served: Served) -> None:
 
 
 def test_one_uuid_acts_once_however_often_it_is_sent(client: ControlClient, trainer: FakeActor) -> None:
-    threads = [threading.Thread(target=client.send, args=("save_checkpoint",), kwargs={"uuid": "one"}) for _ in range(8)]
+    threads = [
+        threading.Thread(target=client.send, args=("save_checkpoint",), kwargs={"uuid": "one"}) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -118,7 +120,14 @@ def test_arguments_are_held_against_the_actors_schema_before_they_travel(served:
 def test_a_command_without_a_run_finds_the_only_one_that_takes_it(served: Served) -> None:
     with (
         FakeActor(served.url, served.tokens.operate, run="a"),
-        FakeActor(served.url, served.tokens.operate, run="a", actor="publisher", kind="publisher", commands={"pin": FakeCommand()}),
+        FakeActor(
+            served.url,
+            served.tokens.operate,
+            run="a",
+            actor="publisher",
+            kind="publisher",
+            commands={"pin": FakeCommand()},
+        ),
         FakeActor(served.url, served.tokens.operate, run="b"),
     ):
         assert served.client.send("pin").run == "a"
@@ -225,7 +234,11 @@ def test_a_stopped_run_stays_stopped_until_it_is_started(served: Served) -> None
     wanted = served.client.want("demo", DesiredState.RUNNING, "after lunch")
     assert wanted.state is DesiredState.RUNNING
     assert wanted.command is not None
-    assert (wanted.command.command, wanted.command.actor, wanted.command.note) == ("start_training", "control", "after lunch")
+    assert (wanted.command.command, wanted.command.actor, wanted.command.note) == (
+        "start_training",
+        "control",
+        "after lunch",
+    )
     assert served.client.want("demo", DesiredState.RUNNING).command is None
 
 
@@ -258,7 +271,7 @@ def test_start_and_resume_name_each_other_when_they_are_mixed_up(served: Served)
 def test_a_client_that_waits_in_vain_is_told_that_the_command_is_still_open(served: Served) -> None:
     with FakeActor(served.url, served.tokens.operate, commands={"slow": FakeCommand(lambda command: None)}):
         began = time.monotonic()
-        with pytest.raises(NoOutcome, match="is still running after 0.5 s"):
+        with pytest.raises(NoOutcome, match=r"is still running after 0\.5 s"):
             served.client.send("slow", timeout=0.5)
         assert time.monotonic() - began < 5
 

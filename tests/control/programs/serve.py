@@ -13,6 +13,4 @@ from control.settings import ControlSettings
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
     settings = ControlSettings.model_validate_json(sys.argv[1])
-    serve_control(
-        settings, TokenStore(Path(sys.argv[2])), announce=lambda url: print(url, flush=True)
-    )
+    serve_control(settings, TokenStore(Path(sys.argv[2])), announce=lambda url: print(url, flush=True))

@@ -61,7 +61,9 @@ class TrainSettings(BaseModel):
     checkpoint_seconds: float | None = Field(60.0, gt=0)
     publish_seconds: float | None = Field(15.0, gt=0)
     keep_checkpoints: int = Field(5, ge=1)
-    ema_decay: float | None = Field(None, ge=0, lt=1, description="of the averaged weights that are published; none: raw")
+    ema_decay: float | None = Field(
+        None, ge=0, lt=1, description="of the averaged weights that are published; none: raw"
+    )
     threads: int | None = Field(None, ge=1, description="of torch; none: as many as it finds")
     options: Mapping[str, Any] = Field({}, description="for the recipe, as it likes")
 

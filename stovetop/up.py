@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -30,9 +30,19 @@ logger = logging.getLogger(__name__)
 
 
 class Service:
-    """Every role of one settings file, under one supervisor. Only one on a data folder."""
+    """Every role of one settings file, under one supervisor. Only one on a data folder.
 
-    def __init__(self, settings: Settings, config: Path | None, environment: Mapping[str, str] | None = None) -> None:
+    `environment` is added to that of the roles; `extra` makes further roles (a deployed app beside its service) once
+    the doors are known.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: Path | None,
+        environment: Mapping[str, str] | None = None,
+        extra: Callable[[Doors], Sequence[Role]] = lambda doors: (),
+    ) -> None:
         self.settings = settings
         settings.data.mkdir(parents=True, exist_ok=True)
         self._lock = hold_role(settings.data, "up")
@@ -64,7 +74,13 @@ class Service:
         roles = [
             _role(name, settings, shared) for name in RoleName if name is not RoleName.TRAIN or settings.app.recipe
         ]
+        roles += extra(self.doors)
+        self._roles = {role.name: role for role in roles}
         self.supervisor = Supervisor(roles, settings.data / "logs", backoff, settings.up.grace)
+
+    def role(self, name: str) -> Role:
+        """One of the roles."""
+        return self._roles[name]
 
     def start(self) -> None:
         """Start the roles and return once both doors answer. Raises StovetopError where one does not."""

@@ -1,12 +1,13 @@
 """Frames and inputs to the bytes of a sample's members, and those to the tensors that the objective takes.
 
 A training sample is one transition: `prev.png`, `next.png` and `json` ({"inputs": …}). Its tensors, in patches of
-4 x 4 pixels (a picture of 64 x 48 is 12 x 16 of them; the model stays small so):
+2 x 2 pixels (a picture of 64 x 48 is 24 x 32 of them):
 
-- `sample` [48, 12, 16]: half the difference of next and prev, both in [-1, 1], so that what stays is zero;
-- `condition` [CONDITION_CHANNELS, 12, 16]: the frame before, where the pointer goes, which clicks and Escape came with
-  it, and each patch's own place;
-- `weight` [48, 12, 16]: how much each element counts in the loss: more where the picture changes.
+- `sample` [12, 24, 32]: half the difference of next and prev, both in [-1, 1], so that what stays is zero;
+- `condition` [CONDITION_CHANNELS, 24, 32]: the frame before (a plane for each colour), the pointer's shape where it
+  goes, the places of the patches, and, the same everywhere, which clicks and Escape came and where was clicked;
+- `weight` [12, 24, 32]: how much each element counts in the loss: more where the picture changes, the more so the less
+  of it changes, so that a bar's next column is not lost beside a window that opens.
 
 Decoding snaps to the palette, so that the small errors of one frame do not add up over the next ones.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +28,7 @@ from torch import Tensor
 
 from examples.desktop.errors import DesktopError, InvalidFrame, InvalidSample
 from examples.desktop.inputs import Inputs
-from examples.desktop.screen import HEIGHT, PALETTE, WIDTH, Frame, to_rgb
+from examples.desktop.screen import HEIGHT, PALETTE, WIDTH, Frame, pointer_shape, to_rgb
 
 __all__ = [
     "CONDITION_CHANNELS",
@@ -42,28 +44,36 @@ __all__ = [
     "to_tensors",
 ]
 
-PATCH = 4
+PATCH = 2
 GRID = (HEIGHT // PATCH, WIDTH // PATCH)
-SAMPLE_CHANNELS = 3 * PATCH * PATCH
-CONDITION_CHANNELS = SAMPLE_CHANNELS + PATCH * PATCH + 7
-CHANGED_WEIGHT = 20.0  # a changed pixel's, beside 1 for one that stays
+PIXELS = PATCH * PATCH
+SAMPLE_CHANNELS = 3 * PIXELS
 
-_PALETTE = PALETTE.astype(np.float32) / 127.5 - 1.0
+_CELL = 4  # pixels; how finely the place of a click is told everywhere
+_WAVES = (0.5, 1.0, 2.0, 4.0)  # periods across the screen, by which a patch knows its place
+_COLOURS = slice(0, PIXELS * len(PALETTE))
+_POINTER = slice(_COLOURS.stop, _COLOURS.stop + 2 * PIXELS)
+_PLACES = slice(_POINTER.stop, _POINTER.stop + 4 * len(_WAVES))
+_LEFT, _RIGHT, _ESCAPE, _CLICK_Y, _CLICK_X = range(_PLACES.stop, _PLACES.stop + 5)
+_CLICK_ROW = _PLACES.stop + 5
+_CLICK_COLUMN = _CLICK_ROW + HEIGHT // _CELL
+CONDITION_CHANNELS = _CLICK_COLUMN + WIDTH // _CELL
+
+CHANGED_WEIGHT = 20.0  # of a changed pixel where a pointer's worth of them (64) changes, beside 1 for one that stays
+
 _CODE_WEIGHTS = np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
 _CODES = PALETTE.astype(np.int32) @ _CODE_WEIGHTS
 _CODE_ORDER = np.argsort(_CODES)
-_PLACES = np.stack(np.meshgrid(np.linspace(-1, 1, GRID[0]), np.linspace(-1, 1, GRID[1]), indexing="ij")).astype(
-    np.float32
-)
+_ONE_HOT = np.eye(len(PALETTE), dtype=np.float32)
 
 Floats = NDArray[np.float32]
 
 
 def encode_frame(frame: Frame) -> bytes:
     """A frame as a PNG file (indexed colours when all are the palette's, as all true frames' are)."""
-    indices = _indices(frame)
+    indices = _indices(_checked(frame))
     if indices is None:
-        image = Image.fromarray(_checked(frame))
+        image = Image.fromarray(frame)
     else:
         image = Image.frombytes("P", (WIDTH, HEIGHT), indices.tobytes())
         image.putpalette(PALETTE.tobytes())
@@ -116,19 +126,20 @@ def to_tensors(members: Mapping[str, bytes]) -> dict[str, Tensor]:
 
 def tensors(prev: Frame, inputs: Inputs, after: Frame) -> dict[str, Tensor]:
     """As `to_tensors`, from a transition in memory."""
-    before, change = _patches(prev), _patches(after.astype(np.int16) - prev)
-    changed = (change.reshape(PATCH * PATCH, 3, *GRID) != 0).any(axis=1, keepdims=True)
-    weight = np.broadcast_to(1.0 + CHANGED_WEIGHT * changed.astype(np.float32), (PATCH * PATCH, 3, *GRID))
+    change = _patches(after.astype(np.float32) - prev)
+    changed = (change.reshape(PIXELS, 3, *GRID) != 0).any(axis=1, keepdims=True)
+    heavy = CHANGED_WEIGHT * math.sqrt(64 / max(int(changed.sum()), 16))
+    weight = np.repeat(1.0 + heavy * changed.astype(np.float32), 3, axis=1)
     return {
-        "sample": torch.from_numpy(change.astype(np.float32) / 255.0),
-        "condition": torch.from_numpy(_condition(before, inputs)),
-        "weight": torch.from_numpy(weight.reshape(SAMPLE_CHANNELS, *GRID).copy()),
+        "sample": torch.from_numpy(change * np.float32(1 / 255)),
+        "condition": torch.from_numpy(_condition(prev, inputs)),
+        "weight": torch.from_numpy(weight.astype(np.float32).reshape(SAMPLE_CHANNELS, *GRID)),
     }
 
 
 def condition(prev: NDArray[np.uint8], inputs: Sequence[Inputs]) -> Tensor:
     """The condition of a batch: frames [B, 48, 64, 3] and as many inputs to [B, CONDITION_CHANNELS, 12, 16]."""
-    return torch.from_numpy(np.stack([_condition(_patches(f), i) for f, i in zip(prev, inputs, strict=True)]))
+    return torch.from_numpy(np.stack([_condition(*pair) for pair in zip(prev, inputs, strict=True)]))
 
 
 def to_frames(prev: NDArray[np.uint8], sample: Tensor) -> NDArray[np.uint8]:
@@ -140,31 +151,40 @@ def to_frames(prev: NDArray[np.uint8], sample: Tensor) -> NDArray[np.uint8]:
 
 def snap(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Each pixel [..., 3] (0 to 255, any number type) to the palette's nearest colour."""
-    colours = PALETTE.astype(np.float32)
-    distance = (colours**2).sum(axis=1) - 2.0 * pixels.astype(np.float32) @ colours.T
-    return to_rgb(distance.argmin(axis=-1))
+    return to_rgb(_nearest(pixels))
 
 
-def _patches(frame: NDArray[Any]) -> NDArray[Any]:
-    """[48, 64, 3] to [48, 12, 16]: a patch's pixels become channels."""
-    parts = frame.reshape(GRID[0], PATCH, GRID[1], PATCH, 3).transpose(1, 3, 4, 0, 2)
-    return parts.reshape(SAMPLE_CHANNELS, *GRID)
+def _patches(planes: NDArray[Any]) -> NDArray[Any]:
+    """[48, 64, C] to [4 C, 24, 32]: a patch's pixels become channels."""
+    parts = planes.reshape(GRID[0], PATCH, GRID[1], PATCH, -1).transpose(1, 3, 4, 0, 2)
+    return np.ascontiguousarray(parts).reshape(-1, *GRID)
 
 
-def _condition(before: NDArray[np.uint8], inputs: Inputs) -> Floats:
-    planes = np.zeros((CONDITION_CHANNELS, *GRID), dtype=np.float32)
-    planes[:SAMPLE_CHANNELS] = before
-    planes[:SAMPLE_CHANNELS] *= 1 / 127.5
-    planes[:SAMPLE_CHANNELS] -= 1.0
-    row, column = inputs.y // PATCH, inputs.x // PATCH
-    planes[SAMPLE_CHANNELS + PATCH * (inputs.y % PATCH) + inputs.x % PATCH, row, column] = 1.0
-    planes[-7:-5] = _PLACES
+def _condition(prev: Frame, inputs: Inputs) -> Floats:
+    planes = _STILL.copy()
+    indices = _indices(prev)
+    planes[_COLOURS] = _patches(_ONE_HOT.take(_nearest(prev) if indices is None else indices, axis=0))
+    planes[_POINTER] = _patches(pointer_shape(inputs.x, inputs.y))
     if inputs.left or inputs.right:
-        planes[-5 if inputs.left else -4] = 1.0
-        planes[-2], planes[-1] = 2.0 * inputs.y / HEIGHT - 1.0, 2.0 * inputs.x / WIDTH - 1.0
+        planes[_LEFT if inputs.left else _RIGHT] = 1.0
+        planes[_CLICK_Y], planes[_CLICK_X] = 2.0 * inputs.y / HEIGHT - 1.0, 2.0 * inputs.x / WIDTH - 1.0
+        planes[_CLICK_ROW + inputs.y // _CELL] = 1.0
+        planes[_CLICK_COLUMN + inputs.x // _CELL] = 1.0
     if inputs.escape:
-        planes[-3] = 1.0
+        planes[_ESCAPE] = 1.0
     return planes
+
+
+def _still() -> Floats:
+    """The planes of a condition that never change: the waves of the places."""
+    planes = np.zeros((CONDITION_CHANNELS, *GRID), dtype=np.float32)
+    y, x = np.meshgrid(np.linspace(0, 1, GRID[0]), np.linspace(0, 1, GRID[1]), indexing="ij")
+    angles = [2 * math.pi * wave * axis for wave in _WAVES for axis in (y, x)]
+    planes[_PLACES] = [turn(angle) for angle in angles for turn in (np.sin, np.cos)]
+    return planes
+
+
+_STILL = _still()
 
 
 def _checked(frame: NDArray[Any]) -> Frame:
@@ -173,9 +193,17 @@ def _checked(frame: NDArray[Any]) -> Frame:
     return frame
 
 
-def _indices(frame: NDArray[Any]) -> NDArray[np.uint8] | None:
+def _nearest(pixels: NDArray[Any]) -> NDArray[np.intp]:
+    """The indices of the palette's nearest colours."""
+    colours = PALETTE.astype(np.float32)
+    distance = (colours**2).sum(axis=1) - 2.0 * pixels.astype(np.float32) @ colours.T
+    nearest: NDArray[np.intp] = distance.argmin(axis=-1)
+    return nearest
+
+
+def _indices(frame: Frame) -> NDArray[np.uint8] | None:
     """The frame in palette indices, or None if it has other colours."""
-    codes = _checked(frame).astype(np.int32) @ _CODE_WEIGHTS
+    codes = frame.astype(np.int32) @ _CODE_WEIGHTS
     places = np.searchsorted(_CODES, codes, sorter=_CODE_ORDER)
     indices = _CODE_ORDER[np.minimum(places, len(_CODES) - 1)]
     return indices.astype(np.uint8) if np.array_equal(_CODES[indices], codes) else None

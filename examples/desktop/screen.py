@@ -37,6 +37,7 @@ __all__ = [
     "draw_menu",
     "draw_pointer",
     "draw_window",
+    "pointer_shape",
     "to_rgb",
 ]
 
@@ -91,8 +92,8 @@ WINDOW = Rect(12, 4, 40, 36)
 CLOSE_BUTTON = Rect(46, 5, 5, 5)
 SPLASH = Rect(11, 11, 42, 24)
 BAR = Rect(12, 24, 40, 10)  # taller than the pointer, which so never hides how far it has come
-MENU_SIZE = (26, 15)
-MENU_NEW_FOLDER, MENU_CLOSE = Rect(1, 1, 24, 7), Rect(1, 8, 24, 6)  # relative to the menu's corner
+MENU_SIZE = (28, 16)
+MENU_NEW_FOLDER, MENU_CLOSE = Rect(1, 1, 26, 7), Rect(1, 8, 26, 7)  # relative to the menu's corner
 
 
 def _bitmap(*rows: str) -> Frame:
@@ -101,6 +102,7 @@ def _bitmap(*rows: str) -> Frame:
 
 
 _POINTER = _bitmap("k....", "kk...", "kwk..", "kwwk.", "kwwwk", "kwkk.", "kk...")
+_POINTER_PLANES = (_POINTER[..., None] == [_INDEX["k"], _INDEX["w"]]).astype(np.float32)
 POINTER_SIZE = (5, 7)
 _GLOBE = _bitmap(
     "..bbbb..", ".bssnnb.", "bsnnnnsb", "bsnnnssb", "bssnsssb", "bsssnnsb", ".bssnsb.", "..bbbb..",
@@ -203,9 +205,9 @@ def _menu() -> Frame:
     width, height = MENU_SIZE
     _fill(frame, Rect(0, 0, width, height), "k")
     _fill(frame, Rect(1, 1, width - 2, height - 2), "w")
-    _text(frame, 3, 2, "NEW", "k")
-    _stamp(frame, _bitmap(".yy...", "yyyyyy", "yyyyyy", "yyyyyy", "oooooo"), 17, 2)
-    _text(frame, 3, 8, "CLOSE", "d")
+    _text(frame, 4, 2, "NEW", "k")
+    _stamp(frame, _bitmap(".yy...", "yyyyyy", "yyyyyy", "yyyyyy", "oooooo"), 18, 2)
+    _text(frame, 4, 9, "CLOSE", "d")
     return frame[:height, :width].copy()
 
 
@@ -244,7 +246,15 @@ def draw_pointer(frame: Frame, x: int, y: int) -> None:
     _stamp(frame, _POINTER, x, y)
 
 
+def pointer_shape(x: int, y: int) -> NDArray[np.float32]:
+    """Outline and fill of a pointer at (x, y), as planes [48, 64, 2] of zeros and ones."""
+    planes = np.zeros((HEIGHT, WIDTH, 2), dtype=np.float32)
+    part = _POINTER_PLANES[: HEIGHT - y, : WIDTH - x]
+    planes[y : y + part.shape[0], x : x + part.shape[1]] = part
+    return planes
+
+
 def to_rgb(indices: NDArray[Any]) -> Frame:
     """Palette indices [..., H, W] to RGB [..., H, W, 3]."""
-    frame: Frame = PALETTE[indices]
+    frame: Frame = PALETTE.take(indices, axis=0)
     return frame

@@ -22,6 +22,7 @@ __all__ = ["LAUNCH_FRAMES", "MAX_FOLDERS", "START", "App", "Desktop", "World", "
 
 LAUNCH_FRAMES = 40
 MAX_FOLDERS = len(screen.SLOTS)
+MENU_GRID = 4  # pixels; menus open on its corners
 START = (32, 24)  # where the pointer is after a reset
 
 
@@ -104,9 +105,12 @@ def on_desk(state: Desktop, x: int, y: int) -> bool:
 
 
 def menu_corner(x: int, y: int) -> tuple[int, int]:
-    """Where a menu asked for at (x, y) opens: there, but off the edges and off the folders, which it must not hide."""
+    """Where a menu asked for at (x, y) opens: on the grid's corner next to it, but off the edges and off the folders,
+    which it must not hide.
+    """
     width, height = screen.MENU_SIZE
-    return min(x, screen.SLOTS[0].x - 1 - width), min(y, screen.DESK_HEIGHT - height)
+    right, low = screen.SLOTS[0].x - width, screen.DESK_HEIGHT - height
+    return min(x, right) // MENU_GRID * MENU_GRID, min(y, low) // MENU_GRID * MENU_GRID
 
 
 def paint(state: Desktop) -> Frame:

@@ -204,7 +204,7 @@ def test_an_annotator_that_hangs_is_ended_and_its_step_passed_over(
     log: SqliteLog, store: DirectoryStore, run_program: Run, load: Callable[[list[SessionRecord]], threading.Thread]
 ) -> None:
     load(visit("a", [step("a", seq, 1) for seq in range(3)])).join()
-    hanging = AnnotatorSettings(plugin="tests.ingest.visits:Hanging", step_seconds=0.2)
+    hanging = AnnotatorSettings(plugin="tests.ingest.visits:Hanging", step_seconds=0.5)
     statuses = []
     while not caught_up(log):
         process = run_program("run_pipeline", (SETTINGS.model_copy(update={"annotator": hanging}), log, store))

@@ -127,6 +127,7 @@ def register_command(
     `kind` says what becomes of it when the trainer dies: a setting is applied again on resume, an action is not. Raises
     ValueError where another handler has the name.
     """
+    name = str(name)
     known = _types.get(name)
     if known is not None and known.handler is not handler:
         raise ValueError(f"command {name!r} is taken by {known.handler.__module__}; register yours under another name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ LENGTH = 8
 
 
 def gpt2(dropout: float = 0.1) -> GPT2LMHeadModel:
-    """A tiny GPT-2 with random weights and dropout, so that randomness matters."""
+    """A tiny GPT-2 with weights that are always the same, and dropout, so that randomness matters."""
+    torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=WORDS,
         n_positions=LENGTH,
@@ -33,6 +35,9 @@ def gpt2(dropout: float = 0.1) -> GPT2LMHeadModel:
         resid_pdrop=dropout,
         embd_pdrop=dropout,
         attn_pdrop=dropout,
+        bos_token_id=0,
+        eos_token_id=0,
+        loss_type="ForCausalLM",
     )
     return GPT2LMHeadModel(config)
 
@@ -68,14 +73,23 @@ def arguments(folder: Path, **changes: Any) -> TrainingArguments:
     return TrainingArguments(**(settled | changes))
 
 
+def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for something to become true; fails after a while."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not become true in time"
+        time.sleep(0.005)
+
+
 class At(TrainerCallback):
-    """Does something when a step has ended, before the trainer looks for commands."""
+    """Does something once, when a step has ended for the first time, before the trainer looks for commands."""
 
     def __init__(self, step: int, action: Callable[[], object]) -> None:
-        self.step, self.action = step, action
+        self.step, self.action, self.done = step, action, False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == self.step:
+        if state.global_step == self.step and not self.done:
+            self.done = True
             self.action()
 
 
@@ -105,12 +119,14 @@ class Run:
             link=self.link,
             **(trainer or {}),
         )
-        # ours is the last callback; what a test does comes before it
+        # ours is the last callback; what a test does comes before it, in the order in which it was asked for
         self.handler = self.trainer.callback_handler
+        self._acts = 0
 
     def at(self, step: int, action: Callable[[], object]) -> None:
         """Do something at the end of a step, just before commands are looked for."""
-        self.handler.callbacks.insert(0, At(step, action))
+        self.handler.callbacks.insert(self._acts, At(step, action))
+        self._acts += 1
 
     def send_at(self, step: int, name: str, **given: Any) -> list[Command]:
         """Send a command at the end of a step; the list holds it once it was sent."""
@@ -126,6 +142,13 @@ class Run:
         """Train in a thread; an exception fails the test."""
         thread = threading.Thread(target=self.train, args=(resume,), daemon=True)
         thread.start()
+        return thread
+
+    def paused_after(self, step: int) -> threading.Thread:
+        """Train in a thread until it stands paused after a step."""
+        sent = self.send_at(step, "pause_training")
+        thread = self.in_background()
+        until(lambda: bool(sent) and bool(self.link.outcomes(sent[0])))
         return thread
 
     def report(self, sent: list[Command]) -> Report:

@@ -18,7 +18,7 @@ from tests.ingest.conftest import Run
 from tests.ingest.gateways import INGEST, stored, tokens_in, until
 
 KILLS = 3
-CLIENTS = 3
+CLIENTS = 2
 SETTINGS = ClientSettings(batch_steps=8, max_delay=0.005, first_pause=0.02, longest_pause=0.2)
 
 
@@ -46,7 +46,7 @@ class Posters:
         return {client.session_id: client.durable_through for client in (*self.threaded, *self.asynchronous)}
 
     def _post(self, client: SessionClient) -> None:
-        while not self.stop.wait(0.001):
+        while not self.stop.wait(0.01):
             client.post({"n": client.next_seq}, members=_members(client.next_seq), timeout=30)
         client.end()
         client.close()
@@ -58,7 +58,7 @@ class Posters:
     async def _post_async(self, client: AsyncSessionClient) -> None:
         while not self.stop.is_set():
             await client.post({"n": client.next_seq}, members=_members(client.next_seq), timeout=30)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
         await client.end()
         await client.close()
 
@@ -83,7 +83,7 @@ def test_what_was_acknowledged_survives_kill_9_once_and_in_order(tmp_path: Path,
         before = posters.acknowledged()
         until(
             lambda before=before: all(  # type: ignore[misc]
-                through > before.get(session_id, -1) + 20 for session_id, through in posters.acknowledged().items()
+                through > before.get(session_id, -1) + 12 for session_id, through in posters.acknowledged().items()
             ),
             "everybody gets on",
         )

@@ -79,15 +79,6 @@ def test_a_silent_session_is_ended_and_later_forgotten(tmp_path: Path) -> None:
     assert not [key for key in SqliteLog(tmp_path / "log").writer_state("gateway") if silent in key]
 
 
-def test_a_restart_gives_silent_sessions_time_to_come_back(tmp_path: Path) -> None:
-    with running(tmp_path, idle_seconds=0.5, sweep_seconds=60) as gateway:
-        session_id = gateway.open()
-    time.sleep(0.6)  # the silence itself is what is tested
-    with running(tmp_path, idle_seconds=0.5, sweep_seconds=0.05) as gateway:
-        assert gateway.post(session_id, steps(0, 1)).status_code == 200
-        until(lambda: gateway.http.get(f"/v1/sessions/{session_id}").json()["state"] == "ended", "it ends in the end")
-
-
 def test_too_many_open_sessions_are_refused_for_now(tmp_path: Path) -> None:
     with running(tmp_path, max_open_sessions=2) as gateway:
         first, _ = gateway.open(), gateway.open()

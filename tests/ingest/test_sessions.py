@@ -245,6 +245,22 @@ def test_an_active_session_in_the_same_group_is_not_ended_for_silence(monkeypatc
     assert draft.ended == []
 
 
+def test_a_restart_gives_silent_sessions_time_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _clock(monkeypatch)
+    store = Store(SessionRules(partitions=4, idle_seconds=10))
+    draft = store.index.draft()
+    draft.open(Opening("a", {}, SESSION))
+    store.commit(draft)
+    for silence, ended in ((1_000, 0), (9, 0), (2, 1)):
+        clock[0] += silence
+        if silence == 1_000:  # the gateway was away
+            store.crash()
+        assert store.index.expires_in(SESSION) == max(0, 10 - (silence if silence < 1_000 else 0) - (9 if ended else 0))
+        draft = store.index.draft()
+        draft.expire()
+        assert len(draft.ended) == ended
+
+
 def test_state_of_an_unknown_format_is_refused_by_name(store: Store) -> None:
     (key,) = store.state
     session = store.index.get(SESSION)

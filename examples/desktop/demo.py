@@ -25,7 +25,7 @@ from examples.desktop.evaluate import Evaluation, evaluate
 from examples.desktop.findings import TASKS, Findings, quantile
 from examples.desktop.gather import Served, Told, gather, hear, last_served, strips
 from examples.desktop.model import load_base
-from examples.desktop.report import render
+from examples.desktop.report import poster, render
 from stovetop.doors import Doors, choose_port
 from stovetop.errors import StovetopError
 from stovetop.secrets import Holder, local_token
@@ -82,6 +82,7 @@ def run_demo(output: Path, *, seed: int, minutes: float) -> int:
     shown = strips(load_base(), served.model)
     found = gather(settings, plan.data, seed, opened, time.time() - began, (before, after), shown, told)
     plan.report.write_text(render(found))
+    (plan.output / f"film-{seed}.png").write_bytes(poster(shown))
     (plan.output / f"findings-{seed}.json").write_text(json.dumps(_summary(found), indent=2))
     say.done()
     _show(console, found, plan.report)

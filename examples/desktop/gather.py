@@ -216,7 +216,11 @@ def _lags(
 ) -> Iterator[float]:
     """For each trained sample, seconds from its step's arrival until a version that had trained on it began to serve."""
     serving = [
-        (first_served[manifest.version], {s.segment.id: s.until for s in folder.chain(manifest.segment)}, manifest)
+        (
+            first_served[manifest.version],
+            {stretch.segment.id: stretch.until for stretch in folder.chain(manifest.segment)},
+            manifest,
+        )
         for manifest in manifests
         if manifest.version in first_served
     ]

@@ -16,7 +16,7 @@ from examples.desktop.findings import TASKS, Findings, Seen, Strip, quantile
 from examples.desktop.screen import Frame
 from examples.desktop.scripted import BASE_GOALS, Goal
 
-__all__ = ["film", "render"]
+__all__ = ["film", "poster", "render"]
 
 NAMES = {Goal.BROWSER: "Opening the browser", Goal.FOLDER: "Creating a folder"}
 COLOURS = {Goal.BROWSER: "#2a78c8", Goal.FOLDER: "#d98d1f"}
@@ -79,6 +79,21 @@ def film(frames: Sequence[Frame], scale: int = 1, gap: int = 1) -> bytes:
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def poster(strips: Sequence[Strip], scale: int = 2) -> bytes:
+    """The paper's figure 8 as one PNG file: for each task a row before and a row after, the same moments of one trial."""
+    rows = [
+        Image.open(io.BytesIO(film(frames, scale, gap=2))) for strip in strips for frames in (strip.before, strip.after)
+    ]
+    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height + 8 for row in rows) - 8), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height + 8
+    file = io.BytesIO()
+    sheet.save(file, "PNG", optimize=True)
     return file.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The annotator: replays visitors' steps in the true system, named in `stovetop.toml` as `examples.desktop.annotator:Replay`."""
+"""The annotator: replays visitors' steps in the true system; `stovetop.toml` names its class `Replay`."""
 
 from __future__ import annotations
 

@@ -61,7 +61,9 @@ class Left(Exception):  # a visitor's own decision, not an error of anything
 class Visitor:
     """One visit."""
 
-    def __init__(self, socket: ClientConnection, rng: random.Random, habits: Habits, note: Callable[[Try], None]) -> None:
+    def __init__(
+        self, socket: ClientConnection, rng: random.Random, habits: Habits, note: Callable[[Try], None]
+    ) -> None:
         self._socket = socket
         self._rng = rng
         self._habits = habits

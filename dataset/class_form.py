@@ -18,15 +18,18 @@ def interactive_class(dataset_class: type[Dataset[Any]]) -> type[Dataset[Any]]:
     """A subclass whose parameters can be changed while it is read.
 
     Its constructor takes what the class takes, and `interactive_parameter_names`: names of attributes that the
-    constructor sets. A change holds for the next sample. It is read in the process that changes it: a worker process
-    would have a copy, which no change reaches, and is refused.
+    constructor sets (a class may also have them as a class attribute of that name). A change holds for the next
+    sample. It is read in the process that changes it: a worker process would have a copy, which no change reaches,
+    and is refused.
     """
     if not issubclass(dataset_class, Dataset):
         raise SourceError(
             f"{dataset_class.__name__} is no torch Dataset; give a subclass of Dataset or IterableDataset"
         )
-    reading = {name: _in_one_process(getattr(dataset_class, name)) for name in _READING if hasattr(dataset_class, name)}
-    return type(f"Interactive{dataset_class.__name__}", (InteractiveParameters, dataset_class), reading)
+    members = {name: _in_one_process(getattr(dataset_class, name)) for name in _READING if hasattr(dataset_class, name)}
+    names = getattr(dataset_class, "interactive_parameter_names", ())
+    bases = (InteractiveParameters, dataset_class)
+    return type(f"Interactive{dataset_class.__name__}", bases, {**members, "interactive_parameter_names": names})
 
 
 class InteractiveParameters:

@@ -62,7 +62,7 @@ class HistorySource:
     def __post_init__(self) -> None:
         if self.follows is None and self.partitions is None:
             raise SourceError(
-                "a history that follows no source does not know the archive's partitions; give their number"
+                "follows is None, so nothing tells how many partitions the archive has; give partitions=…"
             )
 
     @property

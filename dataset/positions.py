@@ -68,7 +68,7 @@ class IntervalSet:
     def touches(self, start: Point, end: Point) -> bool:
         """Whether any of [start, end) is in the set."""
         at = bisect_right(self._ends, start)
-        return at < len(self._starts) and self._starts[at] < end
+        return start < end and at < len(self._starts) and self._starts[at] < end
 
     def next_after(self, point: Point = ORIGIN) -> Point:
         """The first point at or after `point` that is not in the set: where an in-order reader goes on."""

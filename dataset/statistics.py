@@ -14,8 +14,9 @@ from dataset.receipt import Receipt
 from dataset.source import SourceStats
 
 WINDOW = 60.0
-"""Seconds of completed batches that shares and rates are taken over (at most `KEPT` batches)."""
-KEPT = 2000
+"""Seconds of completed batches that shares and rates are taken over."""
+KEPT = 1000
+"""At most so many batches of them, and so many ages of samples a source."""
 
 
 class SourceStatistics(msgspec.Struct, frozen=True):
@@ -60,58 +61,58 @@ class _Batch(msgspec.Struct, frozen=True):
     counts: Counter[str]
     dry: Counter[str]
     sizes: Mapping[str, int]
-    ages: Mapping[str, list[float]]
 
 
 class Tally:
-    """Counts completed batches."""
+    """Counts completed batches, with running totals of those in the window."""
 
     def __init__(self, sources: Iterable[str]) -> None:
         self._sources = tuple(sources)
-        self._batches: deque[_Batch] = deque(maxlen=KEPT)
-        self._since: float | None = None  # when the window's first batch was begun
+        self._batches: deque[_Batch] = deque()
+        self._counts: Counter[str] = Counter()
+        self._dry: Counter[str] = Counter()
+        self._sizes: Counter[str] = Counter()
+        self._ages: dict[str, deque[float]] = {name: deque(maxlen=KEPT) for name in self._sources}
+        self._since: float | None = None  # the window begins there; None: with its first batch, begun nobody knows when
         self._total = 0
 
     def book(self, receipt: Receipt, now: float) -> None:
         """Take in a completed batch."""
-        ages: dict[str, list[float]] = {}
         for name, received in zip(receipt.sources, receipt.times, strict=True):
             if received is not None:
-                ages.setdefault(name, []).append(now - received)
-        dry = Counter(name for redraw in receipt.redraws for name in redraw.dry)
-        self._batches.append(_Batch(now, Counter(receipt.sources), dry, receipt.sizes, ages))
+                self._ages[name].append(now - received)
+        dry = Counter([name for redraw in receipt.redraws for name in redraw.dry])
+        batch = _Batch(now, Counter(receipt.sources), dry, receipt.sizes)
+        self._batches.append(batch)
+        self._counts.update(batch.counts)
+        self._dry.update(batch.dry)
+        self._sizes.update(batch.sizes)
         self._total += len(receipt.sources)
+        if len(self._batches) > KEPT:
+            self._forget_first()
 
     def statistics(self, weights: Weights, readers: Mapping[str, SourceStats], now: float) -> MixtureStatistics:
         """The figures as of now."""
         while self._batches and self._batches[0].time < now - WINDOW:
-            self._since = self._batches.popleft().time
-        batches = self._batches
-        since = self._since if self._since is not None else (batches[0].time if batches else now)
-        seconds = now - since
-        counts: Counter[str] = Counter()
-        dry: Counter[str] = Counter()
-        sizes: Counter[str] = Counter()
-        ages: dict[str, list[float]] = {}
-        for batch in batches:
-            counts.update(batch.counts)
-            dry.update(batch.dry)
-            sizes.update(batch.sizes)
-            for name, known in batch.ages.items():
-                ages.setdefault(name, []).extend(known)
-        shares, samples = weights.shares(), counts.total()
+            self._forget_first()
+        first = self._batches[0] if self._batches else None
+        since = self._since if self._since is not None else first.time if first else now
+        shares, samples, seconds = weights.shares(), self._counts.total(), now - since
         sources = {}
         for name in self._sources:
+            count, size = self._counts[name], self._sizes[name]
+            if self._since is None and first is not None:  # when its first batch was begun is not known
+                count, size = count - first.counts[name], size - first.sizes.get(name, 0)
             reader = readers.get(name, SourceStats())
             sources[name] = SourceStatistics(
                 weight=weights.by_source[name],
                 requested=shares[name],
-                actual=counts[name] / samples if samples else 0.0,
-                samples=counts[name],
-                samples_per_second=counts[name] / seconds if seconds > 0 else 0.0,
-                bytes_per_second=sizes[name] / seconds if seconds > 0 else 0.0,
-                shortfall=dry[name],
-                age=median(ages[name]) if name in ages else None,
+                actual=self._counts[name] / samples if samples else 0.0,
+                samples=self._counts[name],
+                samples_per_second=count / seconds if seconds > 0 else 0.0,
+                bytes_per_second=size / seconds if seconds > 0 else 0.0,
+                shortfall=self._dry[name],
+                age=median(self._ages[name]) if self._ages[name] else None,
                 repeats=reader.repeats,
                 skipped=reader.skipped,
                 jumped=reader.jumped,
@@ -119,3 +120,10 @@ class Tally:
                 oldest_waiting=reader.oldest_waiting,
             )
         return MixtureStatistics(weights.version, seconds, samples, self._total, sources)
+
+    def _forget_first(self) -> None:
+        batch = self._batches.popleft()
+        self._since = batch.time
+        self._counts.subtract(batch.counts)
+        self._dry.subtract(batch.dry)
+        self._sizes.subtract(batch.sizes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,7 @@ def test_a_set_holds_exactly_the_points_that_were_added(pieces):
 def test_intervals_are_sorted_disjoint_and_do_not_touch(pieces):
     held = list(IntervalSet(pieces))
     assert all(start < end for start, end in held)
-    assert all(end < following for (_, end), (following, _) in zip(held, held[1:], strict=False))
+    assert all(end < following for (_, end), (following, _) in pairwise(held))
 
 
 @given(interval_lists, st.randoms())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from itertools import chain, pairwise
 
 import pytest
 import torch
@@ -126,7 +127,9 @@ def test_a_new_iteration_begins_after_what_was_completed() -> None:
 def test_finite_sources_end_with_a_short_batch() -> None:
     from dataset import MapSource
 
-    data = make_interactive_dataset({"a": MapSource(numbers(0, 10), epochs=1), "b": MapSource(numbers(20, 3), epochs=1)})
+    data = make_interactive_dataset(
+        {"a": MapSource(numbers(0, 10), epochs=1), "b": MapSource(numbers(20, 3), epochs=1)}
+    )
     sizes = [len(batch["x"]) for batch in MixtureLoader(data, 4)]
     assert sizes == [4, 4, 4, 1]
 
@@ -220,7 +223,7 @@ def test_all_dry_waits_serving_the_idle_hook_until_something_comes() -> None:
         return True
 
     assert take_receipt(next(iter(MixtureLoader(data, 1, idle=idle)))).keys == (key(0),)
-    gaps = [after - before for before, after in zip(calls, calls[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(calls)]
     assert len(calls) >= 20
     assert sorted(gaps)[len(gaps) // 2] < 0.05
 
@@ -357,7 +360,7 @@ def test_the_record_alone_repeats_the_choice_of_every_draw() -> None:
             time.sleep(0.0015)
         if number in (20, 40):
             data.set_weights({"live": number / 10})
-        items, receipt = data.take(4)
+        _, receipt = data.take(4)
         data.complete([receipt])
         chosen += receipt.sources
     (rank,) = MixtureState.load(json_copy(data.state_dict())).ranks.values()
@@ -433,7 +436,7 @@ def ranked(world: int, state=None, batch: int = 4):
 
 def test_ranks_read_different_samples_and_draw_differently() -> None:
     first, second = ranked(2)
-    rows = [sum(drawn(data, 5, 4), []) for data in (first, second)]
+    rows = [list(chain.from_iterable(drawn(data, 5, 4))) for data in (first, second)]
     assert not set(rows[0]) & set(rows[1])
     assert [number < "s0010" for number in rows[0]] != [number < "s0010" for number in rows[1]]
 

@@ -1,0 +1,204 @@
+"""Random schedules of arrivals, steps, weight changes, crashes, retention and ranks: nothing is lost, nothing repeated."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dataset import HistorySource, InteractiveMixture, LiveSource, MapSource, make_interactive_dataset, merge_states
+from dataset.lane import Lane
+from ingest.shards import DirectoryStore
+from tests.dataset.streams import MemoryLog, archive_of, decode, json_copy, key
+from tests.dataset.test_mixture import within_binomial_bound
+
+PARTITIONS = 3
+BASE = [{"key": f"base/{number:06d}-00"} for number in range(37)]
+
+
+class Branch(RuleBasedStateMachine):
+    """A training run that is killed and restored at will, on any number of ranks, beside a model of what it trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.archive = DirectoryStore(self.folder.name)
+        self.log = MemoryLog(PARTITIONS)
+        self.numbers = count()
+        self.appended: list[str] = []
+        self.trained: list[tuple[str, str]] = []  # source and key, along the branch
+        self.saved: tuple[dict | None, int, int] = (None, 0, 0)  # state, length of the branch, weights version
+        self.ranks: list[InteractiveMixture] = []
+        self.version = 0
+        self.started_over = 0
+
+    def teardown(self) -> None:
+        try:
+            self.drain()
+        finally:
+            for data in self.ranks:
+                data.close()
+            self.folder.cleanup()
+
+    def start(self, world: int, state: dict | None) -> None:
+        for data in self.ranks:
+            data.close()
+        self.ranks = []
+        for rank in range(world):
+            sources = {
+                "base": MapSource(BASE),
+                "live": LiveSource(self.log, decode=decode, archive=self.archive, batch_bytes=400),
+                "history": HistorySource(self.archive, decode=decode),
+            }
+            data = make_interactive_dataset(sources, {"base": 1, "live": 2, "history": 1}, seed=1)
+            if state is not None:
+                data.load_state_dict(state)
+            data.set_layout(rank, world)
+            self.ranks.append(data)
+
+    @initialize(world=st.integers(1, 4))
+    def begin(self, world: int) -> None:
+        self.start(world, None)
+
+    @rule(partition=st.integers(0, PARTITIONS - 1), sizes=st.lists(st.integers(0, 3), min_size=1, max_size=4))
+    def samples_arrive(self, partition: int, sizes: list[int]) -> None:
+        for size in sizes:
+            keys = [key(next(self.numbers)) for _ in range(size)]
+            self.log.append(partition, keys, float(len(self.appended)))
+            self.appended += keys
+
+    @rule(partition=st.integers(0, PARTITIONS - 1), width=st.integers(1, 5))
+    def a_transaction_is_aborted(self, partition: int, width: int) -> None:
+        self.log.leave_gap(partition, width)
+
+    @rule(sizes=st.lists(st.integers(1, 6), min_size=1, max_size=3))
+    def a_step_is_completed(self, sizes: list[int]) -> None:
+        """Each size is one batch of an accumulation, on every rank."""
+        for data in self.ranks:
+            receipts = []
+            for size in sizes:
+                items, receipt = data.take(size)
+                assert len(items) == size
+                assert receipt.version == self.version
+                assert all(data.weights.by_source[name] > 0 for name in receipt.sources)
+                receipts.append(receipt)
+            data.complete(receipts)
+            for receipt in receipts:
+                self.trained += zip(receipt.sources, receipt.keys, strict=True)
+
+    @rule(size=st.integers(1, 6))
+    def a_batch_is_fetched_and_never_trained(self, size: int) -> None:
+        for data in self.ranks:
+            data.take(size)
+            data.rewind()
+
+    @rule(base=st.integers(1, 3), live=st.integers(0, 5), history=st.integers(0, 3))
+    def weights_change(self, base: int, live: int, history: int) -> None:
+        self.version += 1
+        for data in self.ranks:
+            data.set_weights({"base": base, "live": live, "history": history}, at_version=self.version)
+
+    @rule()
+    def a_checkpoint_is_saved(self) -> None:
+        state = json_copy(merge_states([data.state_dict() for data in self.ranks]))
+        self.saved = (state, len(self.trained), self.version)
+
+    @rule(world=st.integers(1, 4))
+    def training_crashes_and_resumes(self, world: int) -> None:
+        """What was trained after the last checkpoint is undone."""
+        state, length, self.version = self.saved
+        del self.trained[length:]
+        self.start(world, state)
+
+    @rule(per_shard=st.integers(1, 4))
+    def samples_are_archived(self, per_shard: int) -> None:
+        archive_of(self.log, Path(self.folder.name), per_shard)
+
+    @rule(partition=st.integers(0, PARTITIONS - 1), per_shard=st.integers(1, 4))
+    @precondition(lambda self: any(self.log.records))
+    def retention_drops_what_is_archived(self, partition: int, per_shard: int) -> None:
+        archive_of(self.log, Path(self.folder.name), per_shard)
+        if self.log.records[partition]:
+            middle = self.log.records[partition][len(self.log.records[partition]) // 2].offset
+            self.log.trim(partition, middle + 1)
+
+    @invariant()
+    def no_live_sample_is_trained_twice(self) -> None:
+        counts = Counter(each for source, each in self.trained if source == "live")
+        assert all(number == 1 for number in counts.values())
+
+    @invariant()
+    def history_follows_live(self) -> None:
+        seen: set[str] = set()
+        for source, each in self.trained:
+            assert source != "history" or each in seen
+            if source == "live":
+                seen.add(each)
+
+    def drain(self) -> None:
+        """In the end every sample that arrived has been trained through live, once."""
+        for data in self.ranks:
+            data.set_weights({"base": 0, "history": 0, "live": 1})
+            while (taken := data.take(1, idle=patience(3))) is not None:
+                items, receipt = taken
+                data.complete([receipt])
+                self.trained.append(("live", items[0].key))
+        live = sorted(each for source, each in self.trained if source == "live")
+        assert live == sorted(self.appended)
+
+
+def patience(looks: int) -> Callable[[], bool]:
+    """An idle hook that gives up after some looks for news."""
+    left = iter(range(looks))
+    return lambda: next(left, None) is not None
+
+
+TestBranch = Branch.TestCase
+TestBranch.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_between_any_two_changes_the_share_is_within_the_binomial_bound(world: int) -> None:
+    log = MemoryLog(PARTITIONS)
+    for number in range(9000):
+        log.append(number % PARTITIONS, [key(number)], float(number))
+    ranks = []
+    for rank in range(world):
+        sources = {"base": MapSource(BASE), "live": LiveSource(log, decode=decode)}
+        data = make_interactive_dataset(sources, {"base": 1, "live": 1}, seed=9)
+        data.set_layout(rank, world)
+        ranks.append(data)
+    for share in (0.5, 0.1, 0.9, 0.0, 0.35):
+        counts: Counter[str] = Counter()
+        for data in ranks:
+            data.set_weights({"live": share, "base": 1 - share})
+            for _ in range(30):
+                _, receipt = data.take(32)
+                data.complete([receipt])
+                counts.update(receipt.sources)
+        assert within_binomial_bound(counts["live"], counts.total(), share)
+
+
+def test_the_check_would_notice_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane that forgets one sample makes the schedules above fail: they can."""
+    pop = Lane.pop
+
+    def forgetful(self: Lane):
+        waiting = pop(self)
+        return pop(self) if self.oldest is not None and waiting.key.endswith("3-00") else waiting
+
+    monkeypatch.setattr(Lane, "pop", forgetful)
+    branch = Branch()
+    branch.begin(1)
+    branch.samples_arrive(0, [3, 3, 3])
+    with pytest.raises(AssertionError):
+        branch.teardown()

@@ -214,7 +214,7 @@ def _lags(
     manifests: Sequence[Manifest],
     first_served: Mapping[int | None, float],
 ) -> Iterator[float]:
-    """For each trained sample, seconds from its step's arrival until a version that had trained on it began to serve."""
+    """For each trained sample, seconds from its step's arrival until a version trained on it began to serve."""
     serving = [
         (
             first_served[manifest.version],

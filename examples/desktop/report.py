@@ -83,7 +83,7 @@ def film(frames: Sequence[Frame], scale: int = 1, gap: int = 1) -> bytes:
 
 
 def poster(strips: Sequence[Strip], scale: int = 2) -> bytes:
-    """The paper's figure 8 as one PNG file: for each task a row before and a row after, the same moments of one trial."""
+    """The paper's figure 8 as a PNG file: for each task a row before and a row after, the same moments of one trial."""
     rows = [
         Image.open(io.BytesIO(film(frames, scale, gap=2))) for strip in strips for frames in (strip.before, strip.after)
     ]

@@ -1,9 +1,9 @@
 """Simulated people who use the deployed desktop through its own WebSocket, as a browser would.
 
-A visitor knows how a desktop works: it keeps the true one in mind, goes about what real users want (mostly the browser
-and folders), and looks at what the app shows. When the picture is not what it waited for, it tries once more, resets the
-desktop, or leaves; some close the tab in the middle of things. Each try is written down with what the visitor saw, when,
-and which version had painted it: one JSON object a line.
+A visitor knows how a desktop works: it keeps the true one in mind, goes about what real users want (mostly the
+browser and folders), and looks at what the app shows. When the picture is not what it waited for, it goes on, resets
+the desktop, or leaves; some close the tab in the middle of things. Each try is written down with what the visitor saw,
+when, and which version had painted it: one JSON object a line.
 """
 
 from __future__ import annotations

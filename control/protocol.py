@@ -18,9 +18,9 @@ PROTOCOL = 1
 
 
 class Frozen(BaseModel):
-    """A border type: frozen, and no unknown fields."""
+    """A border type: frozen, without unknown fields, and every number in it finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 MAX_DEPTH = 64
@@ -149,7 +149,7 @@ def new_uuid() -> str:
 class WireCommand(BaseModel):
     """The paper's envelope (A.1): `args` is JSON in a string. Unknown fields are ignored, as its clients send some."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     command: str
     args: str | None = ""

@@ -33,7 +33,14 @@ class BodyLimit:
             message = await receive()
             came += len(message.get("body", b""))
             if came > self._limit:
-                raise Problem(TOO_LARGE, f"more than {self._limit} bytes were sent")
+                raise Problem(TOO_LARGE, "")  # ends the reading, whatever the framework makes of it
             return message
 
-        await self._app(scope, counted, send)
+        async def answer(message: Message) -> None:
+            if came <= self._limit:
+                await send(message)
+            elif message["type"] == "http.response.start":
+                problem = Problem(TOO_LARGE, f"more than {self._limit} bytes were sent")
+                await problem.response(connection)(scope, receive, send)  # type: ignore[arg-type]
+
+        await self._app(scope, counted, answer)

@@ -6,12 +6,12 @@ counts as new, and a command expires from its receipt on, however old its `time`
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, WebSocket
+from pydantic_core import from_json
 
 from auth.problems import Problem, ProblemType
 from auth.tokens import Grant, Scope, TokenStore
@@ -40,6 +40,10 @@ from control.store import runs as stored
 from control.store.readers import Readers
 
 NO_RUN = ProblemType("no-run", 404, "There is no run yet", retryable=True)
+
+MAX_NAME = 128
+SHOWN = 2000
+"""Characters kept of arguments that cannot be read."""
 
 LOG_POINTS = 5000
 """Newest points that `/api/get_logs/` gives; the authors' page keeps no more than a few thousand itself."""
@@ -84,22 +88,22 @@ class Papers:
 
     def command(self, wire: WireCommand, run: str | None, author: str) -> CommandRecord:
         """Take a command in the paper's envelope."""
-        open_ = [r for r in self._switchboard.ledger.open.values() if wire.uuid and r.client_uuid == wire.uuid]
+        uuid, name = wire.uuid[:MAX_NAME], wire.command[:MAX_NAME] or "?"
         arguments, problem = _arguments(wire.args)
-        for record in open_:
-            if (record.command, record.arguments) == (wire.command, arguments):
+        for record in self._switchboard.ledger.open.values():
+            if uuid and (record.client_uuid, record.command, record.arguments) == (uuid, name, arguments):
                 return record
-        free = bool(wire.uuid) and self._switchboard.ledger.find(wire.uuid) is None
+        free = bool(uuid) and self._switchboard.ledger.find(uuid) is None
         new = NewCommand(
-            command=wire.command or "?",
-            arguments=arguments if problem is None else {"args": wire.args},
+            command=name,
+            arguments=arguments if problem is None else {"args": (wire.args or "")[:SHOWN]},
             run=run,
-            uuid=wire.uuid[:128] if free else None,
+            uuid=uuid if free else None,
             time=(wire.time / 1000 if wire.time > MILLISECONDS else wire.time) or None,
         )
         if problem is not None:
-            return self._switchboard.turn_down(new, author, problem, client_uuid=wire.uuid)
-        return self._switchboard.submit(new, author, client_uuid=wire.uuid)
+            return self._switchboard.turn_down(new, author, problem, client_uuid=uuid)
+        return self._switchboard.submit(new, author, client_uuid=uuid)
 
     def logs(self, run: str | None) -> PaperLogs:
         """The newest numbers of every branch."""
@@ -255,14 +259,14 @@ def _arguments(text: str | None) -> tuple[dict[str, Any], str | None]:
     if text is None or not text.strip():
         return {}, None
     try:
-        found = json.loads(text)
+        found = finite(from_json(text))
     except ValueError as error:
-        return {}, f'args is not JSON ({error}); send an object as a string, like \'{{"lr": {{"value": 1e-5}}}}\''
+        return {}, f'args is not JSON ({error}); send an object as a string, like {{"lr": {{"value": 1e-5}}}}'
     if found is None:
         return {}, None
     if not isinstance(found, dict):
         return {}, f"args is {type(found).__name__}, but a command takes an object"
-    return finite(found), None
+    return found, None
 
 
 def _text(args: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from auth.tokens import Grant, Scope
 from control.api import NewReport, ReportAccepted
 from control.protocol import Event, EventType
 from control.server.access import Doors
-from control.server.switchboard import SERVERS_OWN, Switchboard
+from control.server.switchboard import Switchboard, servers_own
 
 NOT_YOURS = ProblemType("event-not-yours", 403, "The token may not report this type of event")
 
@@ -38,7 +38,7 @@ def report_routes(switchboard: Switchboard, doors: Doors) -> APIRouter:
             for item in new.events
         ]
         for event in told:
-            if event.type in SERVERS_OWN or not (grant.allows(Scope.OPERATE) or event.type in BY_INGEST):
+            if servers_own(event) or not (grant.allows(Scope.OPERATE) or event.type in BY_INGEST):
                 raise Problem(NOT_YOURS, f"token {grant.name!r} may not report {event.type.value!r}")
         return ReportAccepted(last=switchboard.tell(told))
 

@@ -36,8 +36,13 @@ from control.settings import ControlSettings
 from control.store import Heard, StoredActor
 from control.store import commands as stored_commands
 
-SERVERS_OWN = (EventType.COMMAND, EventType.ACTOR)
-"""Types of events that only the server writes."""
+
+def servers_own(event: Event) -> bool:
+    """Whether only the server itself may write such an event: the record of commands, actors, and what is wanted."""
+    return event.type in (EventType.COMMAND, EventType.ACTOR) or (
+        event.type is EventType.RUN and "desired" in event.body
+    )
+
 
 logger = logging.getLogger(__name__)
 
@@ -211,11 +216,7 @@ class Switchboard:
                 self.ledger.settle(record, Ending(Outcome.FAILED, reason))
 
     def _belongs(self, event: Event, seat: Seat) -> bool:
-        wrong = (
-            event.run != seat.actor.run
-            or event.type in SERVERS_OWN
-            or (event.type is EventType.RUN and "desired" in event.body)
-        )
+        wrong = event.run != seat.actor.run or servers_own(event)
         if wrong:
             logger.warning("%s of %s may not say %s of %s", seat.actor.actor, seat.actor.run, event.type, event.run)
         return not wrong

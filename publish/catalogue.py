@@ -15,6 +15,7 @@ from publish.signing import TrustedKeys
 logger = logging.getLogger(__name__)
 
 Origin = tuple[str, str, int, bool]
+ORIGIN = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,21 @@ class Catalogue:
             ]
             if before:
                 return max(before, key=lambda manifest: (manifest.step, manifest.version)).version
+        return None
+
+    def rewound_by(self, ticket: Ticket) -> int | None:
+        """The run's newest version, if it was trained on samples beyond the ticket's watermark, as after a load."""
+        latest = max(
+            (known.manifest for (run, *_), known in self._by_origin.items() if run == ticket.run),
+            key=lambda manifest: manifest.version,
+            default=None,
+        )
+        if latest is None:
+            return None
+        for source, partitions in latest.watermark.items():
+            reached = ticket.watermark.get(source, {})
+            if any(point > reached.get(partition, ORIGIN) for partition, point in partitions.items()):
+                return latest.version
         return None
 
     def next_number(self) -> int:

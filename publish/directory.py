@@ -13,7 +13,6 @@ nothing, so a follower may mount the hub read-only.
 from __future__ import annotations
 
 import os
-import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,11 +25,10 @@ import msgspec
 from publish import durable, pointer
 from publish.errors import ChannelMoved, HubUnavailable, Unreadable, VersionMissing, VersionTaken
 from publish.manifest import MANIFEST, Manifest, check_names
-from publish.pointer import Pointer
+from publish.pointer import Pointer, check_channel
 
 FORMAT = 1
 MARK = "hub.json"
-CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class DirectoryHub:
@@ -186,8 +184,8 @@ class DirectoryHub:
         durable.sync_folder(self._root / "versions")
 
     def _pointed(self) -> Iterator[int]:
-        for path in (self._root / "channels").glob("*.json"):
-            if CHANNEL_NAME.fullmatch(path.stem) and (found := self.channel(path.stem)):
+        for path in (self._root / "channels").glob("[a-z0-9]*.json"):
+            if found := self.channel(path.stem):
                 yield from (found.version, *found.history)
 
     def _listed(self, folder: str) -> Iterator[Path]:
@@ -221,10 +219,7 @@ class DirectoryHub:
         return self._root / "retired" / f"{version:06d}.json"
 
     def _channel(self, channel: str) -> Path:
-        if not CHANNEL_NAME.fullmatch(channel):
-            raise ValueError(
-                f"channel {channel!r}: a name has lower-case letters, digits, - and _, and starts with none of both"
-            )
+        check_channel(channel)
         return self._root / "channels" / f"{channel}.json"
 
 

@@ -28,7 +28,11 @@ class FileDigest(msgspec.Struct, frozen=True):
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=False):
     """One immutable version. `files` are paths relative to the version's folder; `watermark` is per source and
-    partition the point (offset, index) below which everything was trained on; times are Unix seconds."""
+    partition the point (offset, index) below which everything was trained on; times are Unix seconds.
+
+    `parent` is the version before it along its chain of segments; `rewinds` the run's version before it by number,
+    where that one was trained on samples that this one was not, because training was taken back to a checkpoint.
+    `command` is the uuid of the command that asked for this version."""
 
     format: int
     version: int
@@ -45,6 +49,7 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=False):
     weights: Mapping[str, float] = {}
     newest_sample_time: float | None = None
     evaluation: Mapping[str, Any] = {}
+    rewinds: int | None = None
     command: str = ""
     key_id: str = ""
     signature: str = ""

@@ -25,6 +25,7 @@ import msgspec
 from publish import durable
 from publish.errors import OutboxError, OutboxLocked
 from publish.manifest import check_names
+from publish.pointer import check_channel
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ def put(outbox: Path, write: Callable[[Path], object], ticket: Ticket, *, kept: 
     """
     if not _SEGMENT.fullmatch(ticket.segment):
         raise ValueError(f"segment {ticket.segment!r}: it names a folder; use letters, digits, '.', '_' and '-'")
+    check_channel(ticket.channel)
     if kept < 1:
         raise ValueError(f"kept: {kept}, but the newest is never lost; give 1 or more")
     waiting, taken = outbox / "waiting", outbox / "taken"

@@ -7,6 +7,7 @@ generation G goes back only for a pointer with `lowered_at` > G, also when it sl
 
 from __future__ import annotations
 
+import re
 from typing import Self
 
 import msgspec
@@ -15,6 +16,7 @@ from publish.errors import Replayed
 
 FORMAT = 1
 HISTORY = 4
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class Pointer(msgspec.Struct, frozen=True):
@@ -83,6 +85,14 @@ class Pointer(msgspec.Struct, frozen=True):
                 f"channel {self.channel!r}: version {self.version:06d} is older than {version:06d}, "
                 "and nobody rolled the channel back"
             )
+
+
+def check_channel(channel: str) -> None:
+    """Raise ValueError unless this can name a channel, a file and a branch."""
+    if not _NAME.fullmatch(channel):
+        raise ValueError(
+            f"channel {channel!r}: a name is 1 to 64 of a-z, 0-9, - and _, and begins with a letter or digit"
+        )
 
 
 def unset(channel: str) -> Pointer:

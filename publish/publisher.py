@@ -71,7 +71,8 @@ PublisherEvent = Published | Coalesced | Failed | Moved | Retired
 
 
 class Publisher:
-    """One per outbox. `keep` is how many versions retention leaves; `tell` hears of everything that happens.
+    """One per outbox. `keep` is how many versions retention leaves; `tell` hears of everything that happens, in the
+    thread in which it happens: the publisher's own, or an operator's.
 
     `older_keys` are public keys that this publisher signed with before: what they signed can still be promoted.
     """
@@ -91,11 +92,11 @@ class Publisher:
         self._outbox = outbox
         self._key = key
         self._keep = keep
-        self._tell = tell
+        self._listener = tell
         self._longest_wait = longest_wait
         self._attempts = 0
         self._catalogue = Catalogue(hub, TrustedKeys([key.public, *older_keys]))
-        self.channels = Channels(hub, key, self._catalogue, tell)
+        self.channels = Channels(hub, key, self._catalogue, self._tell)
 
     def run(self, stop: threading.Event) -> None:
         """Publish until `stop` is set. Raises OutboxLocked where another publisher serves the outbox."""
@@ -139,14 +140,14 @@ class Publisher:
             self._tell(self._publish(entry))
             self._outbox.finish(entry)
             self._attempts = 0
-        except (FileNotAllowed, OutboxError) as error:  # no later try will do better, and newer ones must get through
+        except (FileNotAllowed, OutboxError, ValueError) as error:  # no later try does better; newer ones must through
             logger.error("step %s is never published: %s", entry.ticket.step, error)
             self._outbox.reject(entry.path)
             self._tell(Failed(entry.ticket, str(error), self._attempts + 1, None))
             return 0.0
         except (OSError, PublishError) as error:  # the hub is away, the disk is full: training goes on, we try again
             self._attempts += 1
-            wait = min(self._longest_wait, 0.1 * 2.0**self._attempts) * random.uniform(0.5, 1.0)
+            wait = min(self._longest_wait, 0.1 * 2.0 ** min(self._attempts, 16)) * random.uniform(0.5, 1.0)
             logger.warning("step %s is not published, attempt %s: %s", entry.ticket.step, self._attempts, error)
             self._tell(Failed(entry.ticket, str(error), self._attempts, wait))
             return wait
@@ -184,6 +185,7 @@ class Publisher:
                     step=ticket.step,
                     ema=ticket.ema,
                     parent=self._catalogue.parent(ticket),
+                    rewinds=self._catalogue.rewound_by(ticket),
                     files=digests,
                     watermark=ticket.watermark,
                     consumed=ticket.consumed,
@@ -199,6 +201,12 @@ class Publisher:
                 logger.info("version %s went to another publisher, taking the next", manifest.label)
                 continue
             return self._catalogue.add(manifest)
+
+    def _tell(self, event: PublisherEvent) -> None:
+        try:
+            self._listener(event)
+        except Exception:  # whoever listens is not our concern; publishing goes on
+            logger.exception("the listener to the publisher failed")
 
     def _retire(self) -> None:
         try:

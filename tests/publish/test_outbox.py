@@ -69,6 +69,11 @@ def test_a_segment_s_name_must_be_fit_for_a_folder(tmp_path: Path, segment: str)
         put(tmp_path, weights_of(1), ticket(1, segment=segment))
 
 
+def test_a_channel_s_name_is_checked_where_it_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="1 to 64 of a-z"):
+        put(tmp_path, weights_of(1), ticket(1, channel="../stable"))
+
+
 def test_while_nobody_publishes_the_newest_stay_and_the_dropped_are_told(tmp_path: Path) -> None:
     put(tmp_path, weights_of(100), ticket(100, channel="candidate"))
     dropped = [

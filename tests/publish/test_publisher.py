@@ -179,6 +179,29 @@ def test_a_version_s_parent_is_the_newest_before_it_along_its_branch(kitchen: Ki
     assert publish(20, "a") == 1
 
 
+def test_a_version_that_goes_back_behind_the_one_before_says_so(kitchen: Kitchen) -> None:
+    def publish(step: int, reached: dict[str, tuple[int, int]], **more: object) -> int | None:
+        put(kitchen.outbox, weights_of(step), ticket(step, watermark={"live": reached}, **more))
+        kitchen.publisher.step()
+        return published(kitchen)[-1].manifest.rewinds
+
+    assert publish(1, {"samples/0": (5, 0)}) is None
+    assert publish(2, {"samples/0": (9, 2), "samples/1": (1, 0)}) is None
+    assert publish(3, {"samples/0": (9, 1), "samples/1": (1, 0)}, segment="seg2") == 2
+    assert publish(4, {"samples/0": (9, 3)}, segment="seg2") == 3
+    assert publish(5, {"samples/0": (9, 3)}, segment="seg2") is None
+    assert publish(6, {}, run="another") is None
+
+
+def test_a_listener_that_fails_is_not_the_publisher_s_concern(kitchen: Kitchen) -> None:
+    def deaf(event: object) -> None:
+        raise RuntimeError("the control server is away")
+
+    put(kitchen.outbox, weights_of(1), ticket(1))
+    assert Publisher(kitchen.hub, Outbox(kitchen.outbox), kitchen.key, tell=deaf).step() == 0.0
+    assert standing(kitchen) == 1
+
+
 def test_a_rollback_goes_one_back_and_holds_until_somebody_promotes(kitchen: Kitchen) -> None:
     for step in (1, 2, 3):
         kitchen.publish(step)

@@ -107,6 +107,7 @@ def test_no_field_of_a_manifest_can_be_changed(key: SigningKey, field: str) -> N
         newest_sample_time=1.0,
         evaluation={"loss": 0.0},
         command="c",
+        rewinds=5,
         signature="00" * 64,
     )
     changed = msgspec.structs.replace(signed, **{field: getattr(other, field)})

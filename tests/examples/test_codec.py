@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import io
+import json
+import random
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from examples.desktop import codec
+from examples.desktop.errors import InvalidFrame, InvalidSample
+from examples.desktop.inputs import Inputs
+from examples.desktop.scripted import Transition, transitions, visitor_session
+from examples.desktop.world import World
+
+
+@pytest.fixture(scope="module")
+def session() -> list[Transition]:
+    return list(islice(transitions(visitor_session, random.Random(3)), 120))
+
+
+def test_members_hold_both_frames_and_the_inputs(session: list[Transition]) -> None:
+    for step in session:
+        members = codec.encode(step.prev, step.inputs, step.next)
+        assert set(members) == {"prev.png", "next.png", "json"}
+        assert (codec.decode_frame(members["prev.png"]) == step.prev).all()
+        assert (codec.decode_frame(members["next.png"]) == step.next).all()
+        assert Inputs.parse(json.loads(members["json"])["inputs"]) == step.inputs
+        assert sum(map(len, members.values())) < 2000
+
+
+def test_the_sample_put_on_the_frame_before_gives_the_frame_after_to_the_pixel(session: list[Transition]) -> None:
+    for step in session:
+        tensors = codec.to_tensors(codec.encode(step.prev, step.inputs, step.next))
+        assert tensors["sample"].shape == tensors["weight"].shape == (codec.SAMPLE_CHANNELS, *codec.GRID)
+        assert tensors["sample"].abs().max() <= 1.0
+        assert (codec.to_frames(step.prev[None], tensors["sample"][None])[0] == step.next).all()
+
+
+def test_what_is_trained_on_is_what_is_sampled_with(session: list[Transition]) -> None:
+    batch = codec.condition(np.stack([s.prev for s in session]), [s.inputs for s in session])
+    for step, condition in zip(session, batch, strict=True):
+        tensors = codec.to_tensors(codec.encode(step.prev, step.inputs, step.next))
+        assert condition.shape == (codec.CONDITION_CHANNELS, *codec.GRID)
+        assert torch.equal(tensors["condition"], condition)
+
+
+def test_changed_pixels_weigh_more_and_the_more_so_the_fewer_they_are(session: list[Transition]) -> None:
+    weights = {}
+    for step in session:
+        tensors = codec.tensors(step.prev, step.inputs, step.next)
+        changed = int((step.prev != step.next).any(axis=-1).sum())
+        assert int((tensors["weight"] > 1).sum()) == 3 * changed
+        assert tensors["weight"].min() == 1
+        if changed:
+            weights[changed] = float(tensors["weight"].max())
+    ordered = [weights[changed] for changed in sorted(weights)]
+    assert ordered == sorted(ordered, reverse=True)
+    assert ordered[0] > ordered[-1] > 1
+
+
+def test_different_inputs_give_different_conditions() -> None:
+    frame = World().frame
+    every = [
+        Inputs(10, 10),
+        Inputs(11, 10),
+        Inputs(10, 11),
+        Inputs(10, 10, left=True),
+        Inputs(10, 10, right=True),
+        Inputs(10, 10, keys_down=("Escape",)),
+    ]
+    batch = codec.condition(np.stack([frame] * len(every)), every)
+    assert len({row.numpy().tobytes() for row in batch}) == len(every)
+
+
+def test_small_errors_are_snapped_away() -> None:
+    frame = World().frame
+    noise = np.random.default_rng(0).uniform(-15, 15, frame.shape)
+    assert (codec.snap(frame + noise) == frame).all()
+
+
+def test_a_frame_in_colours_off_the_palette_is_still_encoded_exactly_and_read_as_the_nearest() -> None:
+    frame = World().frame
+    odd = frame.copy()
+    odd[40, 40] = (1, 126, 127)
+    assert (codec.decode_frame(codec.encode_frame(odd)) == odd).all()
+    seen = codec.condition(np.stack([frame, odd]), [Inputs(1, 1)] * 2)
+    assert torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize(
+    ("png", "told"),
+    [(b"GIF89a", "is not a PNG file"), (b"", "is not a PNG file"), (b"\x89PNG\r\n\x1a\n\x00", "is not a PNG file")],
+)
+def test_what_is_no_png_is_refused(png: bytes, told: str) -> None:
+    with pytest.raises(InvalidFrame, match=told):
+        codec.decode_frame(png)
+
+
+def test_a_png_of_another_size_is_refused_with_both_sizes() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (32, 24)).save(file, "PNG")
+    with pytest.raises(InvalidFrame, match="32 x 24 pixels, but it is 64 x 48"):
+        codec.decode_frame(file.getvalue())
+
+
+def test_a_cut_png_is_refused() -> None:
+    with pytest.raises(InvalidFrame):
+        codec.decode_frame(codec.encode_frame(World().frame)[:-60])
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "told"),
+    [
+        ("next.png", None, "no 'next.png'"),
+        ("json", b"{}", "no 'inputs'"),
+        ("json", b"{", "sample: "),
+        ("json", b"[]", "sample: "),
+        ("json", b'{"inputs": {"x": 64, "y": 0}}', "inputs.x: 64"),
+        ("prev.png", b"", "is not a PNG"),
+    ],
+)
+def test_a_broken_sample_is_refused_with_its_reason(member: str, value: bytes | None, told: str) -> None:
+    world = World()
+    members = codec.encode(world.frame, Inputs(1, 1), world.step(Inputs(1, 1)))
+    if value is None:
+        del members[member]
+    else:
+        members[member] = value
+    with pytest.raises(InvalidSample, match=told):
+        codec.to_tensors(members)

@@ -2,14 +2,23 @@
 
 The room promises that a 2xx means durable, that `(session_id, seq)` is taken once, that every acked step has exactly
 one recorded outcome, and that every sample stands in exactly one shard.
+
+Two doors are packages of their own, so that this one stays quick to import: `ingest.gateway` takes steps in
+(`serve_gateway`), `ingest.client` and `ingest.async_client` post them (`SessionClient`, `AsyncSessionClient`).
 """
 
 from ingest.annotator import Annotator, Members, PassThrough, SessionAware
 from ingest.errors import (
     AnnotatorError,
+    ClientError,
+    GatewayError,
     IngestError,
+    LayoutMismatch,
+    LogBroken,
     LogCorrupt,
     LogError,
+    LogForked,
+    LogFull,
     LogLocked,
     OffsetOutOfRange,
     PluginError,
@@ -18,6 +27,7 @@ from ingest.errors import (
 from ingest.log import Append, Bounds, Fetch, Log, LogReader, LogWriter, Record, partition_of
 from ingest.shard_reader import ShardChain
 from ingest.shards import DirectoryStore, ShardStore
+from ingest.sqlite import SqliteLog
 from ingest.types import (
     DEAD,
     SAMPLES,
@@ -45,14 +55,20 @@ __all__ = [
     "AnnotatorError",
     "Append",
     "Bounds",
+    "ClientError",
     "DeadLetter",
     "DirectoryStore",
     "EndReason",
     "Fetch",
+    "GatewayError",
     "IngestError",
+    "LayoutMismatch",
     "Log",
+    "LogBroken",
     "LogCorrupt",
     "LogError",
+    "LogForked",
+    "LogFull",
     "LogLocked",
     "LogReader",
     "LogWriter",
@@ -71,6 +87,7 @@ __all__ = [
     "ShardChain",
     "ShardError",
     "ShardStore",
+    "SqliteLog",
     "Step",
     "StepOutcome",
     "StepsAppended",

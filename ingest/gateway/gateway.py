@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import closing
 
 from ingest.errors import LogError
 from ingest.gateway.admission import Admission
@@ -34,18 +35,13 @@ class Gateway:
         self.draining = threading.Event()
         self.broken: LogError | None = None
         self._writer = log.writer(WRITER)
-        self._trimming = None if floor is None else Trimming(log, self._writer, STEPS, settings.retention, floor)
-        reader = log.reader()
-        rules = SessionRules(
-            partitions=reader.partitions(STEPS),
-            max_open=settings.max_open_sessions,
-            idle_seconds=settings.idle_seconds,
-            ended_seconds=settings.ended_seconds,
-            record_bytes=settings.record_bytes,
-        )
-        reader.close()
-        self.index = SessionIndex(rules, self._writer.state(STATE_PREFIX))
+        try:
+            self.index = SessionIndex(self._rules(log), self._writer.state(STATE_PREFIX))
+        except BaseException:
+            self._writer.close()
+            raise
         self.metrics.open_sessions.set(len(self.index))
+        self._trimming = None if floor is None else Trimming(log, self._writer, STEPS, settings.retention, floor)
         self.committer = Committer(self._writer, self.index, settings, self.metrics, self._trimming, self._break)
         self.committer.start()
 
@@ -67,6 +63,17 @@ class Gateway:
         if self._trimming is not None:
             self._trimming.close()
         self._writer.close()
+
+    def _rules(self, log: Log) -> SessionRules:
+        with closing(log.reader()) as reader:
+            partitions = reader.partitions(STEPS)
+        return SessionRules(
+            partitions=partitions,
+            max_open=self.settings.max_open_sessions,
+            idle_seconds=self.settings.idle_seconds,
+            ended_seconds=self.settings.ended_seconds,
+            record_bytes=self.settings.record_bytes,
+        )
 
     def _break(self, error: LogError) -> None:
         self.broken = error

@@ -6,8 +6,10 @@ against the folder that was loaded first (in a server, the packaged base), and a
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -159,11 +161,25 @@ class Modules(Generic[M]):
         return module
 
 
+@dataclass(frozen=True)
+class _Made(Generic[T]):
+    """How a served model was made: its configuration, and what `into` was given, where it returned another object.
+
+    `refillable` says that those two share every tensor, so that filling one fills the other.
+    """
+
+    settings: Mapping[str, object]
+    inner: T | None
+    refillable: bool
+
+
 class Pretrained(Generic[T]):
     """Loads with `from_pretrained`: a diffusers model or pipeline, a transformers model.
 
     `into(model)` places it (device, dtype, channels last, compile) and returns what is served. A folder whose
-    configuration differs but whose tensors do not is loaded anew instead of refilled.
+    configuration differs but whose tensors do not is loaded anew. Otherwise `from_pretrained` is called once: while it
+    runs it patches global state (default dtype, `torch.nn.init`), which requests beside it would feel. Later modules
+    are copies of the last one, refilled; so `into` must leave the values of weights alone.
     """
 
     def __init__(self, kind: type[T], into: Callable[[T], T] = lambda model: model, **options: Any) -> None:
@@ -171,20 +187,40 @@ class Pretrained(Generic[T]):
         self._into = into
         self._options = options
         self._same = _Same()
-        self._settings: WeakKeyDictionary[Any, Mapping[str, object]] = WeakKeyDictionary()
+        self._made: WeakKeyDictionary[Any, _Made[T]] = WeakKeyDictionary()
+        self._last: T | None = None
 
     def load(self, folder: Path, spare: T | None) -> T:
         """`spare` refilled where its configuration is the folder's, else a new one, strictly."""
         found = self._same.check(folder)
         configured = settings(folder)
-        if spare is not None and self._settings.get(spare) == configured:
-            refiller = _Refiller(_parts(spare))
-            if refiller.mismatch(found) is None:
-                refiller.fill(folder)
-                return spare
-        model = self._into(self._load(folder, found))
+        for standing in (spare, self._last):
+            inner = None if standing is None else self._fits(standing, configured, found)
+            if inner is None or standing is None:
+                continue
+            if standing is not spare:
+                inner = copy.deepcopy(inner)
+                standing = self._place(inner, configured)
+            _Refiller(_parts(inner)).fill(folder)
+            self._last = standing
+            return standing
+        model = self._place(self._load(folder, found), configured)
         self._same.settle(found)
-        self._settings[model] = configured
+        self._last = model
+        return model
+
+    def _fits(self, model: T, configured: Mapping[str, object], found: Header) -> T | None:
+        """What to fill so that `model` has the folder's weights; None where it must be made anew."""
+        made = self._made.get(model)
+        if made is None or not made.refillable or made.settings != configured:
+            return None
+        inner = model if made.inner is None else made.inner
+        return None if _Refiller(_parts(inner)).mismatch(found) else inner
+
+    def _place(self, inner: T, configured: Mapping[str, object]) -> T:
+        model = self._into(inner)
+        shared = _addresses(inner) == _addresses(model)
+        self._made[model] = _Made(configured, None if model is inner else inner, shared)
         return model
 
     def _load(self, folder: Path, found: Header) -> T:
@@ -203,6 +239,11 @@ class Pretrained(Generic[T]):
         if not issubclass(self._kind, nn.Module) and (reason := _Refiller(parts).mismatch(found)):
             raise WeightsMismatch(f"{folder}: {reason}")
         return cast(T, model)
+
+
+def _addresses(model: object) -> set[int]:
+    """Where the tensors of a model lie, whatever wraps it."""
+    return {tensor.data_ptr() for part in _parts(model).values() for tensor in part.state_dict(keep_vars=True).values()}
 
 
 def _parts(model: object) -> Mapping[str, nn.Module]:

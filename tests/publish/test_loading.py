@@ -233,6 +233,49 @@ def test_missing_weights_are_never_made_up_by_from_pretrained(tmp_path: Path, ki
         Pretrained(kind).load(folder, None)
 
 
+def test_from_pretrained_runs_once_since_it_patches_what_requests_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        shifted(unet(), 0.1 * number).save_pretrained(tmp_path / str(number))
+    calls: list[object] = []
+    loads = UNet2DModel.from_pretrained
+    monkeypatch.setattr(
+        UNet2DModel, "from_pretrained", lambda *args, **more: (calls.append(args), loads(*args, **more))[1]
+    )
+    live = LiveModel(Pretrained(UNet2DModel), tmp_path / "0")
+    modules = []
+    for number in range(1, 6):
+        live.swap(tmp_path / str(number), number, str(number))
+        with live.use() as served:
+            assert same(served.module, shifted(unet(), 0.1 * number))
+            modules.append(served.module)
+    assert len(calls) == 1
+    assert len({id(module) for module in modules}) == 3, "three modules take turns"
+
+
+class Wrapper(nn.Module):
+    """Wraps a model as torch.compile does: other names, the same tensors; or, if told to, tensors of its own."""
+
+    def __init__(self, inner: nn.Module, own: bool) -> None:
+        super().__init__()
+        self.wrapped = copy.deepcopy(inner) if own else inner
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_what_wraps_a_model_serves_the_new_weights_too(tmp_path: Path, own: bool) -> None:
+    models = [shifted(unet(), 0.1 * number) for number in range(7)]
+    for number, model in enumerate(models):
+        model.save_pretrained(tmp_path / str(number))
+    live = LiveModel(Pretrained(UNet2DModel, into=lambda net: Wrapper(net, own)), tmp_path / "0")
+    swaps = []
+    for number in range(1, 7):
+        swaps.append(live.swap(tmp_path / str(number), number, str(number)))
+        with live.use() as served:
+            assert same(served.module.wrapped, models[number])
+    assert any(swap.refilled for swap in swaps) is not own, "only shared tensors can be refilled"
+
+
 def test_a_model_is_placed_as_the_app_says(tmp_path: Path) -> None:
     model = unet()
     model.save_pretrained(tmp_path / "a")

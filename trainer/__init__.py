@@ -5,31 +5,39 @@ each gets exactly one outcome; that what a step trained is booked with that step
 or absent and a run goes on from it to the bit; and that nothing overwrites what another segment wrote.
 
     settings   segments · checkpoints · saving   command · desk · commands/   steering · lifecycle · callback   interactive   run
+
+The names below are imported when they are asked for: who only reads a run's folder does not wait for torch.
 """
 
-from trainer.checkpoints import Checkpoint, Checkpoints
-from trainer.command import Arguments, Later, NoArguments, Plan, StepDone, register_command
-from trainer.diffusion import DiffusionTrainer
-from trainer.ema import Ema
-from trainer.errors import (
-    BranchError,
-    CheckpointError,
-    CheckpointForeign,
-    CheckpointMissing,
-    CommandError,
-    CommandFailed,
-    CommandRejected,
-    RunLocked,
-    SettingsInvalid,
-    TrainerError,
-)
-from trainer.interactive import InteractiveTrainer, make_interactive
-from trainer.journal import Trained, trained_along, trained_in
-from trainer.link import Link, MemoryLink
-from trainer.run import start_again, train_run, wanted
-from trainer.segments import RunFolder, Segment, StartReason
-from trainer.settings import EmaSettings, Every, InteractiveSettings
-from trainer.steering import Departure, Leave, Steering
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainer.checkpoints import Checkpoint, Checkpoints
+    from trainer.command import Arguments, Later, NoArguments, Plan, StepDone, register_command
+    from trainer.diffusion import DiffusionTrainer
+    from trainer.ema import Ema
+    from trainer.errors import (
+        BranchError,
+        CheckpointError,
+        CheckpointForeign,
+        CheckpointMissing,
+        CommandError,
+        CommandFailed,
+        CommandRejected,
+        RunLocked,
+        SettingsInvalid,
+        TrainerError,
+    )
+    from trainer.interactive import InteractiveTrainer, make_interactive
+    from trainer.journal import Trained, trained_along, trained_in
+    from trainer.link import Link, MemoryLink
+    from trainer.run import start_again, train_run, wanted
+    from trainer.segments import RunFolder, Segment, StartReason
+    from trainer.settings import EmaSettings, Every, InteractiveSettings
+    from trainer.steering import Departure, Leave, Steering
 
 __all__ = [
     "Arguments",
@@ -72,3 +80,73 @@ __all__ = [
     "trained_in",
     "wanted",
 ]
+
+_HOMES = {
+    "checkpoints": (
+        "Checkpoint",
+        "Checkpoints",
+    ),
+    "command": (
+        "Arguments",
+        "Later",
+        "NoArguments",
+        "Plan",
+        "StepDone",
+        "register_command",
+    ),
+    "diffusion": ("DiffusionTrainer",),
+    "ema": ("Ema",),
+    "errors": (
+        "BranchError",
+        "CheckpointError",
+        "CheckpointForeign",
+        "CheckpointMissing",
+        "CommandError",
+        "CommandFailed",
+        "CommandRejected",
+        "RunLocked",
+        "SettingsInvalid",
+        "TrainerError",
+    ),
+    "interactive": (
+        "InteractiveTrainer",
+        "make_interactive",
+    ),
+    "journal": (
+        "Trained",
+        "trained_along",
+        "trained_in",
+    ),
+    "link": (
+        "Link",
+        "MemoryLink",
+    ),
+    "run": (
+        "start_again",
+        "train_run",
+        "wanted",
+    ),
+    "segments": (
+        "RunFolder",
+        "Segment",
+        "StartReason",
+    ),
+    "settings": (
+        "EmaSettings",
+        "Every",
+        "InteractiveSettings",
+    ),
+    "steering": (
+        "Departure",
+        "Leave",
+        "Steering",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, from the module that defines it (PEP 562)."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"trainer.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -31,6 +31,7 @@ class ControlCallback(TrainerCallback):
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """The place between two steps. A flag set here is obeyed without a further step; set elsewhere, one more runs."""
+        self._lifecycle.step_ended()
         self._steering.step_ended()
 
     def on_epoch_end(self, *_: Any, **__: Any) -> None:

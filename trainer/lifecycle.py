@@ -16,7 +16,7 @@ from trainer.journal import TrainedJournal
 from trainer.link import Link
 from trainer.ranks import Ranks
 from trainer.segments import Segment
-from trainer.steering import Leave
+from trainer.steering import Departure, Leave
 
 if TYPE_CHECKING:
     from trainer.steering import Steering
@@ -30,6 +30,7 @@ class Lifecycle:
     def __init__(self, steering: Steering) -> None:
         self._steering = steering
         self._start: Start | None = None
+        self._on_trial: Departure | None = None
 
     @contextlib.contextmanager
     def run(self, ranks: Ranks, link: Link) -> Iterator[None]:
@@ -78,9 +79,16 @@ class Lifecycle:
         steering.reporter.segment(segment)
         steering.status(RunStatus.PAUSED if steering.paused else RunStatus.RUNNING)
         steering.reporter.everything()
-        if departure is not None and departure.command is not None:
-            told = {"branch": segment.branch, "segment": segment.id, "step": steering.step}
-            steering.desk.settle(departure.command, Outcome.SUCCESS, after=told)
+        # new data has proved itself only when a step has been trained on it
+        self._on_trial = departure if start.construction is not None else None
+        if departure is not None and (self._on_trial is None or steering.paused):
+            self._answer(departure, Outcome.SUCCESS)
+
+    def step_ended(self) -> None:
+        """A step was completed: what was on trial until then stays."""
+        departure, self._on_trial = self._on_trial, None
+        if departure is not None:
+            self._answer(departure, Outcome.SUCCESS)
 
     def depart(self) -> Start | None:
         """The Trainer has left its loop: where it begins again, None where it does not."""
@@ -97,18 +105,25 @@ class Lifecycle:
     def retreat(self, error: Exception) -> Start:
         """What was to be loaded could not be: where to go on instead. Raises the error where there is no such place."""
         steering = self._steering
-        departure = steering.leaving
-        if self._start is None or departure is None or departure.fallback is None:
+        departure, self._on_trial = self._on_trial or steering.leaving, None
+        began = self._start is None
+        if departure is None or departure.fallback is None or (began and departure is steering.leaving):
             raise error
         self._close()
-        logger.error("%s cannot be loaded (%s): training goes on from where it was", self._start.path, error)
-        if departure.command is not None:
-            reason = f"{type(error).__name__}: {error}; training goes on from where it was"
-            steering.desk.settle(departure.command, Outcome.FAILED, reason)
+        reason = f"{type(error).__name__}: {error}; training goes on from where it was"
+        logger.error("%s failed: %s", departure.reason, reason, exc_info=error)
+        self._answer(departure, Outcome.FAILED, reason)
         steering.leaving = None
         return departure.fallback
 
     # Within
+
+    def _answer(self, departure: Departure, outcome: Outcome, reason: str = "") -> None:
+        """End the command that asked for this; one that has its outcome already is left as it is."""
+        segment = self._steering.segment
+        if departure.command is not None and segment is not None:
+            told = {"branch": segment.branch, "segment": segment.id, "step": self._steering.step}
+            self._steering.desk.settle(departure.command, outcome, reason, told)
 
     def _open_segment(self, start: Start) -> Segment:
         """Rank 0 opens it; the others learn which."""

@@ -128,6 +128,12 @@ class Run:
         self.handler.callbacks.insert(self._acts, At(step, action))
         self._acts += 1
 
+    def on(self, event: str, action: Callable[[int], object]) -> None:
+        """Do something with the step at every event of a kind, after the trainer has dealt with it."""
+        callback = TrainerCallback()
+        setattr(callback, event, lambda args, state, control, **_: action(state.global_step) and None)
+        self.handler.callbacks.append(callback)
+
     def send_at(self, step: int, name: str, **given: Any) -> list[Command]:
         """Send a command at the end of a step; the list holds it once it was sent."""
         sent: list[Command] = []

@@ -1,10 +1,11 @@
 """A Trainer that is steered while it trains.
 
-The room promises that the training loop stays transformers' own; that no command, however wrong, ends training, and that
-each gets exactly one outcome; that what a step trained is booked with that step and no other; that a checkpoint is whole
-or absent and a run goes on from it to the bit; and that nothing overwrites what another segment wrote.
+The room promises that the training loop stays transformers' own; that no command, however wrong, ends training, and
+that each gets exactly one outcome; that what a step trained is booked with that step and no other; that a checkpoint is
+whole or absent and a run goes on from it to the bit; and that nothing overwrites what another segment wrote.
 
-    settings   segments · checkpoints · saving   command · desk · commands/   steering · lifecycle · callback   interactive   run
+    settings   segments · checkpoints · saving   command · desk · commands/   steering · lifecycle · callback
+    interactive   run
 
 The names below are imported when they are asked for: who only reads a run's folder does not wait for torch.
 """

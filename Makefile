@@ -10,9 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DASHBOARD := control/dashboard
 DASHBOARD_SOURCES := $(shell find $(DASHBOARD)/src $(DASHBOARD)/index.html $(DASHBOARD)/*.json $(DASHBOARD)/*.ts -type f 2>/dev/null)
-MARKS ?= not soak
 
-.PHONY: setup demo test check bench soak clean browser
+.PHONY: setup demo test check bench soak clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.ready $(if $(NODE),$(DASHBOARD)/dist/index.html,no-dashboard)
@@ -39,11 +38,19 @@ no-dashboard:
 demo: setup
 	@$(BIN)/stovetop demo $(ARGS)
 
-browser: setup
-	@$(BIN)/python tests/browser/provide_chromium.py
+# A Chromium is looked for, and installed where that can be done; the last line says so where there is none.
+define with_browser
+	@chromium=$$($(BIN)/python tests/browser/provide_chromium.py); \
+	if [ -n "$$chromium" ] && [ -n "$(NODE)" ]; then \
+	  STOVETOP_CHROMIUM=$$chromium $(BIN)/python -m pytest -m "$(1)" $(2) $(ARGS); \
+	else \
+	  $(BIN)/python -m pytest -m "($(1)) and not browser" $(2) $(ARGS) && \
+	  echo "NOT RUN: the browser tests; they need Node 20 and a Chromium (set STOVETOP_CHROMIUM to its path)"; \
+	fi
+endef
 
-test: setup browser
-	$(BIN)/python -m pytest -m "$(MARKS)" $(ARGS)
+test: setup
+	$(call with_browser,not soak,-n 2 --dist loadfile)
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -54,8 +61,8 @@ check: setup
 bench: setup
 	$(BIN)/python -m benchmarks.loop
 
-soak: setup browser
-	$(BIN)/python -m pytest -m "soak" --timeout=3600 $(ARGS)
+soak: setup
+	$(call with_browser,soak,--timeout=3600)
 
 clean:
 	rm -rf $(VENV) $(DASHBOARD)/node_modules $(DASHBOARD)/dist .stovetop demo-output build *.egg-info

@@ -64,14 +64,15 @@ CHANGED_WEIGHT = 20.0  # of a changed pixel where a pointer's worth of them (64)
 _CODE_WEIGHTS = np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
 _CODES = PALETTE.astype(np.int32) @ _CODE_WEIGHTS
 _CODE_ORDER = np.argsort(_CODES)
-_ONE_HOT = np.eye(len(PALETTE), dtype=np.float32)
+_HALVES = PALETTE.astype(np.float32) / 255.0  # half of a colour in [-1, 1], but for a constant that cancels out
 
 Floats = NDArray[np.float32]
+Indices = NDArray[np.uint8]
 
 
 def encode_frame(frame: Frame) -> bytes:
     """A frame as a PNG file (indexed colours when all are the palette's, as all true frames' are)."""
-    indices = _indices(_checked(frame))
+    indices = _exact(_checked(frame))
     if indices is None:
         image = Image.fromarray(frame)
     else:
@@ -84,15 +85,24 @@ def encode_frame(frame: Frame) -> bytes:
 
 def decode_frame(png: bytes) -> Frame:
     """The frame in a PNG file; raises InvalidFrame if it is none, or of another size."""
+    image = _open(png)
+    return to_rgb(np.asarray(image)) if _is_indexed(image) else np.asarray(image.convert("RGB"))
+
+
+def _open(png: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(png), formats=("PNG",))
         if image.size != (WIDTH, HEIGHT):
             raise InvalidFrame(f"frame: {image.size[0]} x {image.size[1]} pixels, but it is {WIDTH} x {HEIGHT}")
-        if image.mode == "P" and image.getpalette() == _PILLOW_PALETTE:
-            return to_rgb(np.asarray(image))
-        return np.asarray(image.convert("RGB"))
+        image.load()
     except (OSError, SyntaxError, IndexError) as error:
         raise InvalidFrame(f"frame: {png[:16]!r}… is not a PNG file: {error}") from error
+    return image
+
+
+def _is_indexed(image: Image.Image) -> bool:
+    """Whether its pixels already are indices of our palette."""
+    return image.mode == "P" and image.getpalette() == _PILLOW_PALETTE
 
 
 _PILLOW_PALETTE = PALETTE.flatten().tolist()
@@ -113,7 +123,7 @@ def to_tensors(members: Mapping[str, bytes]) -> dict[str, Tensor]:
     Raises InvalidSample on a missing or unreadable member.
     """
     try:
-        prev, after = decode_frame(members["prev.png"]), decode_frame(members["next.png"])
+        prev, after = _decode_indices(members["prev.png"]), _decode_indices(members["next.png"])
         inputs = Inputs.parse(json.loads(members["json"])["inputs"])
     except KeyError as error:
         raise InvalidSample(
@@ -121,29 +131,34 @@ def to_tensors(members: Mapping[str, bytes]) -> dict[str, Tensor]:
         ) from error
     except (DesktopError, ValueError, TypeError) as error:
         raise InvalidSample(f"sample: {error}") from error
-    return tensors(prev, inputs, after)
+    return _tensors(prev, inputs, after)
 
 
 def tensors(prev: Frame, inputs: Inputs, after: Frame) -> dict[str, Tensor]:
     """As `to_tensors`, from a transition in memory."""
-    change = _patches(after.astype(np.float32) - prev)
-    changed = (change.reshape(PIXELS, 3, *GRID) != 0).any(axis=1, keepdims=True)
+    return _tensors(_indices(prev), inputs, _indices(after))
+
+
+def _tensors(prev: Indices, inputs: Inputs, after: Indices) -> dict[str, Tensor]:
+    before, then = _split(prev), _split(after)
+    changed = (before != then)[:, None]
     heavy = CHANGED_WEIGHT * math.sqrt(64 / max(int(changed.sum()), 16))
-    weight = np.repeat(1.0 + heavy * changed.astype(np.float32), 3, axis=1)
+    weight = np.where(changed, np.float32(1.0 + heavy), np.float32(1.0)).repeat(3, axis=1)
+    change = (_HALVES.take(then, axis=0) - _HALVES.take(before, axis=0)).transpose(0, 3, 1, 2)
     return {
-        "sample": torch.from_numpy(change * np.float32(1 / 255)),
-        "condition": torch.from_numpy(_condition(prev, inputs)),
-        "weight": torch.from_numpy(weight.astype(np.float32).reshape(SAMPLE_CHANNELS, *GRID)),
+        "sample": torch.from_numpy(change.reshape(SAMPLE_CHANNELS, *GRID)),
+        "condition": torch.from_numpy(_condition(before, inputs)),
+        "weight": torch.from_numpy(weight.reshape(SAMPLE_CHANNELS, *GRID)),
     }
 
 
 def condition(prev: NDArray[np.uint8], inputs: Sequence[Inputs]) -> Tensor:
-    """The condition of a batch: frames [B, 48, 64, 3] and as many inputs to [B, CONDITION_CHANNELS, 12, 16]."""
-    return torch.from_numpy(np.stack([_condition(*pair) for pair in zip(prev, inputs, strict=True)]))
+    """The condition of a batch: frames [B, 48, 64, 3] and as many inputs to [B, CONDITION_CHANNELS, 24, 32]."""
+    return torch.from_numpy(np.stack([_condition(_split(_indices(f)), i) for f, i in zip(prev, inputs, strict=True)]))
 
 
 def to_frames(prev: NDArray[np.uint8], sample: Tensor) -> NDArray[np.uint8]:
-    """The frames [B, 48, 64, 3] that painted samples [B, 48, 12, 16] make of those before, in the palette's colours."""
+    """The frames [B, 48, 64, 3] that painted samples [B, 12, 24, 32] make of those before, in the palette's colours."""
     change = sample.detach().float().cpu().numpy().reshape(-1, PATCH, PATCH, 3, *GRID)
     change = change.transpose(0, 4, 1, 5, 2, 3).reshape(-1, HEIGHT, WIDTH, 3)
     return snap(prev + change * 255.0)
@@ -154,17 +169,18 @@ def snap(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return to_rgb(_nearest(pixels))
 
 
-def _patches(planes: NDArray[Any]) -> NDArray[Any]:
-    """[48, 64, C] to [4 C, 24, 32]: a patch's pixels become channels."""
-    parts = planes.reshape(GRID[0], PATCH, GRID[1], PATCH, -1).transpose(1, 3, 4, 0, 2)
-    return np.ascontiguousarray(parts).reshape(-1, *GRID)
+def _split(pixels: NDArray[Any]) -> NDArray[Any]:
+    """[48, 64] to [4, 24, 32]: the first of all patches' pixels, the second of them, and so on."""
+    parts = pixels.reshape(GRID[0], PATCH, GRID[1], PATCH).transpose(1, 3, 0, 2)
+    return parts.reshape(PIXELS, *GRID)
 
 
-def _condition(prev: Frame, inputs: Inputs) -> Floats:
+def _condition(before: Indices, inputs: Inputs) -> Floats:
     planes = _STILL.copy()
-    indices = _indices(prev)
-    planes[_COLOURS] = _patches(_ONE_HOT.take(_nearest(prev) if indices is None else indices, axis=0))
-    planes[_POINTER] = _patches(pointer_shape(inputs.x, inputs.y))
+    colours = planes[_COLOURS].reshape(PIXELS, len(PALETTE), *GRID)
+    np.put_along_axis(colours, before[:, None].astype(np.intp), 1.0, axis=1)
+    shape = pointer_shape(inputs.x, inputs.y)
+    planes[_POINTER] = np.stack([_split(plane) for plane in shape], axis=1).reshape(-1, *GRID)
     if inputs.left or inputs.right:
         planes[_LEFT if inputs.left else _RIGHT] = 1.0
         planes[_CLICK_Y], planes[_CLICK_X] = 2.0 * inputs.y / HEIGHT - 1.0, 2.0 * inputs.x / WIDTH - 1.0
@@ -193,17 +209,28 @@ def _checked(frame: NDArray[Any]) -> Frame:
     return frame
 
 
-def _nearest(pixels: NDArray[Any]) -> NDArray[np.intp]:
+def _nearest(pixels: NDArray[Any]) -> Indices:
     """The indices of the palette's nearest colours."""
     colours = PALETTE.astype(np.float32)
     distance = (colours**2).sum(axis=1) - 2.0 * pixels.astype(np.float32) @ colours.T
-    nearest: NDArray[np.intp] = distance.argmin(axis=-1)
-    return nearest
+    indices: Indices = distance.argmin(axis=-1).astype(np.uint8)
+    return indices
 
 
-def _indices(frame: Frame) -> NDArray[np.uint8] | None:
+def _exact(frame: Frame) -> Indices | None:
     """The frame in palette indices, or None if it has other colours."""
     codes = frame.astype(np.int32) @ _CODE_WEIGHTS
     places = np.searchsorted(_CODES, codes, sorter=_CODE_ORDER)
     indices = _CODE_ORDER[np.minimum(places, len(_CODES) - 1)]
     return indices.astype(np.uint8) if np.array_equal(_CODES[indices], codes) else None
+
+
+def _indices(frame: Frame) -> Indices:
+    """The frame in palette indices; colours that are not the palette's are taken for the nearest."""
+    exact = _exact(frame)
+    return _nearest(frame) if exact is None else exact
+
+
+def _decode_indices(png: bytes) -> Indices:
+    image = _open(png)
+    return np.asarray(image) if _is_indexed(image) else _indices(np.asarray(image.convert("RGB")))

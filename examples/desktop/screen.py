@@ -102,7 +102,7 @@ def _bitmap(*rows: str) -> Frame:
 
 
 _POINTER = _bitmap("k....", "kk...", "kwk..", "kwwk.", "kwwwk", "kwkk.", "kk...")
-_POINTER_PLANES = (_POINTER[..., None] == [_INDEX["k"], _INDEX["w"]]).astype(np.float32)
+_POINTER_PLANES = np.stack([np.equal(_POINTER, _INDEX[colour]) for colour in "kw"]).astype(np.float32)
 POINTER_SIZE = (5, 7)
 _GLOBE = _bitmap(
     "..bbbb..", ".bssnnb.", "bsnnnnsb", "bsnnnssb", "bssnsssb", "bsssnnsb", ".bssnsb.", "..bbbb..",
@@ -247,10 +247,10 @@ def draw_pointer(frame: Frame, x: int, y: int) -> None:
 
 
 def pointer_shape(x: int, y: int) -> NDArray[np.float32]:
-    """Outline and fill of a pointer at (x, y), as planes [48, 64, 2] of zeros and ones."""
-    planes = np.zeros((HEIGHT, WIDTH, 2), dtype=np.float32)
-    part = _POINTER_PLANES[: HEIGHT - y, : WIDTH - x]
-    planes[y : y + part.shape[0], x : x + part.shape[1]] = part
+    """Outline and fill of a pointer at (x, y), as planes [2, 48, 64] of zeros and ones."""
+    planes = np.zeros((2, HEIGHT, WIDTH), dtype=np.float32)
+    part = _POINTER_PLANES[:, : HEIGHT - y, : WIDTH - x]
+    planes[:, y : y + part.shape[1], x : x + part.shape[2]] = part
     return planes
 
 

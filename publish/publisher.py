@@ -95,6 +95,7 @@ class Publisher:
         self._listener = tell
         self._longest_wait = longest_wait
         self._attempts = 0
+        self._retry_at = 0.0  # monotonic seconds
         self._catalogue = Catalogue(hub, TrustedKeys([key.public, *older_keys]))
         self.channels = Channels(hub, key, self._catalogue, self._tell)
 
@@ -121,7 +122,12 @@ class Publisher:
         return self.channels.pin(channel, version, by=by, reason=reason)
 
     def step(self) -> float:
-        """Publish what is pending now; the seconds to wait before the next try, 0 when all went well."""
+        """Publish what is pending now; the seconds to wait before the next try, 0 when all went well.
+
+        Called before that time, it does nothing, so a loop that also does other things may call it at any pace.
+        """
+        if (left := self._retry_at - time.monotonic()) > 0:
+            return left
         newest: dict[str, Entry] = {}
         for entry in self._outbox.pending():
             channel = entry.ticket.channel
@@ -149,6 +155,7 @@ class Publisher:
             self._attempts += 1
             wait = min(self._longest_wait, 0.1 * 2.0 ** min(self._attempts, 16)) * random.uniform(0.5, 1.0)
             logger.warning("step %s is not published, attempt %s: %s", entry.ticket.step, self._attempts, error)
+            self._retry_at = time.monotonic() + wait
             self._tell(Failed(entry.ticket, str(error), self._attempts, wait))
             return wait
         self._retire()

@@ -6,28 +6,31 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from publish import DirectoryHub, Follower, LiveModel
+from publish import DirectoryHub, Follower, LiveModel, Status
 from stovetop.doors import Doors
 from stovetop.errors import ConfigurationError
 from stovetop.play import stop_on_signals
 from stovetop.settings import Settings
 
 
-class LinkedFolder:
-    """A `publish.Loader` that loads nothing: it moves a symbolic link to the folder, in one step."""
-
-    def __init__(self, link: Path, say: Callable[[str], None]) -> None:
-        self._link = link
-        self._say = say
+class Folders:
+    """A `publish.Loader` that loads nothing: what serves a version is its folder."""
 
     def load(self, folder: Path, spare: Path | None) -> Path:
-        """Point the link at `folder`."""
-        staged = self._link.with_name(f".{self._link.name}.{os.getpid()}")
-        staged.unlink(missing_ok=True)
-        staged.symlink_to(folder.absolute())
-        os.replace(staged, self._link)
-        self._say(f"{self._link} → {folder}")
+        """The folder itself."""
         return folder
+
+
+def point(link: Path, folder: Path) -> bool:
+    """Lead `link` to `folder` in one step; False where it leads there already."""
+    target = str(folder.absolute())
+    if link.is_symlink() and os.readlink(link) == target:
+        return False
+    staged = link.with_name(f".{link.name}.{os.getpid()}")
+    staged.unlink(missing_ok=True)
+    staged.symlink_to(target)
+    os.replace(staged, link)
+    return True
 
 
 def follow_into(settings: Settings, link: Path, say: Callable[[str], None]) -> None:
@@ -37,13 +40,20 @@ def follow_into(settings: Settings, link: Path, say: Callable[[str], None]) -> N
     chosen = settings.follow
     keys = chosen.trusted_keys or (Doors.read(settings).public_key,)
     link.parent.mkdir(parents=True, exist_ok=True)
-    live: LiveModel[Path] = LiveModel(LinkedFolder(link, say), chosen.base)
+    live: LiveModel[Path] = LiveModel(Folders(), chosen.base)
+
+    def lead(status: Status) -> None:
+        # Not in the loader: on a rollback the version before is still warm, and nothing is loaded.
+        if live.current is not None and point(link, live.current.folder):
+            say(f"{link} → {live.current.folder}")
+
     follower = Follower(
         DirectoryHub(chosen.hub),
         chosen.channel,
         keys,
         chosen.cache,
         live,
+        tell=lead,
         heartbeat=chosen.heartbeat,
         longest_wait=chosen.longest_wait,
     )

@@ -88,7 +88,7 @@ def litter(root: Path) -> list[str]:
     )
 
 
-def wait_until(true: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+def wait_until(true: Callable[[], object], what: str, seconds: float = 30.0) -> None:
     """Return as soon as `true()` is; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -356,9 +356,9 @@ def test_retry_after_is_honoured_in_seconds_and_as_a_date(scripted: str) -> None
     session.close()
     times = [at for at, _, _ in Scripted.seen]
     first, second, third = (after - before for before, after in itertools.pairwise(times))
-    assert 1.0 <= first < 2.0
-    assert 0.0 < second < 3.0, "a date has whole seconds"
-    assert third < 0.5
+    assert first >= 1.0
+    assert second >= 0.2, "a date has whole seconds"
+    assert third < first
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 409, 410, 413, 415, 422])
@@ -395,11 +395,15 @@ def test_steps_share_a_request_for_a_moment_or_until_it_is_full(scripted: str) -
         session.post({"x": number})
     until(lambda: session.durable_through == 2, "the moment passes")
     assert time.monotonic() - started >= 0.3
-    for number in range(20):
-        session.post({"x": number})
-    until(lambda: session.durable_through == 22, "full requests do not wait", deadline=0.25)
-    assert [body.count(b"\n") for _, _, body in Scripted.seen] == [3, 10, 10]
     session.close()
+    patient = SessionClient(scripted, INGEST, "desktop", settings=ClientSettings(batch_steps=10, max_delay=600.0))
+    patient.open()
+    for number in range(25):
+        patient.post({"x": number})
+    until(lambda: patient.durable_through == 19, "full requests do not wait")
+    patient.flush()
+    patient.close()
+    assert [body.count(b"\n") for _, path, body in Scripted.seen if path.endswith("/steps")] == [3, 10, 10, 5]
 
 
 # --- the conversation alone ------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -87,16 +88,22 @@ def test_no_body_whatever_makes_the_gateway_fail(tmp_path: Path) -> None:
             ),
         }
         statuses: dict[int, int] = {}
+        line = HTTPConnection(gateway.url.removeprefix("http://"), timeout=20)  # a third of the time that httpx takes
         for _ in range(BODIES):
             media_type = random_.choice([LINES, TAR])
             body = random_.choice(ODD) if random_.random() < 0.1 else _mutated(random_, good[media_type])
-            reply = gateway.post_body(session_id, body, random_.choice([0, 0, 0, 1, 3]), media_type)
-            assert reply.status_code < 500, (reply.text, body)
-            statuses[reply.status_code] = statuses.get(reply.status_code, 0) + 1
+            first = str(random_.choice([0, 0, 0, 1, 3]))
+            headers = {"Authorization": f"Bearer {INGEST}", "Content-Type": media_type, "Ingest-First-Seq": first}
+            line.request("POST", f"/v1/sessions/{session_id}/steps", body, headers)
+            reply = line.getresponse()
+            text = reply.read()
+            assert reply.status < 500, (text, body)
+            statuses[reply.status] = statuses.get(reply.status, 0) + 1
         for body in ODD:
             for path in ("/v1/sessions", f"/v1/sessions/{session_id}/end"):
                 if body not in (b"", b"{}") or path == "/v1/sessions":
                     assert 400 <= gateway.http.post(path, content=body).status_code < 500, body
+        line.close()
         assert statuses[400] > BODIES / 2, statuses
         found = seqs(gateway.log, session_id)
         assert found == list(range(len(found)))

@@ -246,7 +246,7 @@ def _start(run_program: Run, folder: Path, **settings: object) -> tuple[subproce
 
 
 def test_sigterm_finishes_what_is_under_way_and_ends_well(tmp_path: Path, run_program: Run) -> None:
-    process, url = _start(run_program, tmp_path, pre_stop_seconds=1.0)
+    process, url = _start(run_program, tmp_path, pre_stop_seconds=2.0)
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {INGEST}"}) as http:
         session_id = http.post("/v1/sessions", json={"app": "desktop"}).json()["session_id"]
         body = '{"seq":0,"time":1}'
@@ -259,7 +259,7 @@ def test_sigterm_finishes_what_is_under_way_and_ends_well(tmp_path: Path, run_pr
         slow.sendall(body[5:].encode())
         assert answer(slow).startswith("HTTP/1.1 200")
         slow.close()
-    output, _ = process.communicate(timeout=15)
+    output, _ = process.communicate(timeout=30)
     assert (output, process.returncode) == ("ended\n", 0)
     assert seqs(SqliteLog(tmp_path / "log"), session_id) == [0]
 
@@ -272,9 +272,9 @@ def test_the_end_takes_a_bounded_time(tmp_path: Path, run_program: Run) -> None:
     with raw(url, HEAD.format(session=session_id, length=100) + "x"):  # never ends
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=15)
+        output, _ = process.communicate(timeout=30)
     assert (output, process.returncode) == ("ended\n", 0)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
 
 
 def test_a_gateway_in_a_thread_ends_when_it_is_told_to(tmp_path: Path) -> None:

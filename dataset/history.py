@@ -89,7 +89,7 @@ class HistoryReader:
         self._uniforms = Uniforms("history", share.seed, share.index, share.count)
         self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
         self._folders: dict[str, Folder] = {}
-        self._drawn: set[tuple[str, int]] = set()
+        self._drawn: dict[str, bytearray] = {}
         self._polled = self._repeats = 0
         self._snapshots = self._restored(state)
         self._pool: Pool | None = None
@@ -107,8 +107,7 @@ class HistoryReader:
             sample = self._decoder(entry.members, entry.key)
             if sample is not None:
                 self._polled += 1
-                self._repeats += (partition, number) in self._drawn
-                self._drawn.add((partition, number))
+                self._repeats += self._drawn_before(partition, number)
                 span = Span(self._name, (self._at, 0), (self._draw, 0))
                 self._at = self._draw
                 return Item(sample, entry.key, span, entry.time, sum(map(len, entry.members.values())))
@@ -144,6 +143,14 @@ class HistoryReader:
         if eligible != last.eligible:
             kept = [snapshot for snapshot in self._snapshots if snapshot.from_draw < self._draw]
             self._snapshots = [*kept[1 - KEPT :], Snapshot(self._draw, eligible)]
+
+    def _drawn_before(self, partition: str, number: int) -> bool:
+        """Whether this reader has given a sample before; from now on it has."""
+        drawn = self._drawn.setdefault(partition, bytearray())
+        if number >= len(drawn):
+            drawn.extend(bytes(max(number + 1, 2 * len(drawn)) - len(drawn)))
+        before, drawn[number] = bool(drawn[number]), 1
+        return before
 
     def _follow_archive(self) -> None:
         """Everything is passed that is in the archive."""

@@ -114,41 +114,39 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         no sample will ever come again, or when `idle` returns False; what was read by then comes first next time.
         An error of a source, or one raised by `idle`, passes, and rewinds the stream.
         """
-        readers = self._opened()
-        weights = self._schedule.at(self._next)
-        pick, polls, first = self._draws.pick, readers.polls, self._next
+        readers, first = self._opened(), self._next
+        weights = self._schedule.at(first)
+        picks, polls = self._draws.picks(weights, first, size), readers.polls
         items: list[Item] = []
-        names: list[str] = []
         redraws: list[Redraw] = []
         try:
             while len(items) < size:
-                draw = first + len(items)
-                name = pick(weights, draw)
-                item = polls[name]()
+                item = polls[picks[len(items)]]()
                 if item is None:
-                    dry, name, item = self._redraw(readers, weights, draw, name)
+                    draw = first + len(items)
+                    dry, name, item = self._redraw(readers, weights, draw, picks[len(items)])
                     if item is None:
                         if self._ended(readers, weights, idle):
                             break
                         if idle is not None and not idle():
-                            readers.put_back(names, items)
+                            readers.put_back(picks[: len(items)], items)
                             return None
                         time.sleep(WAIT)
                         if self._schedule.at(first) is not weights:  # the whole batch obeys: it begins again
-                            readers.put_back(names, items)
+                            readers.put_back(picks[: len(items)], items)
                             weights = self._schedule.at(first)
-                            items, names, redraws = [], [], []
+                            picks, items, redraws = self._draws.picks(weights, first, size), [], []
                         continue
+                    picks[len(items)] = name
                     redraws.append(Redraw(draw, dry))
                 items.append(item)
-                names.append(name)
         except BaseException:  # what was read for this batch must not get lost, whatever ended it
             self._go_back()
             raise
         if not items:
             return None
         self._next += len(items)
-        return items, self._receipt(weights, first, names, items, redraws)
+        return items, self._receipt(weights, first, picks[: len(items)], items, redraws)
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         """Samples one by one; each is consumed when the next is asked for. Begins after what was completed."""
@@ -295,12 +293,20 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
     ) -> Receipt:
         spans: dict[str, list[Span]] = {}
         jumped: dict[str, list[Span]] = {}
-        sizes: dict[str, int] = {}
+        runs: dict[str, Span] = {}  # the stretch that a source is in the middle of
+        sizes = dict.fromkeys(names, 0)
         for name, item in zip(names, items, strict=True):
-            _join(spans.setdefault(name, []), item.span)
+            span, run = item.span, runs.get(name)
+            if run is None:
+                runs[name] = span
+            elif run.end == span.start and run.partition == span.partition:
+                runs[name] = Span(run.partition, run.start, span.end)
+            else:
+                spans.setdefault(name, []).append(run)
+                runs[name] = span
             if item.jumped is not None:
-                _join(jumped.setdefault(name, []), item.jumped)
-            sizes[name] = sizes.get(name, 0) + item.size
+                jumped.setdefault(name, []).append(item.jumped)
+            sizes[name] += item.size
         return Receipt(
             rank=self.rank,
             world=self.world,
@@ -310,21 +316,11 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
             sources=tuple(names),
             keys=tuple([item.key for item in items]),
             times=tuple([item.time for item in items]),
-            spans={name: tuple(stretches) for name, stretches in spans.items()},
+            spans={name: (*spans.get(name, ()), run) for name, run in runs.items()},
             jumped={name: tuple(stretches) for name, stretches in jumped.items()},
             sizes=sizes,
             redraws=tuple(redraws),
         )
-
-
-def _join(stretches: list[Span], span: Span) -> None:
-    """Append `span`, as one with the last stretch if it goes on where that ended."""
-    if stretches:
-        last = stretches[-1]
-        if last.partition == span.partition and last.end == span.start:
-            stretches[-1] = Span(span.partition, last.start, span.end)
-            return
-    stretches.append(span)
 
 
 def _merged(before: States, now: States) -> States:

@@ -128,6 +128,16 @@ class Draws:
             self._prepare(weights, block)
         return self._picks[place]
 
+    def picks(self, weights: Weights, first: int, count: int) -> list[str]:
+        """The sources that `count` draws from `first` on draw."""
+        block, place = divmod(first, BLOCK)
+        if weights is not self._weights or block != self._block:
+            self._prepare(weights, block)
+        picked = self._picks[place : place + count]
+        return (
+            picked if len(picked) == count else picked + self.picks(weights, (block + 1) * BLOCK, count - len(picked))
+        )
+
     def again(self, weights: Weights, index: int, dry: Iterable[str]) -> str | None:
         """The source that `index` draws after the dry ones, in the order in which they were drawn; None if all are."""
         tried = frozenset(dry)

@@ -100,14 +100,10 @@ class ShardReader:
         self._listings: list[tuple[Listing, int]] = []  # with the number of samples up to its end
         self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
         self._polled = self._repeats = 0
-        try:
-            for listing in _restored(source, state):
-                self._take_in(listing.from_epoch, listing.names, strict=True)
-            if state is None and not consumed:
-                self._grow(0)
-        except BaseException:
-            self.close()
-            raise
+        for listing in _restored(source, state):
+            self._take_in(listing.from_epoch, listing.names, strict=True)
+        if state is None and not consumed:
+            self._grow(0)
         self._order = EpochOrder(share, consumed, self._size_of, source.shuffle, source.epochs)
 
     def poll(self) -> Item | None:
@@ -137,10 +133,7 @@ class ShardReader:
         return built
 
     def close(self) -> None:
-        """Close the files."""
-        for shard in self._shards:
-            shard.close()
-        self._shards = []
+        """No file is kept open."""
 
     def _size_of(self, epoch: int, fresh: bool) -> int:
         if fresh and (self._share.count == 1 or not self._listings):

@@ -39,19 +39,19 @@ class Member(NamedTuple):
 
 
 class TarShard:
-    """One tar, indexed when it is opened: which is refused, by name, if it is torn or not what its summary says."""
+    """One tar, indexed when it is made: refused, by name, if it is torn or not what its summary says.
+
+    No file is kept open between reads, as there may be thousands of shards.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        file = self._opened()
         try:
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be opened ({error.strerror})") from error
-        try:
-            self._starts, self._sizes = self._indexed()
-        except BaseException:
-            os.close(self._file)
-            raise
+            self._identity = _identity(file)
+            self._starts, self._sizes = self._indexed(file)
+        finally:
+            os.close(file)
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -60,53 +60,61 @@ class TarShard:
     def read(self, number: int) -> tuple[str, dict[str, bytes]]:
         """The key of a sample and its members by extension."""
         start, size = int(self._starts[number]), int(self._sizes[number])
-        data = os.pread(self._file, size, start)
-        if len(data) != size:
-            raise SourceError(
-                f"{self.path}: it has become shorter since it was opened; shards are never changed in place"
-            )
+        file = self._opened()
+        try:
+            if _identity(file) != self._identity:
+                raise SourceError(
+                    f"{self.path}: it was changed or replaced while it is read; publish shards whole, under new names"
+                )
+            data = os.pread(file, size, start)
+        finally:
+            os.close(file)
         key, contents = "", {}
-        for member in members(data, self.path):
+        for member in members(data, self.path, checked=True):
             key, extension = _split(member.name) or ("", "")
             contents[extension] = data[member.data : member.data + member.size]
         return key, contents
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+    def _opened(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise SourceError(f"{self.path}: cannot be opened ({error.strerror})") from error
 
-    def _indexed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if os.fstat(self._file).st_size == 0:
+    def _indexed(self, file: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if os.fstat(file).st_size == 0:
             raise SourceError(f"{self.path}: it is empty, not a tar; is it still being written?")
-        with mmap.mmap(self._file, 0, access=mmap.ACCESS_READ) as data:
+        starts: list[int] = []
+        ends: list[int] = []
+        last = None
+        with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as data:
             if data[:2] == b"\x1f\x8b":
                 raise SourceError(
                     f"{self.path}: it is compressed, so samples cannot be read in place; unpack it (gunzip)"
                 )
             _verify(data, self.path)
-            starts, ends, last = [], [], None
             for member in members(data, self.path):
-                split = _split(member.name)
-                if split is None:
-                    last = None
-                elif split[0] == last:
+                key, _ = _split(member.name) or (None, None)
+                if key is not None and key == last:
                     ends[-1] = member.end
-                else:
-                    last = split[0]
+                elif key is not None:
                     starts.append(member.start)
                     ends.append(member.end)
+                last = key
         begins = np.array(starts, dtype=np.int64)
         return begins, np.array(ends, dtype=np.int64) - begins
 
 
-def members(data: bytes | mmap.mmap, path: Path) -> Iterator[Member]:
-    """The regular files in `data`, in order: a whole tar, or whole members cut out of one."""
+def members(data: bytes | mmap.mmap, path: Path, checked: bool = False) -> Iterator[Member]:
+    """The regular files in `data`, in order: a whole tar, or members cut out of one whose headers were checked."""
     position, start, long_name = 0, 0, None
     while position < len(data):
         header = data[position : position + BLOCK]
         if header[:1] == b"\0" and data[position : position + 2 * BLOCK] == _END:
             return
-        size = _size(header, path, position)
+        if not checked:
+            _check(header, path, position)
+        size = _size(header)
         content = position + BLOCK
         end = content + size + (-size % BLOCK)
         if end > len(data):
@@ -156,17 +164,26 @@ def _name(header: bytes) -> str:
     return f"{prefix}/{name}" if prefix and header[257:263] == b"ustar\0" else name
 
 
-def _size(header: bytes, path: Path, position: int) -> int:
+def _check(header: bytes, path: Path, position: int) -> None:
+    """Raise `SourceError` unless this is the header of a member: its checksum counts itself as spaces."""
+    total = sum(header) - sum(header[148:156]) + 8 * ord(" ")
     try:
-        if len(header) != BLOCK:
-            raise ValueError("cut header")
-        if int(header[148:156].rstrip(b" \0"), 8) != sum(header) - sum(header[148:156]) + 8 * ord(" "):
-            raise ValueError("checksum")
-        if header[124] & 0x80:  # GNU's base 256, for 8 GiB and more
-            return int.from_bytes(header[125:136])
-        return int(header[124:136].rstrip(b" \0") or b"0", 8)
+        whole = len(header) == BLOCK and int(header[148:156].rstrip(b" \0"), 8) == total
     except ValueError:
-        raise SourceError(f"{path}: no tar header at byte {position}; it is damaged or not a tar") from None
+        whole = False
+    if not whole:
+        raise SourceError(f"{path}: no tar header at byte {position}; it is damaged or not a tar")
+
+
+def _identity(file: int) -> tuple[int, int, int, int]:
+    status = os.fstat(file)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _size(header: bytes) -> int:
+    if header[124] & 0x80:  # GNU's base 256, for 8 GiB and more
+        return int.from_bytes(header[125:136])
+    return int(header[124:136].rstrip(b" \0") or b"0", 8)
 
 
 def _pax_path(records: bytes) -> str | None:

@@ -47,7 +47,9 @@ def test_things_become_the_sources_that_read_them(tmp_path: Path) -> None:
         decode=default_convert,
     )
     kinds = [type(source) for source in data.sources.values()]
-    assert kinds == [ShardSource] * 2 + [LiveSource, HistorySource] + [MapSource] * 2 + [IterableSource] * 2 + [MapSource]
+    assert kinds == [ShardSource] * 2 + [LiveSource, HistorySource] + [MapSource] * 2 + [IterableSource] * 2 + [
+        MapSource
+    ]
     assert isinstance(data, InteractiveMixture)
     assert data.sources["own"] is own
     for name in ("folder", "live", "history", "list", "iterable"):

@@ -1,4 +1,4 @@
-"""Random schedules of arrivals, steps, weight changes, crashes, retention and ranks: nothing is lost, nothing repeated."""
+"""Random schedules of arrivals, steps, changes, crashes, retention and ranks: nothing is lost, nothing repeated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -162,7 +162,7 @@ def patience(looks: int) -> Callable[[], bool]:
 
 TestBranch = Branch.TestCase
 TestBranch.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
@@ -202,3 +202,47 @@ def test_the_check_would_notice_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     branch.samples_arrive(0, [3, 3, 3])
     with pytest.raises(AssertionError):
         branch.teardown()
+
+
+steps = st.tuples(st.integers(1, 7), st.none() | st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 3)))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(steps, min_size=2, max_size=25), st.lists(st.integers(0, 24), min_size=1, max_size=3), st.integers(1, 2)
+)
+def test_a_run_that_is_restored_again_and_again_equals_one_that_never_was(
+    schedule: list[tuple[int, tuple[int, int, int] | None]], cuts: list[int], world: int
+) -> None:
+    log = MemoryLog(PARTITIONS)
+    for number in range(120):
+        log.append(number % PARTITIONS, [key(number)], float(number))
+    with tempfile.TemporaryDirectory() as folder:
+        archive = archive_of(log, Path(folder), per_shard=20)
+
+        def ranks(state: dict | None) -> list[InteractiveMixture]:
+            made = []
+            for rank in range(world):
+                live = LiveSource(log, decode=decode, max_lag=30)
+                sources = {"base": MapSource(BASE), "live": live, "history": HistorySource(archive, decode=decode)}
+                data = make_interactive_dataset(sources, seed=5)
+                if state is not None:
+                    data.load_state_dict(state)
+                data.set_layout(rank, world)
+                made.append(data)
+            return made
+
+        def run(cuts: list[int]) -> list[tuple[str, ...]]:
+            rows, running = [], ranks(None)
+            for number, (size, weights) in enumerate(schedule):
+                for data in running:
+                    if weights is not None:
+                        data.set_weights(dict(zip(("live", "history", "base"), weights, strict=True)))
+                    _, receipt = data.take(size)
+                    data.complete([receipt])
+                    rows.append(receipt.keys)
+                if number in cuts:
+                    running = ranks(json_copy(merge_states([data.state_dict() for data in running])))
+            return rows
+
+        assert run(cuts) == run([])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import logging
+import os
 import tarfile
 from pathlib import Path
 
@@ -39,10 +40,7 @@ def samples_by_webdataset(path: Path) -> list[tuple[str, dict[str, bytes]]]:
 
 def samples_in_place(path: Path) -> list[tuple[str, dict[str, bytes]]]:
     shard = TarShard(path)
-    try:
-        return [shard.read(number) for number in reversed(range(len(shard)))][::-1]
-    finally:
-        shard.close()
+    return [shard.read(number) for number in reversed(range(len(shard)))][::-1]
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -130,14 +128,15 @@ def test_a_shard_of_ours_with_a_flipped_bit_is_refused_whole_and_named(tmp_path:
         Reading(ShardSource(tmp_path)).read(1)
 
 
-def test_a_shard_that_shrinks_while_it_is_read_is_found_out(tmp_path: Path) -> None:
+def test_a_shard_that_is_changed_or_replaced_while_it_is_read_is_found_out(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "one.tar", keys(0, 8))
-    shard = TarShard(path)
+    cut, replaced = TarShard(path), TarShard(path)
     with open(path, "r+b") as file:
         file.truncate(2048)
-    with pytest.raises(SourceError, match="it has become shorter since it was opened"):
-        shard.read(7)
-    shard.close()
+    write_tar(tmp_path / "one.tar", keys(8, 16))
+    for shard in (cut, replaced):
+        with pytest.raises(SourceError, match=r"one\.tar: it was changed or replaced while it is read"):
+            shard.read(7)
 
 
 # Folders
@@ -229,15 +228,12 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
         ShardSource(tmp_path).open(Share(), {}, {"listings": 3})
 
 
-def test_files_are_closed(tmp_path: Path) -> None:
-    import os
-
-    write_tar(tmp_path / "a.tar", keys(0, 4))
+def test_no_file_stays_open_however_many_shards_there_are(tmp_path: Path) -> None:
+    for number in range(20):
+        write_tar(tmp_path / f"{number:02d}.tar", keys(4 * number, 4 * number + 4))
     before = len(os.listdir("/proc/self/fd"))
     reading = Reading(ShardSource(tmp_path, decode=decode))
-    reading.read(1)
-    assert len(os.listdir("/proc/self/fd")) == before + 1
-    reading.reader.close()
+    assert len(reading.read(80)) == 80
     assert len(os.listdir("/proc/self/fd")) == before
 
 

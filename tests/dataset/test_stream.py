@@ -374,7 +374,7 @@ def test_the_record_alone_repeats_the_choice_of_every_draw() -> None:
 def test_the_state_stays_small_however_long_training_goes_on() -> None:
     log = MemoryLog(2)
     data = with_live(log, {"base": 1, "live": 1})
-    for number in range(3000):
+    for number in range(1300):
         if number % 2:
             log.append(number % 2, [key(number)])
         data.set_weights({"live": 1 + number % 3})

@@ -6,7 +6,7 @@ Arguments are read as a tree: `{"lr": {"value": 1e-5}}` turns the knob `lr`, `{"
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from control.protocol import Command, CommandKind
@@ -22,7 +22,8 @@ def turned(arguments: Mapping[str, Any]) -> frozenset[str]:
 
 def set_outright(arguments: Mapping[str, Any]) -> frozenset[str]:
     """The knobs whose new value does not depend on the old one."""
-    return frozenset(knob for knob, relative in _knobs(arguments, ()) if not relative)
+    found = list(_knobs(arguments, ()))
+    return frozenset(knob for knob, _ in found) - {knob for knob, relative in found if relative}
 
 
 def supersedes(newer: Command, older: Command, kind: CommandKind) -> bool:
@@ -34,6 +35,21 @@ def supersedes(newer: Command, older: Command, kind: CommandKind) -> bool:
         return False
     knobs = turned(older.arguments)
     return bool(knobs) and knobs <= set_outright(newer.arguments)
+
+
+def lasting(settings: Sequence[Command]) -> list[Command]:
+    """Those of successive settings whose effect can still be seen at the end, in their order."""
+    kept: list[Command] = []
+    set_later: dict[str, set[str]] = {}
+    for setting in reversed(settings):
+        later = set_later.setdefault(setting.command, set())
+        knobs = turned(setting.arguments)
+        if knobs and knobs <= later:
+            continue
+        kept.append(setting)
+        later |= set_outright(setting.arguments)
+    kept.reverse()
+    return kept
 
 
 def _knobs(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, bool]]:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from control.codes import CloseCode
+from control.forks import keep_from_children
 from control.outbox import Outbox, packets
 from control.protocol import Ack, Deliver, Goodbye, Hello, StateChanged, ToActor, Welcome
 
@@ -58,12 +59,18 @@ class Line:
         self._wake: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
+        self._descriptor = -1
         self.connected = False
         self.answered = threading.Event()
+        keep_from_children(self)
 
     def start(self) -> None:
         """Begin to connect."""
         self._thread.start()
+
+    def held_descriptors(self) -> Iterable[int]:
+        """The connection's, which no child may keep."""
+        return [self._descriptor] if self._descriptor >= 0 else []
 
     def nudge(self) -> None:
         """Send now what is in the outbox; from any thread."""
@@ -105,6 +112,7 @@ class Line:
         while not self._said_goodbye:
             try:
                 async with self._dial() as socket:
+                    self._descriptor = socket.transport.get_extra_info("socket").fileno()
                     await self._greet(socket)
                     pause, complained = FIRST_PAUSE, ""
                     await self._converse(socket)
@@ -116,7 +124,7 @@ class Line:
                     logger.warning("%s: no line to %s (%s); trying on", self._name, self._address, why)
                     complained = why
             finally:
-                self.connected = False
+                self.connected, self._descriptor = False, -1
             if not self._said_goodbye:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(LONGEST_PAUSE, pause * 2)

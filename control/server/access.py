@@ -90,7 +90,8 @@ class OriginCheck:
         await self._app(scope, receive, send)
 
     def _admits(self, origin: str, connection: HTTPConnection) -> bool:
-        return origin in self._origins or urlsplit(origin).netloc == connection.headers.get("host", "").lower()
+        named = urlsplit(origin).netloc
+        return origin in self._origins or (named != "" and named == connection.headers.get("host", "").lower())
 
 
 def _hostname(connection: HTTPConnection) -> str | None:

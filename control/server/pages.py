@@ -27,8 +27,8 @@ body { font: 16px/1.5 system-ui; max-width: 42rem; margin: 4rem auto; padding: 0
 code { background: #8882; padding: .1em .3em }
 </style>
 <h1>The control server is running</h1>
-<p>Its dashboard was not built. With Node 20 or newer, build it once:</p>
-<pre><code>make dashboard</code></pre>
+<p>Its dashboard was not built. With Node 20 or newer, this builds it:</p>
+<pre><code>make setup</code></pre>
 <p>and reload this page. Everything else works without it: <code>stovetop status</code>, and the API described in
 <a href="/openapi.json">/openapi.json</a>.</p></html>"""
 

@@ -96,8 +96,12 @@ def run_routes(switchboard: Switchboard, readers: Readers, doors: Doors, overvie
         last = switchboard.journal.store.last_seq
         names = metric or stored.metric_names(connection, run)[:MAX_METRICS]
         branches = branch or [found.branch for found in stored.branches(connection, run)]
-        found = [s for b in branches for s in series.series(connection, run, b, names, points, lineage=lineage)]
-        return SeriesPage(run=run, seq=last, series=tuple(s for s in found if s.steps))
+        found = [
+            item
+            for name in branches
+            for item in series.series(connection, run, name, names, points, lineage=lineage, until=last)
+        ]
+        return SeriesPage(run=run, seq=last, series=tuple(item for item in found if item.steps))
 
     @router.get("/events", tags=["events"])
     def history(

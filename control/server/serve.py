@@ -8,13 +8,14 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 
 import uvicorn
 
 from auth.tokens import TokenStore
 from control.errors import ControlError, PortTaken
+from control.forks import keep_from_children
 from control.server.app import create_app
 from control.server.compat import quiet_false_alarms
 from control.settings import DEFAULT_PORT, ControlSettings
@@ -73,6 +74,7 @@ class ControlServer:
         self, settings: ControlSettings, tokens: TokenStore, announce: Callable[[str], None] | None = None
     ) -> None:
         self._listener = bind(settings)
+        keep_from_children(self)
         try:
             self._store = Store(settings.data)
         except BaseException:
@@ -110,6 +112,10 @@ class ControlServer:
         finally:
             self._store.close()
             self._listener.close()
+
+    def held_descriptors(self) -> Iterable[int]:
+        """The listening socket's, which no child may keep."""
+        return [self._listener.fileno()] if self._listener.fileno() >= 0 else []
 
     def stop(self) -> None:
         """Ask `run` to return soon; from any thread."""

@@ -31,8 +31,7 @@ def state_routes(switchboard: Switchboard, hub: Hub, doors: Doors) -> APIRouter:
         """The store can be written."""
         store = switchboard.journal.store
         try:
-            with store.connection:
-                store.connection.execute("UPDATE meta SET value = value WHERE key = 'format'")
+            store.connection.execute("BEGIN IMMEDIATE; ROLLBACK")
         except apsw.Error as error:
             response.status_code = 503
             return Ready(status="failing", reason=f"{store.path} cannot be written: {error}", seq=store.last_seq)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from control.api import CommandRecord, NewCommand
+from control.knobs import lasting
 from control.protocol import (
     Ack,
     CommandKind,
@@ -188,7 +189,11 @@ class Switchboard:
         settings: tuple[Deliver, ...] = ()
         if hello.revision is not None and not same:
             lacking = stored_commands.settings_after(self._connection, hello.run, hello.revision, hello.actor)
-            settings = tuple(Deliver(command=as_command(r), number=r.number, again=True) for r in lacking)
+            numbers = {record.uuid: record.number for record in lacking}
+            settings = tuple(
+                Deliver(command=command, number=numbers[command.uuid], again=True)
+                for command in lasting([as_command(record) for record in lacking])
+            )
         return Welcome(
             stored=actor.stored,
             revision=self.ledger.revision(hello.run),

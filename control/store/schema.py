@@ -31,6 +31,7 @@ CREATE TABLE events (
 );
 CREATE INDEX events_by_run ON events (run, seq);
 CREATE INDEX events_by_type ON events (run, type, seq);
+CREATE INDEX events_series ON events (run, branch, seq) WHERE type IN ('metrics', 'evaluation');
 CREATE INDEX events_thinned ON events (run, thinned, seq) WHERE type = 'metrics';
 CREATE INDEX command_history ON events (json_extract(body, '$.uuid'), seq) WHERE type = 'command';
 

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from control.api import MetricSeries, SegmentInfo
-from control.protocol import EventType
 
 Column = npt.NDArray[np.float64]
 
@@ -63,9 +62,19 @@ def pieces(segments: Sequence[SegmentInfo], branch: str, lineage: bool) -> list[
 
 
 def series(
-    connection: apsw.Connection, run: str, branch: str, metrics: Sequence[str], points: int, *, lineage: bool = False
+    connection: apsw.Connection,
+    run: str,
+    branch: str,
+    metrics: Sequence[str],
+    points: int,
+    *,
+    lineage: bool = False,
+    until: int = ENDLESS,
 ) -> list[MetricSeries]:
-    """The named metrics of a branch, each in at most `points` rows; of more, buckets with their extremes and mean."""
+    """The named metrics of a branch, each in at most `points` rows; of more, buckets with their extremes and mean.
+
+    `until` is the last event that counts.
+    """
     segments = [
         SegmentInfo.model_validate_json(text)
         for (text,) in connection.execute("SELECT record FROM segments WHERE run = ? ORDER BY first_seq", (run,))
@@ -74,17 +83,9 @@ def series(
     with connection:
         for piece in pieces(segments, branch, lineage):
             rows = connection.execute(
-                "SELECT step, time, body, span FROM events WHERE run = ? AND +type IN (?, ?) AND branch = ? "
-                "AND seq >= ? AND seq < ? AND step <= ? ORDER BY seq",
-                (
-                    run,
-                    EventType.METRICS.value,
-                    EventType.EVALUATION.value,
-                    piece.branch,
-                    piece.first_seq,
-                    piece.end_seq,
-                    piece.last_step,
-                ),
+                "SELECT step, time, body, span FROM events WHERE run = ? AND branch = ? AND seq >= ? AND seq < ? "
+                "AND step <= ? AND type IN ('metrics', 'evaluation') ORDER BY seq",  # as its index says it
+                (run, piece.branch, piece.first_seq, min(piece.end_seq, until + 1), piece.last_step),
             )
             for row in rows:
                 _gather(gathered, row)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from control.api import ActorInfo
 from control.errors import StoreLocked
+from control.forks import keep_from_children
 from control.protocol import CommandSpec, Event, EventType
 from control.store.derive import Tables
 from control.store.rows import COLUMNS, to_event, to_row
@@ -65,6 +66,7 @@ class Store:
             raise StoreLocked(
                 f"{folder}: another control server has it; stop that one, or choose another folder"
             ) from error
+        keep_from_children(self)
         self.connection = open_writer(self.path)
         self.name: str = self.connection.execute("SELECT value FROM meta WHERE key = 'store'").get
         self._tables = Tables(self.connection)
@@ -123,6 +125,10 @@ class Store:
             self._tables.forget()
             for row in self.connection.execute(f"SELECT {COLUMNS} FROM events ORDER BY seq"):
                 self._tables.learn(to_event(row))
+
+    def held_descriptors(self) -> Iterable[int]:
+        """The lock's, which no child may keep."""
+        return [self._lock] if self._lock >= 0 else []
 
     def close(self) -> None:
         """Close the file and let another server have it. Harmless when done twice."""

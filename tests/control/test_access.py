@@ -255,7 +255,7 @@ def test_the_page_says_how_to_build_the_dashboard_or_is_the_dashboard(tmp_path: 
     app = FastAPI()
     app.include_router(page_routes(tmp_path / "dist"))
     page = TestClient(app)
-    assert "make dashboard" in page.get("/").text
+    assert "make setup" in page.get("/").text
     (tmp_path / "dist" / "assets").mkdir(parents=True)
     (tmp_path / "dist" / "index.html").write_text("<title>the dashboard</title>")
     (tmp_path / "dist" / "assets" / "main-abc.js").write_text("1")

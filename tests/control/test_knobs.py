@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control import Command, CommandKind
-from control.knobs import set_outright, supersedes, turned
+from control.knobs import lasting, set_outright, supersedes, turned
 
 SETTING = CommandKind.SETTING
 
@@ -17,7 +17,7 @@ knob_values = st.one_of(
 )
 arguments = st.dictionaries(
     st.sampled_from(["lr", "eps", "weights"]),
-    st.one_of(knob_values, st.dictionaries(st.sampled_from("ab"), knob_values)),
+    st.one_of(knob_values, st.dictionaries(st.sampled_from("ab"), knob_values, min_size=1)),
 )
 
 
@@ -52,6 +52,18 @@ def test_leaving_out_what_is_superseded_never_changes_where_the_knobs_end(
 ) -> None:
     if supersedes(command(new), command(old), SETTING):
         assert apply(apply({}, old), new) == apply({}, new)
+
+
+@given(st.lists(arguments, max_size=6))
+def test_what_lasts_of_many_settings_leaves_the_knobs_where_all_of_them_do(many: list[dict[str, Any]]) -> None:
+    def end(settings: list[Command]) -> dict[str, float]:
+        state: dict[str, float] = {}
+        for setting in settings:
+            apply(state, setting.arguments)
+        return state
+
+    settings = [command(tree) for tree in many]
+    assert end(lasting(settings)) == end(settings)
 
 
 def test_a_newer_value_supersedes_a_scale_and_no_scale_supersedes_anything() -> None:

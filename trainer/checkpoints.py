@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from transformers.trainer import TRAINER_STATE_NAME
 
 from publish.durable import make_folder, remove_tree, sync_folder, sync_tree, write_file
 from trainer.errors import CheckpointForeign, CheckpointMissing
@@ -34,6 +33,7 @@ FORMAT = 1
 CARD = "checkpoint.json"
 STATE = "interactive.json"
 PREFIX = "checkpoint-"
+TRAINER_STATE_NAME = "trainer_state.json"  # transformers' name for it; who only lists checkpoints need not import that
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from auth import Scope, TokenStore
 from control import ActorConnection, ActorKind, ControlSettings
-from control.server import ControlThread
 from trainer.checkpoints import Start
 from trainer.command import command_types
 from trainer.errors import SettingsInvalid
@@ -16,6 +15,7 @@ from trainer.link import Link, MemoryLink
 from trainer.segments import StartReason
 
 if TYPE_CHECKING:
+    from control.server import ControlThread
     from trainer.steering import Steering
 
 ACTOR = "trainer"
@@ -62,6 +62,8 @@ def _held(start: Start) -> int | None:
 
 def _serve_beside(steering: Steering) -> tuple[str, str]:
     """A server in this process, one a run's folder, which lives as long as the process: its dashboard outlives training."""
+    from control.server import ControlThread  # a web server, which others than a lone training do not need
+
     settings, folder = steering.settings, steering.folder.path.absolute() / "control"
     if folder not in _beside:
         folder.mkdir(parents=True, exist_ok=True)

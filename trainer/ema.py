@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from diffusers.training_utils import EMAModel
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -22,6 +21,8 @@ class Ema:
     """Averages the parameters of one module, on the module's device, in the module's dtype."""
 
     def __init__(self, model: torch.nn.Module, settings: EmaSettings) -> None:
+        from diffusers.training_utils import EMAModel  # seconds to import, and most trainings have no use for it
+
         self._names, self._parameters = zip(*model.named_parameters(), strict=True)
         self._average = EMAModel(self._parameters, decay=settings.decay, foreach=True)
 

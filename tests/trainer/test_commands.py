@@ -212,9 +212,9 @@ def test_an_evaluation_leaves_no_trace_in_training(training: Training) -> None:
     run.train()
     assert run.report(sent).after["eval_loss"] > 0
     assert run.metric("loss") == whole.metric("loss")
-    assert [(event.step, "eval_loss" in event.body) for event in run.link.events if event.type is EventType.EVALUATION] == [
-        (6, True)
-    ]
+    assert [
+        (event.step, "eval_loss" in event.body) for event in run.link.events if event.type is EventType.EVALUATION
+    ] == [(6, True)]
 
 
 def test_an_evaluation_without_data_is_rejected(training: Training) -> None:
@@ -286,7 +286,11 @@ def test_a_frozen_layer_no_longer_moves(training: Training) -> None:
     weight = run.trainer.model.transformer.wpe.weight
     values: dict[int, torch.Tensor] = {}
     run.send_at(
-        3, "model_layer_operation", layer_name="transformer.wpe", operation_name="requires_grad_", params={"requires_grad": False}
+        3,
+        "model_layer_operation",
+        layer_name="transformer.wpe",
+        operation_name="requires_grad_",
+        params={"requires_grad": False},
     )
     run.at(4, lambda: values.update({4: weight.clone()}))
     run.train()

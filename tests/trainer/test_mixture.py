@@ -87,7 +87,7 @@ def test_weights_set_while_paused_succeed_at_once(training: Training) -> None:
     ("arguments", "reason"),
     [
         ({"weights": {"c": 1}}, 'there is no source "c"; the sources are a, b'),
-        ({"weights": {"a": -1}}, 'to pause a source, set it to 0'),
+        ({"weights": {"a": -1}}, "to pause a source, set it to 0"),
         ({"weights": {"a": 0, "b": 0}}, "leave nothing to draw from"),
         ({"weights": {"a": "much"}}, "a weight is a number"),
         ({"weights": [1, 2]}, "weights"),
@@ -189,9 +189,7 @@ def test_a_resume_in_another_process_life_goes_on_with_the_next_unseen_sample(
     assert len(keys) == len(set(keys))
 
 
-def test_a_crash_before_the_first_checkpoint_begins_anew_on_the_same_branch(
-    training: Training, tmp_path: Path
-) -> None:
+def test_a_crash_before_the_first_checkpoint_begins_anew_on_the_same_branch(training: Training, tmp_path: Path) -> None:
     folder = tmp_path / "life"
     first = training(folder, train_dataset=two_sources(a=1, b=1))
     first.at(3, raise_end)
@@ -265,9 +263,7 @@ def test_pause_and_load_while_waiting(training: Training, log: SqliteLog, writer
     assert sorted(keys) == [key(number) for number in range(16)]
 
 
-def test_a_live_sample_is_trained_soon_after_it_is_there(
-    training: Training, log: SqliteLog, writer: LogWriter
-) -> None:
+def test_a_live_sample_is_trained_soon_after_it_is_there(training: Training, log: SqliteLog, writer: LogWriter) -> None:
     run = training(train_dataset=mixture(log, {"live": 1, "base": 0}), max_steps=2)
     thread = run.in_background()
     until(lambda: bool(run.bodies(EventType.BRANCH)))

@@ -1,0 +1,103 @@
+"""Trainings in processes of their own, to be killed; run by the tests of crashes.
+
+The processes are forked from one that has imported everything, as importing takes longer than what is tested.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer, TrainerCallback
+
+from tests.trainer.livedata import mixture, open_log
+from tests.trainer.trainings import arguments, gpt2, until
+from trainer import EmaSettings, Every, InteractiveSettings, make_interactive, train_run
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.trainer.lives", "diffusers.training_utils"])
+
+
+class Life:
+    """A process that trains a run on a live log until it is stopped or killed."""
+
+    def __init__(self, folder: Path, log: Path, max_steps: int = 1_000_000, **settings: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._said = folder / f"said-{len(list(folder.glob('said-*')))}.txt"
+        self._said.touch()
+        self._process = _CONTEXT.Process(target=live, args=(folder, log, max_steps, self._said, settings))
+        self._process.start()
+
+    def steps(self, count: int) -> None:
+        """Wait until it has made so many steps."""
+
+        def made() -> bool:
+            if self.said.count("step ") >= count:
+                return True
+            assert self._process.is_alive(), self.said
+            return False
+
+        until(made, 60)
+
+    @property
+    def said(self) -> str:
+        """What it has printed and logged."""
+        return self._said.read_text()
+
+    def send(self, number: signal.Signals) -> int:
+        """Send a signal and wait for the end; returns the exit status."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+        return self.end()
+
+    def end(self) -> int:
+        """Wait for the end; returns the exit status."""
+        self._process.join(60)
+        assert self._process.exitcode is not None, self.said
+        return self._process.exitcode
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+class Speaks(TrainerCallback):
+    """A line a step, so that the test knows where training is."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        sys.stdout.write(f"step {state.global_step}\n")
+        sys.stdout.flush()
+
+
+def live(folder: Path, log: Path, max_steps: int, said: Path, changes: Mapping[str, Any]) -> None:
+    """What the process does."""
+    sys.stdout = sys.stderr = said.open("a")
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    given = {
+        "folder": folder,
+        "run": "crash",
+        "serve": False,
+        "starts": False,
+        "checkpoint": Every(steps=3),
+        "keep_checkpoints": 2,
+        "ema": EmaSettings(decay=0.9),
+    }
+
+    def recipe(settings: InteractiveSettings) -> Any:
+        return make_interactive(Trainer)(
+            model=gpt2(),
+            args=arguments(folder, max_steps=max_steps, lr_scheduler_type="constant"),
+            train_dataset=mixture(open_log(log)),
+            callbacks=[Speaks()],
+            control=settings,
+        )
+
+    sys.exit(train_run(recipe, InteractiveSettings(**(given | dict(changes))), grace=10.0))

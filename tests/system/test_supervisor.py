@@ -16,7 +16,10 @@ import pytest
 from stovetop.lifeline import RoleLocked, hold_role
 from stovetop.supervisor import CONFIGURATION_ERROR, Backoff, Role, RoleState, Supervisor
 
-SLEEPER = "from stovetop.lifeline import watch_lifeline; import time; watch_lifeline(1.0); print('up', flush=True); time.sleep(600)"
+SLEEPER = (
+    "from stovetop.lifeline import watch_lifeline; import time; "
+    "watch_lifeline(1.0); print('up', flush=True); time.sleep(600)"
+)
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPER
 QUICK = Backoff(first=0.05, longest=0.2)
 
@@ -80,8 +83,8 @@ def test_a_role_that_ignores_the_polite_signal_is_ended_by_force(tmp_path: Path)
 def test_a_killed_supervisor_leaves_no_orphan(tmp_path: Path, code: str) -> None:
     program = (
         "from pathlib import Path; import sys; from stovetop.supervisor import Role, Supervisor; "
-        f"s = Supervisor([Role('a', (sys.executable, '-c', {code!r})), Role('b', (sys.executable, '-c', {code!r}))], Path({str(tmp_path)!r})); "
-        "s.run()"
+        f"roles = [Role(name, (sys.executable, '-c', {code!r})) for name in 'ab']; "
+        f"Supervisor(roles, Path({str(tmp_path)!r})).run()"
     )
     supervisor = subprocess.Popen([sys.executable, "-c", program])
     try:

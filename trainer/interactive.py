@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import logging
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 import trainer.commands  # noqa: F401  registers what every trainer takes
@@ -71,7 +70,7 @@ class InteractiveTrainer(Hooks):
         self, *args: Any, control: InteractiveSettings | None = None, link: Link | None = None, **kwargs: Any
     ) -> None:
         self._settings, self._given_link = control or InteractiveSettings(), link
-        _adapt_arguments(inspect.signature(super().__init__).bind(*args, **kwargs).arguments)
+        _adapt_arguments([*args, *kwargs.values()])
         super().__init__(*args, **kwargs)
         folder = RunFolder(Path(self._settings.folder or self.args.output_dir))
         self.steering = Steering(self, self._settings, folder, _run_name(self._settings, self.args, folder))
@@ -196,10 +195,13 @@ def _run_name(settings: InteractiveSettings, args: Any, folder: RunFolder) -> st
     return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9._-]+", "-", Path(name).name).strip("-")[:64] or "run"
 
 
-def _adapt_arguments(given: Mapping[str, Any]) -> None:
-    """A mixture never ends, knows where it is, and carries receipts; the Trainer's arguments have to allow for it."""
-    args = given.get("args")
-    if args is None or not isinstance(given.get("train_dataset"), InteractiveMixture):
+def _adapt_arguments(given: Sequence[Any]) -> None:
+    """A mixture never ends, knows where it is, and carries receipts; the Trainer's arguments have to allow for it.
+
+    Both are found by what they are: a Trainer class may take them under any name.
+    """
+    args = next((each for each in given if isinstance(each, TrainingArguments)), None)
+    if args is None or not any(isinstance(each, InteractiveMixture) for each in given):
         return
     args.remove_unused_columns = False  # what a sample holds is what its source was told to decode
     args.ignore_data_skip = True  # it goes on where the checkpoint stands; transformers would read it all again

@@ -1,12 +1,12 @@
 """Frames and inputs to the bytes of a sample's members, and those to the tensors that the objective takes.
 
 A training sample is one transition: `prev.png`, `next.png` and `json` ({"inputs": …}). Its tensors, in patches of
-2 x 2 pixels (a picture of 64 x 48 is 24 x 32 of them):
+2 x 2 pixels (a picture of 32 x 24 is 12 x 16 of them):
 
-- `sample` [12, 24, 32]: half the difference of next and prev, both in [-1, 1], so that what stays is zero;
-- `condition` [CONDITION_CHANNELS, 24, 32]: the frame before (a plane for each colour), the pointer's shape where it
+- `sample` [12, 12, 16]: half the difference of next and prev, both in [-1, 1], so that what stays is zero;
+- `condition` [CONDITION_CHANNELS, 12, 16]: the frame before (a plane for each colour), the pointer's shape where it
   goes, the places of the patches, and, the same everywhere, which clicks and Escape came and where was clicked;
-- `weight` [12, 24, 32]: how much each element counts in the loss: more where the picture changes, the more so the less
+- `weight` [12, 12, 16]: how much each element counts in the loss: more where the picture changes, the more so the less
   of it changes, so that a bar's next column is not lost beside a window that opens.
 
 Decoding snaps to the palette, so that the small errors of one frame do not add up over the next ones.
@@ -153,12 +153,12 @@ def _tensors(prev: Indices, inputs: Inputs, after: Indices) -> dict[str, Tensor]
 
 
 def condition(prev: NDArray[np.uint8], inputs: Sequence[Inputs]) -> Tensor:
-    """The condition of a batch: frames [B, 48, 64, 3] and as many inputs to [B, CONDITION_CHANNELS, 24, 32]."""
+    """The condition of a batch: frames [B, 24, 32, 3] and as many inputs to [B, CONDITION_CHANNELS, 12, 16]."""
     return torch.from_numpy(np.stack([_condition(_split(_indices(f)), i) for f, i in zip(prev, inputs, strict=True)]))
 
 
 def to_frames(prev: NDArray[np.uint8], sample: Tensor) -> NDArray[np.uint8]:
-    """The frames [B, 48, 64, 3] that painted samples [B, 12, 24, 32] make of those before, in the palette's colours."""
+    """The frames [B, 24, 32, 3] that painted samples [B, 12, 12, 16] make of those before, in the palette's colours."""
     change = sample.detach().float().cpu().numpy().reshape(-1, PATCH, PATCH, 3, *GRID)
     change = change.transpose(0, 4, 1, 5, 2, 3).reshape(-1, HEIGHT, WIDTH, 3)
     return snap(prev + change * 255.0)
@@ -170,7 +170,7 @@ def snap(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _split(pixels: NDArray[Any]) -> NDArray[Any]:
-    """[48, 64] to [4, 24, 32]: the first of all patches' pixels, the second of them, and so on."""
+    """[24, 32] to [4, 12, 16]: the first of all patches' pixels, the second of them, and so on."""
     parts = pixels.reshape(GRID[0], PATCH, GRID[1], PATCH).transpose(1, 3, 0, 2)
     return parts.reshape(PIXELS, *GRID)
 

@@ -27,7 +27,18 @@ from examples.desktop.screen import Frame
 from examples.desktop.scripted import Goal, base_session, pursue
 from examples.desktop.world import Desktop, World
 
-__all__ = ["TOLERANCE", "Evaluation", "Score", "Trial", "decisive", "evaluate", "filmstrip", "free_run", "trials", "wilson"]
+__all__ = [
+    "TOLERANCE",
+    "Evaluation",
+    "Score",
+    "Trial",
+    "decisive",
+    "evaluate",
+    "filmstrip",
+    "free_run",
+    "trials",
+    "wilson",
+]
 
 TOLERANCE = 0.05
 HELD_OUT = 0x5EED  # seeds of trials; training streams use other ones
@@ -35,7 +46,7 @@ HELD_OUT = 0x5EED  # seeds of trials; training streams use other ones
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One try at a goal: `start` [48, 64, 3], inputs, the true last frame, and the pixels [48, 64] that decide."""
+    """One try at a goal: `start` [24, 32, 3], inputs, the true last frame, and the pixels [12, 16] that decide."""
 
     goal: Goal
     start: Frame
@@ -103,7 +114,7 @@ def evaluate(
 
 
 def free_run(model: Painter, todo: Sequence[Trial], generator: torch.Generator, *, steps: int = 1) -> NDArray[np.uint8]:
-    """The last frames [N, 48, 64, 3] of free runs, all in one batch that gets smaller as trials end."""
+    """The last frames [N, 24, 32, 3] of free runs, all in one batch that gets smaller as trials end."""
     order = sorted(range(len(todo)), key=lambda index: -len(todo[index].inputs))
     frames = np.stack([todo[index].start for index in order])
     for step in range(len(todo[order[0]].inputs)):
@@ -116,7 +127,7 @@ def free_run(model: Painter, todo: Sequence[Trial], generator: torch.Generator, 
 
 
 def filmstrip(model: Painter, trial: Trial, *, seed: int = 0, steps: int = 1) -> NDArray[np.uint8]:
-    """All frames [T + 1, 48, 64, 3] of one free run, the start first."""
+    """All frames [T + 1, 24, 32, 3] of one free run, the start first."""
     generator = torch.Generator().manual_seed(seed)
     frames = [trial.start]
     for inputs in trial.inputs:

@@ -54,7 +54,7 @@ class FrameServer:
         self._thread.start()
 
     async def next(self, before: Frame, inputs: Inputs) -> Answer:
-        """The frame after `before` [48, 64, 3] under `inputs`."""
+        """The frame after `before` [24, 32, 3] under `inputs`."""
         loop = asyncio.get_running_loop()
         request = _Request(before, inputs, loop, loop.create_future())
         self._waiting.put(request)

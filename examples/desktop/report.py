@@ -70,7 +70,7 @@ def render(found: Findings) -> str:
 
 
 def film(frames: Sequence[Frame], scale: int = 1, gap: int = 1) -> bytes:
-    """Frames [48, 64, 3] side by side, as a PNG file."""
+    """Frames [24, 32, 3] side by side, as a PNG file."""
     height, width, _ = frames[0].shape
     sheet = np.full((height, len(frames) * (width + gap) - gap, 3), 255, dtype=np.uint8)
     for index, frame in enumerate(frames):

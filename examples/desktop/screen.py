@@ -1,6 +1,6 @@
-"""The screen: its size, its sixteen-odd colours, the places of things on it, and how they are drawn.
+"""The screen: its size, its few colours, the places of things on it, and how they are drawn.
 
-A frame is an RGB array, uint8, [48, 64, 3]. Every pixel has one of `PALETTE`'s colours, which lie far apart, so that a
+A frame is an RGB array, uint8, [24, 32, 3]. Every pixel has one of `PALETTE`'s colours, which lie far apart, so that a
 painted frame can be snapped to the nearest ones. Drawing is done in indices of that palette.
 """
 
@@ -43,7 +43,7 @@ __all__ = [
 
 Frame = NDArray[np.uint8]
 
-WIDTH, HEIGHT = 64, 48
+WIDTH, HEIGHT = 32, 24
 
 _COLOURS = {
     "t": (0, 128, 128),  # desk
@@ -85,15 +85,15 @@ class Rect:
         return slice(self.y, self.y + self.h), slice(self.x, self.x + self.w)
 
 
-DESK_HEIGHT = 44  # below it lies the task bar
-BROWSER_ICON, NOTES_ICON, SHELL_ICON = Rect(2, 3, 8, 8), Rect(2, 16, 8, 8), Rect(2, 29, 8, 8)
-SLOTS = (Rect(54, 3, 8, 8), Rect(54, 16, 8, 8), Rect(54, 29, 8, 8))  # where new folders go, in order
-WINDOW = Rect(12, 4, 40, 36)
-CLOSE_BUTTON = Rect(46, 5, 5, 5)
-SPLASH = Rect(11, 11, 42, 24)
-BAR = Rect(12, 24, 40, 10)  # taller than the pointer, which so never hides how far it has come
-MENU_SIZE = (28, 16)
-MENU_NEW_FOLDER, MENU_CLOSE = Rect(1, 1, 26, 7), Rect(1, 8, 26, 7)  # relative to the menu's corner
+DESK_HEIGHT = 22  # below it lies the task bar
+BROWSER_ICON, NOTES_ICON, SHELL_ICON = Rect(0, 1, 5, 5), Rect(0, 8, 5, 5), Rect(0, 15, 5, 5)
+SLOTS = (Rect(27, 1, 5, 5), Rect(27, 8, 5, 5), Rect(27, 15, 5, 5))  # where new folders go, in order
+WINDOW = Rect(6, 2, 20, 18)
+CLOSE_BUTTON = Rect(22, 3, 3, 3)
+SPLASH = WINDOW
+BAR = Rect(6, 9, 20, 10)  # each half of it is taller than the pointer, which so never hides how far it has come
+MENU_SIZE = (12, 9)
+MENU_NEW_FOLDER, MENU_CLOSE = Rect(1, 1, 10, 4), Rect(1, 5, 10, 3)  # relative to the menu's corner
 
 
 def _bitmap(*rows: str) -> Frame:
@@ -101,28 +101,16 @@ def _bitmap(*rows: str) -> Frame:
     return np.array([[_INDEX.get(letter, 255) for letter in row] for row in rows], dtype=np.uint8)
 
 
-_POINTER = _bitmap("k....", "kk...", "kwk..", "kwwk.", "kwwwk", "kwkk.", "kk...")
+_POINTER = _bitmap("k..", "kk.", "kwk", "kk.")
 _POINTER_PLANES = np.stack([np.equal(_POINTER, _INDEX[colour]) for colour in "kw"]).astype(np.float32)
-POINTER_SIZE = (5, 7)
-_GLOBE = _bitmap(
-    "..bbbb..", ".bssnnb.", "bsnnnnsb", "bsnnnssb", "bssnsssb", "bsssnnsb", ".bssnsb.", "..bbbb..",
-)  # fmt: skip
-_PAGE = _bitmap(
-    ".wwwww..", ".wddwwk.", ".wwwwwk.", ".wdddwk.", ".wwwwwk.", ".wddwwk.", ".wwwwwk.", "..kkkkk.",
-)  # fmt: skip
-_PROMPT = _bitmap(
-    "gggggggg", "gkkkkkkg", "gknkkkkg", "gkknkkkg", "gknkkkkg", "gkkknnkg", "gkkkkkkg", "gggggggg",
-)  # fmt: skip
-_FOLDER = _bitmap(
-    ".yyy....", "yyyyy...", "yyyyyyyy", "yoooooyy", "yyyyyyyy", "yyyyyyyy", "yyyyyyyy", "oooooooo",
-)  # fmt: skip
-_CROSS = _bitmap("rrrrr", "rwrwr", "rrwrr", "rwrwr", "rrrrr")
-_LETTERS = {
-    "A": ".#.#.####.##.##", "B": "##.#.###.#.###.", "C": ".###..#..#...##", "D": "##.#.##.##.###.",
-    "E": "####..##.#..###", "F": "####..##.#..#..", "G": ".###..#.##.#.##", "H": "#.##.#####.##.#",
-    "I": "###.#..#..#.###", "L": "#..#..#..#..###", "N": "##.#.##.##.##.#", "O": ".#.#.##.##.#.#.",
-    "R": "##.#.###.#.##.#", "S": ".###...#...###.", "T": "###.#..#..#..#.", "W": "#.##.##.#####.#",
-}  # fmt: skip
+POINTER_SIZE = (3, 4)
+_GLOBE = _bitmap(".bbb.", "bsnnb", "bnnsb", "bssnb", ".bbb.")
+_PAGE = _bitmap("wwww.", "wddwk", "wwwwk", "wdwwk", ".kkkk")
+_PROMPT = _bitmap("ggggg", "gnkkg", "gknkg", "gnkkg", "ggggg")
+_FOLDER = _bitmap("yy...", "yyyyy", "yoooy", "yyyyy", "ooooo")
+_CROSS = _bitmap("rwr", "wrw", "rwr")
+_ENTRY = _bitmap("yy.....", "yyyy.kk", "oooo.kk")
+_LETTERS = {"A": ".#.#.####.##.##", "D": "##.#.##.##.###.", "L": "#..#..#..#..###", "O": ".#.#.##.##.#.#."}
 
 
 def _text(frame: Frame, x: int, y: int, words: str, colour: str) -> None:
@@ -145,57 +133,53 @@ def _stamp(frame: Frame, bitmap: Frame, x: int, y: int) -> None:
 def _desk() -> Frame:
     frame = np.full((HEIGHT, WIDTH), _INDEX["t"], dtype=np.uint8)
     _fill(frame, Rect(0, DESK_HEIGHT, WIDTH, HEIGHT - DESK_HEIGHT), "d")
-    _fill(frame, Rect(1, DESK_HEIGHT + 1, 6, 2), "n")
+    _fill(frame, Rect(0, DESK_HEIGHT, 4, 2), "n")
     for icon, bitmap in ((BROWSER_ICON, _GLOBE), (NOTES_ICON, _PAGE), (SHELL_ICON, _PROMPT)):
         _stamp(frame, bitmap, icon.x, icon.y)
     return frame
 
 
-def _window(title: str, bar: str, body: str) -> Frame:
+def _window(bar: str, body: str) -> Frame:
     frame = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     _fill(frame, WINDOW, body)
-    _fill(frame, Rect(WINDOW.x, WINDOW.y, WINDOW.w, 7), bar)
-    _text(frame, WINDOW.x + 2, WINDOW.y + 1, title, "w")
+    _fill(frame, Rect(WINDOW.x, WINDOW.y, WINDOW.w, 5), bar)
     _stamp(frame, _CROSS, CLOSE_BUTTON.x, CLOSE_BUTTON.y)
     return frame
 
 
-def _lines(frame: Frame, x: int, y: int, widths: tuple[int, ...], colour: str, gap: int = 3) -> None:
+def _lines(frame: Frame, x: int, y: int, widths: tuple[int, ...], colour: str, gap: int = 2) -> None:
     for row, width in enumerate(widths):
         _fill(frame, Rect(x, y + gap * row, width, 1), colour)
 
 
 def _notes() -> Frame:
-    frame = _window("NOTES", "b", "w")
-    _lines(frame, 15, 14, (30, 26, 32, 18, 28, 30, 12), "d")
+    frame = _window("b", "w")
+    _lines(frame, 8, 9, (15, 12, 16, 8, 13), "d")
     return frame[WINDOW.area].copy()
 
 
 def _shell() -> Frame:
-    frame = _window("SHELL", "d", "k")
-    _lines(frame, 14, 13, (3, 20, 14, 3, 26, 8, 3), "n")
-    _fill(frame, Rect(19, 31, 2, 3), "w")
+    frame = _window("d", "k")
+    _lines(frame, 7, 8, (2, 10, 7, 2, 13, 4), "n")
     return frame[WINDOW.area].copy()
 
 
 def _browser() -> Frame:
-    frame = _window("WEB", "o", "w")
-    _fill(frame, Rect(12, 11, 40, 5), "g")
-    _fill(frame, Rect(14, 12, 30, 3), "w")
-    _fill(frame, Rect(15, 13, 14, 1), "b")
-    _fill(frame, Rect(14, 18, 15, 11), "s")
-    _fill(frame, Rect(14, 25, 15, 4), "n")
-    _fill(frame, Rect(23, 20, 3, 3), "y")
-    _lines(frame, 32, 19, (17, 15, 18, 12), "d")
-    _lines(frame, 14, 32, (34, 30, 22), "d")
+    frame = _window("o", "w")
+    _fill(frame, Rect(6, 7, 20, 2), "g")
+    _fill(frame, Rect(7, 7, 12, 1), "b")
+    _fill(frame, Rect(7, 10, 8, 6), "s")
+    _fill(frame, Rect(7, 14, 8, 2), "n")
+    _fill(frame, Rect(11, 11, 2, 2), "y")
+    _lines(frame, 17, 10, (8, 6, 7), "d")
+    _lines(frame, 7, 17, (16, 10), "d")
     return frame[WINDOW.area].copy()
 
 
 def _splash() -> Frame:
     frame = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
-    _fill(frame, SPLASH, "d")
-    _fill(frame, Rect(12, 12, 40, 12), "g")
-    _text(frame, 18, 15, "LOADING", "k")
+    _fill(frame, SPLASH, "g")
+    _text(frame, SPLASH.x + 2, SPLASH.y + 1, "LOAD", "k")
     _fill(frame, BAR, "w")
     return frame[SPLASH.area].copy()
 
@@ -205,9 +189,8 @@ def _menu() -> Frame:
     width, height = MENU_SIZE
     _fill(frame, Rect(0, 0, width, height), "k")
     _fill(frame, Rect(1, 1, width - 2, height - 2), "w")
-    _text(frame, 4, 2, "NEW", "k")
-    _stamp(frame, _bitmap(".yy...", "yyyyyy", "yyyyyy", "yyyyyy", "oooooo"), 18, 2)
-    _text(frame, 4, 9, "CLOSE", "d")
+    _stamp(frame, _ENTRY, 2, 1)
+    _fill(frame, Rect(2, 6, 8, 1), "d")
     return frame[:height, :width].copy()
 
 
@@ -216,7 +199,7 @@ _WINDOWS = {"notes": _notes(), "shell": _shell(), "browser": _browser()}
 
 
 def blank() -> Frame:
-    """The desk with nothing open, in palette indices, [48, 64]."""
+    """The desk with nothing open, in palette indices, [24, 32]."""
     return _DESK.copy()
 
 
@@ -231,9 +214,11 @@ def draw_folder(frame: Frame, slot: int) -> None:
 
 
 def draw_bar(frame: Frame, columns: int) -> None:
-    """Draw the splash of a launch that has come so many columns far, in place."""
+    """Draw the splash of a launch that has come so many half columns far, in place."""
     frame[SPLASH.area] = _SPLASH
-    _fill(frame, Rect(BAR.x, BAR.y, columns, BAR.h), "b")
+    whole, half = divmod(columns, 2)
+    _fill(frame, Rect(BAR.x, BAR.y, whole, BAR.h), "b")
+    _fill(frame, Rect(BAR.x + whole, BAR.y, half, BAR.h // 2), "b")
 
 
 def draw_menu(frame: Frame, x: int, y: int) -> None:
@@ -247,7 +232,7 @@ def draw_pointer(frame: Frame, x: int, y: int) -> None:
 
 
 def pointer_shape(x: int, y: int) -> NDArray[np.float32]:
-    """Outline and fill of a pointer at (x, y), as planes [2, 48, 64] of zeros and ones."""
+    """Outline and fill of a pointer at (x, y), as planes [2, 24, 32] of zeros and ones."""
     planes = np.zeros((2, HEIGHT, WIDTH), dtype=np.float32)
     part = _POINTER_PLANES[:, : HEIGHT - y, : WIDTH - x]
     planes[:, y : y + part.shape[1], x : x + part.shape[2]] = part

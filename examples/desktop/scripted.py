@@ -136,7 +136,7 @@ def _move(world: World, rng: random.Random, x: int, y: int) -> Script:
     """Go to (x, y) on a bent path, fast in its middle, and arrive exactly."""
     x0, y0 = world.state.x, world.state.y
     distance = math.hypot(x - x0, y - y0)
-    frames = math.ceil(distance / rng.uniform(3.0, 9.0))
+    frames = math.ceil(distance / rng.uniform(2.0, 5.0))
     bend = rng.uniform(-0.2, 0.2)
     for frame in range(1, frames + 1):
         share = frame / frames

@@ -19,10 +19,11 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
     warmup_steps: int = Field(50, ge=0)
     batch_size: int = Field(32, ge=1)
     max_grad_norm: float = Field(1.0, gt=0)
+    bf16: bool = Field(True, description="compute in bfloat16, keep weights in float32")
 
 
 def recipe(context: TrainingContext) -> Any:
@@ -36,6 +37,8 @@ def recipe(context: TrainingContext) -> Any:
         warmup_steps=options.warmup_steps,
         max_grad_norm=options.max_grad_norm,
         weight_decay=0.0,
+        adam_beta2=0.99,
+        bf16=options.bf16,
         max_steps=10**9,
         save_strategy="no",  # checkpoints are saved by time, see `[train]`
         logging_strategy="no",

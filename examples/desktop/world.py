@@ -23,7 +23,7 @@ __all__ = ["LAUNCH_FRAMES", "MAX_FOLDERS", "START", "App", "Desktop", "World", "
 LAUNCH_FRAMES = 40
 MAX_FOLDERS = len(screen.SLOTS)
 MENU_GRID = 4  # pixels; menus open on its corners
-START = (32, 24)  # where the pointer is after a reset
+START = (16, 12)  # where the pointer is after a reset
 
 
 class App(StrEnum):
@@ -114,7 +114,7 @@ def menu_corner(x: int, y: int) -> tuple[int, int]:
 
 
 def paint(state: Desktop) -> Frame:
-    """The frame that shows a state: RGB, uint8, [48, 64, 3]."""
+    """The frame that shows a state: RGB, uint8, [24, 32, 3]."""
     frame = screen.blank()
     for slot in range(state.folders):
         screen.draw_folder(frame, slot)

@@ -1,7 +1,7 @@
 // The page of the painted desktop: sends what the mouse and keyboard do, shows the frame that comes back.
 
-const WIDTH = 64;
-const HEIGHT = 48;
+const WIDTH = 32;
+const HEIGHT = 24;
 const PACE = 100; // milliseconds between two steps
 const canvas = document.getElementById("screen");
 const context = canvas.getContext("2d");

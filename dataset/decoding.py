@@ -16,6 +16,8 @@ Decode: TypeAlias = Callable[[Mapping[str, bytes]], Mapping[str, Any]]
 BAD_LIMIT = 100
 """Samples in a row that may fail to decode before reading ends with an error."""
 
+_TOLD = 20  # skips that each have a line in the log; of those after them only every 20th has
+
 
 def as_members(members: Mapping[str, bytes]) -> Mapping[str, bytes]:
     """The decoder where none was given: the members as they are."""
@@ -45,12 +47,13 @@ class Decoder:
                     "give a decode function that returns a dict"
                 )
         except Exception as error:
-            self._skip(key, error)
+            self.skip(key, error)
             return None
         self._in_a_row = 0
         return sample
 
-    def _skip(self, key: str, error: Exception) -> None:
+    def skip(self, key: str, error: Exception) -> None:
+        """Count a sample that cannot be used. Raises `BadSamples` past the limit."""
         self.skipped += 1
         self._in_a_row += 1
         if self._in_a_row > self._bad_limit:
@@ -59,6 +62,6 @@ class Decoder:
                 f"({type(error).__name__}: {error}); mend the decode function or the data, or raise bad_limit "
                 f"(now {self._bad_limit})"
             ) from error
-        logger.warning(
-            "%s: skipped %s, which could not be decoded (%s: %s)", self._what, key, type(error).__name__, error
-        )
+        if self.skipped <= _TOLD or self.skipped % _TOLD == 0:
+            told = f"{type(error).__name__}: {error}"
+            logger.warning("%s: skipped %s, which could not be decoded (%s)", self._what, key, told)

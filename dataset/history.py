@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -16,8 +16,7 @@ from dataset.order import share_name
 from dataset.positions import ORIGIN, IntervalSet, Span
 from dataset.source import Item, Share, SourceStats
 from dataset.uniforms import Uniforms
-from ingest import SAMPLES, Point
-from ingest.entries import Entry
+from ingest import SAMPLES, ShardError
 from ingest.shard_reader import ShardChain
 from ingest.shards import ShardStore
 
@@ -88,7 +87,7 @@ class HistoryReader:
         self._draw = self._at = consumed.get(self._name, IntervalSet()).next_after(ORIGIN)[0]
         self._uniforms = Uniforms("history", share.seed, share.index, share.count)
         self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
-        self._folders: dict[str, Folder] = {}
+        self._chains: dict[str, ShardChain] = {}
         self._drawn: dict[str, bytearray] = {}
         self._polled = self._repeats = 0
         self._snapshots = self._restored(state)
@@ -102,8 +101,12 @@ class HistoryReader:
             self._follow_archive()
         while (pool := self._pool_now()).total:
             partition, number = pool.at(self._uniforms.at(self._draw))
-            entry = self._folder(partition).chain.entry(number)
             self._draw += 1
+            try:
+                entry = self._chain(partition).entry(number)
+            except ShardError as error:  # else the same draw would end every restart in the same way
+                self._decoder.skip(f"sample {number} of partition {partition}", error)
+                continue
             sample = self._decoder(entry.members, entry.key)
             if sample is not None:
                 self._polled += 1
@@ -137,7 +140,7 @@ class HistoryReader:
         eligible = {}
         for partition, intervals in passed.items():
             if int(partition) % self._share.count == self._share.index:
-                stretches = self._folder(partition).archived(intervals)
+                stretches = archived(self._chain(partition), intervals)
                 if stretches:
                     eligible[partition] = stretches
         if eligible != last.eligible:
@@ -176,63 +179,27 @@ class HistoryReader:
                 "it was taken too long after that draw"
             )
         if self._pool is None or self._pool.snapshot is not snapshot:
-            self._pool = Pool(snapshot, {name: self._folder(name) for name in snapshot.eligible})
+            self._pool = Pool(snapshot, {name: self._chain(name) for name in snapshot.eligible})
         return self._pool
 
-    def _folder(self, partition: str) -> Folder:
-        folder = self._folders.get(partition)
-        if folder is None:
+    def _chain(self, partition: str) -> ShardChain:
+        chain = self._chains.get(partition)
+        if chain is None:
             chain = ShardChain(self._source.archive, self._source.topic, int(partition), whole=False)
-            folder = self._folders[partition] = Folder(chain)
-        return folder
-
-
-class Folder:
-    """One partition of the archive, and which of its samples lie where."""
-
-    def __init__(self, chain: ShardChain) -> None:
-        self.chain = chain
-        self._before: list[int] = []  # samples before each shard
-
-    def archived(self, intervals: IntervalSet) -> tuple[tuple[int, int, int, int], ...]:
-        """The part of `intervals` that is archived by now."""
-        self.chain.refresh()
-        first, end = self.chain.first_offset, self.chain.next_offset
-        if first is None or end is None:
-            return ()
-        clipped = ((max(start, (first, 0)), min(stop, (end, 0))) for start, stop in intervals)
-        return tuple((*start, *stop) for start, stop in clipped if start < stop)
-
-    def number_at(self, point: Point) -> int:
-        """The number of the first sample at or after `point`."""
-        at = bisect_right(range(len(self.chain)), point[0], key=self._first_offset) - 1
-        if at < 0:
-            return 0
-        shard = self.chain.shard(at)
-        rows = range(shard.summary.rows)
-        return self._samples_before(at) + bisect_left(rows, point, key=lambda row: _place(shard.entry(row)))
-
-    def _first_offset(self, number: int) -> int:
-        return self.chain.shard(number).summary.first_offset
-
-    def _samples_before(self, at: int) -> int:
-        while len(self._before) <= at:
-            number = len(self._before)
-            before = self._before[-1] + self.chain.shard(number - 1).summary.rows if number else 0
-            self._before.append(before)
-        return self._before[at]
+            self._chains[partition] = chain
+        return chain
 
 
 class Pool:
     """A snapshot with its samples counted."""
 
-    def __init__(self, snapshot: Snapshot, folders: Mapping[str, Folder]) -> None:
+    def __init__(self, snapshot: Snapshot, chains: Mapping[str, ShardChain]) -> None:
         self.snapshot = snapshot
         self._stretches: list[tuple[str, int]] = []
         counts = []
         for partition, quads in sorted(snapshot.eligible.items(), key=lambda pair: int(pair[0])):
             for a, b, c, d in quads:
-                first, end = folders[partition].number_at((a, b)), folders[partition].number_at((c, d))
+                first, end = chains[partition].number_at((a, b)), chains[partition].number_at((c, d))
                 self._stretches.append((partition, first))
                 counts.append(end - first)
         self._ends = list(accumulate(counts))
@@ -246,5 +213,11 @@ class Pool:
         return partition, first + drawn - (self._ends[stretch - 1] if stretch else 0)
 
 
-def _place(entry: Entry) -> Point:
-    return entry.offset, entry.index
+def archived(chain: ShardChain, intervals: IntervalSet) -> tuple[tuple[int, int, int, int], ...]:
+    """The part of `intervals` that is archived by now."""
+    chain.refresh()
+    first, end = chain.first_offset, chain.next_offset
+    if first is None or end is None:
+        return ()
+    clipped = ((max(start, (first, 0)), min(stop, (end, 0))) for start, stop in intervals)
+    return tuple((*start, *stop) for start, stop in clipped if start < stop)

@@ -178,15 +178,8 @@ class Lane:
         """Leave out everything below `offset` that was not taken."""
         if offset <= self._at[0]:
             return
-        if self._at > ORIGIN or reason:
-            logger.warning(
-                "%s/%d: jumped from offset %d to %d, as %s",
-                self._topic,
-                self._partition,
-                self._at[0],
-                offset,
-                reason,
-            )
+        place = f"{self._topic}/{self._partition}"
+        logger.warning("%s: jumped from offset %d to %d, as %s", place, self._at[0], offset, reason)
         self.jumped += offset - self._at[0]
         self._jumped_from = self._at if self._jumped_from is None else self._jumped_from
         self._at, self._next = (offset, 0), offset

@@ -23,10 +23,14 @@ logger = logging.getLogger(__name__)
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """Shards that are read from an epoch on, after those of the listings before; names are relative to the source."""
+    """Shards that are read from an epoch on, after those of the listings before, with the number of their samples.
+
+    Names are relative to the source.
+    """
 
     from_epoch: int
     names: tuple[str, ...]
+    samples: int
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -102,6 +106,7 @@ class ShardReader:
         self._polled = self._repeats = 0
         for listing in _restored(source, state):
             self._take_in(listing.from_epoch, listing.names, strict=True)
+            self._check(listing)
         if state is None and not consumed:
             self._grow(0)
         self._order = EpochOrder(share, consumed, self._size_of, source.shuffle, source.epochs)
@@ -159,8 +164,18 @@ class ShardReader:
             taken.append(name)
             self._known.add(name)
         if taken:
+            before = self._ends[-1] if self._ends else 0
             self._ends = list(accumulate(len(shard) for shard in self._shards))
-            self._listings.append((Listing(epoch, tuple(taken)), self._ends[-1]))
+            self._listings.append((Listing(epoch, tuple(taken), self._ends[-1] - before), self._ends[-1]))
+
+    def _check(self, saved: Listing) -> None:
+        """Positions are places in an order of so many samples: with another number they would mean other samples."""
+        if self._listings[-1][0] != saved:
+            raise StateError(
+                f"{self._source.fingerprint}: {saved.names[0]} to {saved.names[-1]} hold "
+                f"{self._listings[-1][0].samples} samples, but the state counted {saved.samples}; restore them, or "
+                "begin this source anew (forget)"
+            )
 
 
 def _restored(source: ShardSource, state: Mapping[str, Any] | None) -> tuple[Listing, ...]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +80,12 @@ class MemoryReader:
         self.fetches += 1
         found: list[Record] = []
         size = 0
-        for record in self._log.records[partition]:
-            if record.offset >= offset:
-                size += len(record.value)
-                if found and size > max_bytes:
-                    return Fetch(tuple(found), record.offset)
-                found.append(record)
+        records = self._log.records[partition]
+        for record in islice(records, bisect_left(records, offset, key=lambda each: each.offset), None):
+            size += len(record.value)
+            if found and size > max_bytes:
+                return Fetch(tuple(found), record.offset)
+            found.append(record)
         return Fetch(tuple(found), max(offset, self._log.ends[partition]))
 
     def wait(self, timeout: float) -> bool:

@@ -123,6 +123,17 @@ def test_a_position_before_all_kept_snapshots_is_refused(tmp_path: Path) -> None
         source.open(Share(), {}, json_copy(reader.state())).poll()
 
 
+def test_a_damaged_entry_is_skipped_and_counted(tmp_path: Path) -> None:
+    source = HistorySource(archive_of(log_of(10), tmp_path), decode=decode)
+    (shard,) = (tmp_path / "samples" / "0").glob("*.tar")
+    data = bytearray(shard.read_bytes())
+    data[data.index(b'{"key"') + 3] ^= 1
+    shard.write_bytes(data)
+    reader = reader_of(source, passed_of(p0=5, p1=5))
+    assert len(set(draw(reader, 200))) == 9
+    assert reader.stats().skipped > 0
+
+
 def test_the_state_stays_small(tmp_path: Path) -> None:
     source = HistorySource(archive_of(log_of(60), tmp_path), decode=decode)
     reader = reader_of(source, passed_of(p0=2))

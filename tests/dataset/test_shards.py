@@ -222,6 +222,15 @@ def test_a_shard_that_the_state_reads_and_is_gone_is_named(tmp_path: Path) -> No
         reading.restored()
 
 
+def test_shards_that_hold_other_samples_than_the_state_counted_are_refused(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", keys(0, 4))
+    reading = Reading(ShardSource(tmp_path, decode=decode))
+    reading.read(3)
+    write_tar(tmp_path / "a.tar", keys(0, 5))
+    with pytest.raises(StateError, match=r"a\.tar to a\.tar hold 5 samples, but the state counted 4"):
+        reading.restored()
+
+
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", keys(0, 4))
     with pytest.raises(StateError, match="its saved list of shards cannot be read"):

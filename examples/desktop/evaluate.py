@@ -5,7 +5,7 @@ true system ends on. It succeeds if, at the places that decide (a mask of pixels
 browser that takes LAUNCH_FRAMES frames is thus only opened by a model that paints them all in turn.
 
 Tolerance: frames are snapped to the palette, so pixels are right or wrong. Up to TOLERANCE of the deciding ones may be
-wrong, a blemish that a person looks past; every outcome that is not the one wanted is wrong in several times as many
+wrong, a blemish that a person looks past; every outcome that is not the one wanted is wrong in more than twice as many
 (`tests/examples/test_evaluate.py` measures that), even a pointer that is off by one pixel.
 """
 

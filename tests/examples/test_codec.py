@@ -85,7 +85,7 @@ def test_small_errors_are_snapped_away() -> None:
 def test_a_frame_in_colours_off_the_palette_is_still_encoded_exactly_and_read_as_the_nearest() -> None:
     frame = World().frame
     odd = frame.copy()
-    odd[40, 40] = (1, 126, 127)
+    odd[20, 20] = (1, 126, 127)
     assert (codec.decode_frame(codec.encode_frame(odd)) == odd).all()
     seen = codec.condition(np.stack([frame, odd]), [Inputs(1, 1)] * 2)
     assert torch.equal(seen[0], seen[1])
@@ -102,8 +102,8 @@ def test_what_is_no_png_is_refused(png: bytes, told: str) -> None:
 
 def test_a_png_of_another_size_is_refused_with_both_sizes() -> None:
     file = io.BytesIO()
-    Image.new("RGB", (32, 24)).save(file, "PNG")
-    with pytest.raises(InvalidFrame, match="32 x 24 pixels, but it is 64 x 48"):
+    Image.new("RGB", (16, 12)).save(file, "PNG")
+    with pytest.raises(InvalidFrame, match="16 x 12 pixels, but it is 32 x 24"):
         codec.decode_frame(file.getvalue())
 
 
@@ -119,7 +119,7 @@ def test_a_cut_png_is_refused() -> None:
         ("json", b"{}", "no 'inputs'"),
         ("json", b"{", "sample: "),
         ("json", b"[]", "sample: "),
-        ("json", b'{"inputs": {"x": 64, "y": 0}}', "inputs.x: 64"),
+        ("json", b'{"inputs": {"x": 32, "y": 0}}', "inputs.x: 32"),
         ("prev.png", b"", "is not a PNG"),
     ],
 )

@@ -20,13 +20,13 @@ def click(rect: screen.Rect, *, right: bool = False) -> dict[str, Any]:
     return {"x": rect.x + rect.w // 2, "y": rect.y + rect.h // 2, "is_left_click": not right, "is_right_click": right}
 
 
-def still(x: int = 60, y: int = 40) -> dict[str, Any]:
+def still(x: int = 30, y: int = 20) -> dict[str, Any]:
     return {"x": x, "y": y, "is_left_click": False, "is_right_click": False, "keys_down": [], "keys_up": []}
 
 
 def test_a_frame_is_rgb_in_the_palettes_colours() -> None:
     frame = World().reset()
-    assert frame.shape == (48, 64, 3)
+    assert frame.shape == (24, 32, 3)
     assert frame.dtype == np.uint8
     assert {tuple(pixel) for pixel in frame.reshape(-1, 3)} <= {tuple(colour) for colour in screen.PALETTE}
 
@@ -53,7 +53,7 @@ def test_nothing_that_is_clicked_disturbs_a_launch() -> None:
 def test_a_folder_takes_a_right_click_and_a_click_on_the_entry_and_there_is_room_for_some() -> None:
     world = World()
     for count in range(1, MAX_FOLDERS + 2):
-        world.step({**still(30, 20), "is_right_click": True})
+        world.step({**still(15, 10), "is_right_click": True})
         entry = world.state.entry(screen.MENU_NEW_FOLDER)
         assert entry is not None
         world.step(click(entry))
@@ -64,15 +64,15 @@ def test_a_folder_takes_a_right_click_and_a_click_on_the_entry_and_there_is_room
 @pytest.mark.parametrize("way", ["close", "outside", "escape", "right"])
 def test_a_menu_is_left_in_every_usual_way_without_a_folder(way: str) -> None:
     world = World()
-    world.step({**still(30, 20), "is_right_click": True})
+    world.step({**still(15, 10), "is_right_click": True})
     chosen = world.state.entry(screen.MENU_CLOSE)
     assert chosen is not None
     world.step(
         {
             "close": click(chosen),
-            "outside": {**still(2, 40), "is_left_click": True},
+            "outside": {**still(2, 20), "is_left_click": True},
             "escape": {**still(), "keys_down": ["Escape"]},
-            "right": {**still(2, 40), "is_right_click": True},
+            "right": {**still(2, 20), "is_right_click": True},
         }[way]
     )
     assert world.state == Desktop(x=world.state.x, y=world.state.y)
@@ -104,7 +104,7 @@ def test_a_reset_goes_back_to_the_start_so_that_inputs_alone_replay_a_session() 
 
 def inputs_of(seed: int, count: int) -> list[Inputs]:
     rng = random.Random(seed)
-    return [Inputs(rng.randrange(64), rng.randrange(48), rng.random() < 0.3, rng.random() < 0.3) for _ in range(count)]
+    return [Inputs(rng.randrange(32), rng.randrange(24), rng.random() < 0.3, rng.random() < 0.3) for _ in range(count)]
 
 
 @pytest.mark.parametrize("stream", [base_stream, visitor_stream])
@@ -115,7 +115,7 @@ def test_the_next_frame_follows_from_what_is_seen_and_the_inputs(stream: Any) ->
         assert seen.setdefault(key, step.next.tobytes()) == step.next.tobytes()
 
 
-POINTERS = st.tuples(st.integers(0, 63), st.integers(0, 47))
+POINTERS = st.tuples(st.integers(0, 31), st.integers(0, 23))
 STATES = st.one_of(
     st.builds(Desktop, window=st.sampled_from([None, *App]), folders=st.integers(0, MAX_FOLDERS)),
     st.builds(Desktop, launching=st.integers(1, LAUNCH_FRAMES), folders=st.integers(0, MAX_FOLDERS)),
@@ -139,8 +139,8 @@ def test_no_two_states_look_alike_wherever_the_pointer_hides_something(
 
 def test_neighbouring_moments_of_a_launch_differ_wherever_the_pointer_is() -> None:
     for launching in range(1, LAUNCH_FRAMES):
-        for x in range(launching + 8, launching + 14):
-            for y in range(20, 34):
+        for x in range(screen.WIDTH):
+            for y in range(screen.BAR.y - 4, screen.BAR.y + screen.BAR.h):
                 before = paint(Desktop(x=x, y=y, launching=launching))
                 assert (before != paint(Desktop(x=x, y=y, launching=launching + 1))).any()
 
@@ -148,9 +148,9 @@ def test_neighbouring_moments_of_a_launch_differ_wherever_the_pointer_is() -> No
 @pytest.mark.parametrize(
     ("inputs", "told"),
     [
-        ({"y": 1}, "inputs.x: None, but it is a whole number from 0 to 63"),
-        ({"x": 64, "y": 1}, "inputs.x: 64, but"),
-        ({"x": 1, "y": -1}, "inputs.y: -1, but it is a whole number from 0 to 47"),
+        ({"y": 1}, "inputs.x: None, but it is a whole number from 0 to 31"),
+        ({"x": 32, "y": 1}, "inputs.x: 32, but"),
+        ({"x": 1, "y": -1}, "inputs.y: -1, but it is a whole number from 0 to 23"),
         ({"x": True, "y": 1}, "inputs.x: True"),
         ({"x": 1.5, "y": 1}, "inputs.x: 1.5"),
         ({"x": 1, "y": 1, "is_left_click": 1}, "inputs.is_left_click: 1, but it is true or false"),

@@ -30,9 +30,11 @@ from control import (
     RunStatus,
     Status,
 )
+from control.api import ReportedEvent
 from control.bodies import (
     BranchBody,
     CheckpointBody,
+    FollowerBody,
     HealthBody,
     LogBody,
     MixtureBody,
@@ -40,6 +42,7 @@ from control.bodies import (
     RunBody,
     StateKey,
     VersionBody,
+    body,
 )
 
 BATCH = 32
@@ -141,7 +144,7 @@ class Saved:
 class PretendTrainer:
     """Trains at `pace` seconds a step in a thread of its own, until it is stopped or closed."""
 
-    def __init__(self, url: str, token: str, run: str = "desktop", pace: float = 0.03) -> None:
+    def __init__(self, url: str, token: str, run: str = "desktop", pace: float = 0.08) -> None:
         self.pace = pace
         self.knobs = Knobs()
         self.step = 0
@@ -187,7 +190,11 @@ class PretendTrainer:
     def warn(self, message: str) -> None:
         """A warning of training."""
         self.line.tell(
-            EventType.HEALTH, HealthBody(check="spike", message=message), step=self.step, branch=self.branch, level="warning"
+            EventType.HEALTH,
+            HealthBody(check="spike", message=message),
+            step=self.step,
+            branch=self.branch,
+            level="warning",
         )
 
     def received(self, name: CommandName) -> list[dict[str, Any]]:
@@ -218,7 +225,9 @@ class PretendTrainer:
             "step_seconds": self.pace * math.exp(noise),
             "samples": BATCH,
         }
-        numbers |= {f"loss/{s}": loss * hardness.get(s, 1.0) * (1 + self._random.gauss(0, 0.05)) for s in self.knobs.weights}
+        numbers |= {
+            f"loss/{s}": loss * hardness.get(s, 1.0) * (1 + self._random.gauss(0, 0.05)) for s in self.knobs.weights
+        }
         self.line.tell(EventType.METRICS, numbers, step=self.step, branch=self.branch)
         if self.step % MIXTURE_EVERY == 0:
             self._tell_mixture()
@@ -302,9 +311,13 @@ class PretendTrainer:
         self._done(command, before, after, takes_effect_at=self.step + 1)
 
     def _save(self, command: Command) -> None:
-        saved = Saved(f"c{len(self._saved) + 1:03d}-{self._segment}", self.step, self.branch, self._segment, self._skill)
+        saved = Saved(
+            f"c{len(self._saved) + 1:03d}-{self._segment}", self.step, self.branch, self._segment, self._skill
+        )
         self._saved[saved.uuid] = saved
-        content = CheckpointBody(uuid=saved.uuid, segment=saved.segment, path=f"/run/{saved.uuid}", bytes=21_600_000, reason="command")
+        content = CheckpointBody(
+            uuid=saved.uuid, segment=saved.segment, path=f"/run/{saved.uuid}", bytes=21_600_000, reason="command"
+        )
         self.line.tell(EventType.CHECKPOINT, content, step=self.step, branch=self.branch)
         self._done(command, None, {"uuid": saved.uuid, "step": saved.step})
 
@@ -378,8 +391,7 @@ def copied(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, (list, tuple)) else value for name, value in values.items()}
 
 
-def follower_heartbeat(run: str, version: int) -> dict[str, Any]:
-    """The body of a request that reports what a server serves."""
-    now = time.time()
-    content = {"follower": "demo-app", "version": version, "channel": "stable", "loaded_at": now}
-    return {"events": [{"run": run, "type": EventType.FOLLOWER.value, "body": content}]}
+def follower_heartbeat(run: str, version: int) -> ReportedEvent:
+    """What a server of the weights reports of itself."""
+    content = FollowerBody(follower="demo-app", version=version, loaded_at=time.time())
+    return ReportedEvent(run=run, type=EventType.FOLLOWER, body=body(content))

@@ -43,6 +43,7 @@ export function StatusBar({ runs, run, onRun, theme, onTheme, onHelp, onLeave }:
       <Button
         kind="ghost"
         small
+        className="for-keyboards"
         onClick={onHelp}
         aria-label="Keyboard shortcuts"
         title="Keyboard shortcuts (?)"

@@ -72,9 +72,16 @@ export function Chart(props: Props) {
       if (element.clientWidth > 0) created.setSize({ width: element.clientWidth, height: HEIGHT });
     });
     resize.observe(element);
-    const stop = onFrame(() => drawer.draw(created));
+    let inView = true;
+    const watch = new IntersectionObserver(([entry]) => {
+      inView = entry?.isIntersecting ?? true;
+      if (inView) requestFrame();
+    });
+    watch.observe(element);
+    const stop = onFrame(() => inView && drawer.draw(created));
     return () => {
       stop();
+      watch.disconnect();
       resize.disconnect();
       created.destroy();
       plot.current = null;
@@ -94,9 +101,9 @@ export function Chart(props: Props) {
   return (
     <section className="chart card" aria-labelledby={heading}>
       <div className="chart-head">
-        <h3 id={heading} className="ellipsis">
+        <h2 id={heading} className="ellipsis">
           {title}
-        </h3>
+        </h2>
         <span className="grow muted small">
           {readout.step !== undefined && <>step {brief(readout.step)}</>}
         </span>

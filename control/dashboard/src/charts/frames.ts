@@ -1,6 +1,6 @@
 /** One animation frame for all charts, at most every `INTERVAL` milliseconds, and none while nothing changed. */
 
-const INTERVAL = 100;
+const INTERVAL = 200;
 const painters = new Set<() => void>();
 let scheduled = false;
 let lastPaint = 0;

@@ -37,6 +37,15 @@ describe("marks on the curves", () => {
     expect(marksOf(silent, [], [], "main")).toEqual([]);
   });
 
+  it("come along from the branch that it was forked from, up to the fork", () => {
+    const branches = [
+      { branch: "main", parent: null, forked_at: null },
+      { branch: "b", parent: "main", forked_at: 10 },
+    ] as BranchInfo[];
+    const commands = [command({ step: 8 }), command({ step: 12 }), command({ step: 14, branch: "b" })];
+    expect(marksOf(commands, [], branches, "b").map(({ step }) => step)).toEqual([8, 10, 14]);
+  });
+
   it("show versions and forks in order of their steps", () => {
     const versions = [{ version: 2, step: 30, branch: "b", action: "published", channels: ["stable"] }];
     const branches = [

@@ -1,35 +1,46 @@
 import type { BranchInfo, CommandRecord, VersionInfo } from "../api/types";
+import { lineageOf } from "../checkpoints/branches";
 import { wish } from "../commands/words";
 import type { Mark } from "./marks";
 
 /** These change nothing that a curve could show. */
-const QUIET: ReadonlySet<string> = new Set(["save_checkpoint", "do_evaluate", "publish_checkpoint"]);
+const QUIET: ReadonlySet<string> = new Set([
+  "save_checkpoint",
+  "do_evaluate",
+  "publish_checkpoint",
+  "load_checkpoint", // its branch is marked as a fork
+]);
 
-/** What people and agents did to a branch, as marks on its curves. */
+/** What people and agents did to a branch and, before it was forked, to those that it came from: marks on its curves. */
 export function marksOf(
   commands: readonly CommandRecord[],
   versions: readonly VersionInfo[],
   branches: readonly BranchInfo[],
   branch: string,
 ): Mark[] {
+  const lineage = lineageOf(branches, branch);
+  const counts = (name: string, step: number) => step <= (lineage.get(name) ?? Number.NEGATIVE_INFINITY);
   return [
-    ...commands.flatMap((command) => intervention(command, branch)),
-    ...versions.flatMap((version) => published(version, branch)),
-    ...branches.flatMap((info) => fork(info, branch)),
+    ...commands.flatMap((command) => intervention(command, counts)),
+    ...versions.flatMap((version) => published(version, counts)),
+    ...branches.flatMap((info) => fork(info, counts)),
   ].sort((one, other) => one.step - other.step);
 }
 
-function intervention(command: CommandRecord, branch: string): Mark[] {
+type Counts = (branch: string, step: number) => boolean;
+
+function intervention(command: CommandRecord, counts: Counts): Mark[] {
   const step = command.takes_effect_at ?? command.step;
-  const counts = command.outcome === "success" && !command.dry_run && !QUIET.has(command.command);
-  if (!counts || step == null || command.branch !== branch) return [];
+  const happened = command.outcome === "success" && !command.dry_run && !QUIET.has(command.command);
+  if (!happened || step == null || !counts(command.branch, step)) return [];
   const label = wish(command.command, command.arguments ?? {});
   const why = command.note ? `: “${command.note}”` : "";
   return [{ step, kind: "intervention", label: short(label), title: `${label}, by ${command.author}${why}` }];
 }
 
-function published(version: VersionInfo, branch: string): Mark[] {
-  if (version.step == null || version.branch !== branch || version.action === "refused") return [];
+function published(version: VersionInfo, counts: Counts): Mark[] {
+  if (version.step == null || version.action === "refused" || !counts(version.branch, version.step))
+    return [];
   const where = version.channels?.length ? `, now ${version.channels.join(" and ")}` : "";
   return [
     {
@@ -41,8 +52,8 @@ function published(version: VersionInfo, branch: string): Mark[] {
   ];
 }
 
-function fork(info: BranchInfo, branch: string): Mark[] {
-  if (info.forked_at == null || info.branch !== branch) return [];
+function fork(info: BranchInfo, counts: Counts): Mark[] {
+  if (info.forked_at == null || !counts(info.branch, info.forked_at)) return [];
   return [{ step: info.forked_at, kind: "fork", label: "fork", title: `${info.branch} began here` }];
 }
 

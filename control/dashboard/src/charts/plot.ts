@@ -99,8 +99,8 @@ function asSeries(line: Line): uPlot.Series {
     label: line.label,
     stroke: line.color,
     width: line.faint ? 1 : 1.75,
-    alpha: line.faint ? 0.28 : 1,
-    ...(line.dashed ? { dash: [5, 4] } : {}),
+    alpha: line.faint ? (line.dashed ? 0.15 : 0.28) : 1,
+    ...(line.dashed && !line.faint ? { dash: [5, 4] } : {}),
     spanGaps: true,
     points: {
       show: (_plot, _series, from, to) => !line.faint && to - from < SPARSE,

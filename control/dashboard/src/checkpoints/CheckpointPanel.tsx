@@ -26,7 +26,7 @@ export function CheckpointPanel() {
     <div className="panel">
       <BranchList run={run} />
       <div className="row">
-        <h3 className="section-title grow">Checkpoints</h3>
+        <h2 className="section-title grow">Checkpoints</h2>
         <span className="muted small">{checkpoints.length}</span>
       </div>
       {checkpoints.length === 0 && (
@@ -78,9 +78,9 @@ function BranchList({ run }: { run: RunDetail }) {
   if (rows.length === 0) return null;
   return (
     <section aria-label="Branches">
-      <h3 className="section-title">Branches</h3>
+      <h2 className="section-title">Branches</h2>
       <ul className="branches">
-        {rows.map(({ branch, parent, depth }) => (
+        {rows.map(({ branch, depth }) => (
           <li
             key={branch.branch}
             style={{ paddingLeft: `${depth * 18}px` }}
@@ -95,7 +95,7 @@ function BranchList({ run }: { run: RunDetail }) {
               {branch.branch === run.branch && <span className="muted small"> in training</span>}
             </span>
             <span className="muted small mono">
-              {parent !== undefined && branch.forked_at != null && <>from {brief(branch.forked_at)} </>}
+              {branch.forked_at != null && <>from {brief(branch.forked_at)} </>}
               {branch.step != null && <>at {brief(branch.step)}</>}
             </span>
           </li>

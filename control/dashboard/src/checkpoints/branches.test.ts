@@ -1,33 +1,48 @@
 import { describe, expect, it } from "vitest";
 import type { BranchInfo, CheckpointInfo } from "../api/types";
-import { branchTree, nameProblem, suggestName } from "./branches";
+import { branchTree, lineageOf, nameProblem, suggestName } from "./branches";
 
 const branch = (name: string, parent: string | null, forked_at: number | null, time = 0): BranchInfo => ({
   branch: name,
   parent,
   forked_at,
   time,
-  segments: [{ segment: `${name}-1`, branch: name, time, first_seq: 1, reason: "fresh", note: "" }],
+  segments: [],
 });
 
 describe("the tree of branches", () => {
   it("puts each below the one it was forked from, older forks first", () => {
     const rows = branchTree([
-      branch("late", "main-1", 90),
-      branch("leaf", "early-1", 50),
+      branch("late", "main", 90),
+      branch("leaf", "early", 50),
       branch("main", null, null),
-      branch("early", "main-1", 40),
+      branch("early", "main", 40),
     ]);
-    expect(rows.map((row) => [row.branch.branch, row.parent, row.depth])).toEqual([
-      ["main", undefined, 0],
-      ["early", "main", 1],
-      ["leaf", "early", 2],
-      ["late", "main", 1],
+    expect(rows.map((row) => [row.branch.branch, row.depth])).toEqual([
+      ["main", 0],
+      ["early", 1],
+      ["leaf", 2],
+      ["late", 1],
     ]);
   });
 
   it("hides nobody whose parent is unknown", () => {
-    expect(branchTree([branch("orphan", "gone-1", 10)]).map((row) => row.branch.branch)).toEqual(["orphan"]);
+    expect(branchTree([branch("orphan", "gone", 10)]).map((row) => row.branch.branch)).toEqual(["orphan"]);
+  });
+});
+
+describe("the lineage of a branch", () => {
+  it("counts each branch up to where the next one left it", () => {
+    const branches = [branch("main", null, null), branch("early", "main", 40), branch("leaf", "early", 50)];
+    expect([...lineageOf(branches, "leaf")]).toEqual([
+      ["leaf", Number.POSITIVE_INFINITY],
+      ["early", 50],
+      ["main", 40],
+    ]);
+  });
+
+  it("ends where a branch is its own ancestor", () => {
+    expect([...lineageOf([branch("a", "b", 1), branch("b", "a", 2)], "a").keys()]).toEqual(["a", "b"]);
   });
 });
 

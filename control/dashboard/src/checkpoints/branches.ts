@@ -5,35 +5,40 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 export interface BranchRow {
   branch: BranchInfo;
-  /** The branch that it was forked from; undefined for one that began from nothing. */
-  parent: string | undefined;
   depth: number;
 }
 
 /** The branches as a tree read from the top: each below the one that it was forked from, older forks first. */
 export function branchTree(branches: readonly BranchInfo[]): BranchRow[] {
-  const owner = new Map(
-    branches.flatMap(({ branch, segments }) => segments.map(({ segment }) => [segment, branch])),
-  );
-  const parentOf = (info: BranchInfo) => {
-    const parent = info.parent == null ? undefined : owner.get(info.parent);
-    return parent === info.branch ? undefined : parent;
-  };
-  const rows: BranchRow[] = [];
-  const placed = new Set<string>();
-  const place = (info: BranchInfo, parent: string | undefined, depth: number) => {
-    if (placed.has(info.branch)) return;
-    placed.add(info.branch);
-    rows.push({ branch: info, parent, depth });
-    for (const child of byFork) if (parentOf(child) === info.branch) place(child, info.branch, depth + 1);
-  };
   const byFork = [...branches].sort(
     (one, other) => (one.forked_at ?? 0) - (other.forked_at ?? 0) || one.time - other.time,
   );
-  for (const info of byFork) if (parentOf(info) === undefined) place(info, undefined, 0);
-  // A parent that is not among the branches (its events were thinned out) hides nobody.
-  for (const info of byFork) place(info, parentOf(info), 0);
+  const rows: BranchRow[] = [];
+  const placed = new Set<string>();
+  const place = (info: BranchInfo, depth: number) => {
+    if (placed.has(info.branch)) return;
+    placed.add(info.branch);
+    rows.push({ branch: info, depth });
+    for (const child of byFork) if (child.parent === info.branch) place(child, depth + 1);
+  };
+  for (const info of byFork) if (info.parent == null) place(info, 0);
+  // A parent that is not among the branches hides nobody.
+  for (const info of byFork) place(info, 0);
   return rows;
+}
+
+/** A branch and those that it came from, each with the step up to which it counts: what lies beyond was left behind. */
+export function lineageOf(branches: readonly BranchInfo[], branch: string): ReadonlyMap<string, number> {
+  const known = new Map(branches.map((info) => [info.branch, info]));
+  const lineage = new Map<string, number>();
+  let upTo = Number.POSITIVE_INFINITY;
+  for (let name: string | null | undefined = branch; name != null && !lineage.has(name); ) {
+    lineage.set(name, upTo);
+    const info = known.get(name);
+    upTo = Math.min(upTo, info?.forked_at ?? upTo);
+    name = info?.parent;
+  }
+  return lineage;
 }
 
 /** A name that is free, made of where the branch begins. */

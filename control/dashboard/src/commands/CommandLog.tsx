@@ -1,4 +1,4 @@
-import { type RefObject, useState } from "react";
+import { memo, type RefObject, useState } from "react";
 import type { CommandRecord } from "../api/types";
 import { useCommands, useRun } from "../app/context";
 import { Clock } from "../ui/Ago";
@@ -55,9 +55,9 @@ export function CommandLog({ search }: { search: RefObject<HTMLInputElement | nu
             <li key={command.uuid} data-command={command.command}>
               <CommandLine
                 command={command}
-                step={run?.step}
+                step={towards(command, run?.step)}
                 open={opened === command.uuid}
-                onToggle={() => setOpened(opened === command.uuid ? undefined : command.uuid)}
+                onToggle={setOpened}
               />
             </li>
           ))}
@@ -74,12 +74,17 @@ export function CommandLog({ search }: { search: RefObject<HTMLInputElement | nu
 
 interface LineProps {
   command: CommandRecord;
-  step: number | null | undefined;
+  step: number | null;
   open: boolean;
-  onToggle: () => void;
+  onToggle: (uuid: string | undefined) => void;
 }
 
-function CommandLine({ command, step, open, onToggle }: LineProps) {
+/** How far training is on the way to the command's step, and no further: a line that is settled is not drawn again. */
+function towards({ takes_effect_at }: CommandRecord, step: number | null | undefined): number | null {
+  return takes_effect_at == null ? null : Math.min(step ?? 0, takes_effect_at);
+}
+
+const CommandLine = memo(function CommandLine({ command, step, open, onToggle }: LineProps) {
   const args = command.arguments ?? {};
   const words = wish(command.command, args);
   const at = command.takes_effect_at ?? command.step;
@@ -87,7 +92,13 @@ function CommandLine({ command, step, open, onToggle }: LineProps) {
     <>
       <div className="log-line command-line">
         <Clock time={command.received_at} />
-        <button type="button" className="log-what ellipsis" aria-expanded={open} onClick={onToggle}>
+        <button
+          type="button"
+          className="log-what ellipsis"
+          aria-expanded={open}
+          aria-label={`${words}: details`}
+          onClick={() => onToggle(open ? undefined : command.uuid)}
+        >
           {words}
         </button>
         <StagePill command={command} step={step} short />
@@ -107,7 +118,7 @@ function CommandLine({ command, step, open, onToggle }: LineProps) {
       {open && <CommandDetails command={command} />}
     </>
   );
-}
+});
 
 function CommandDetails({ command }: { command: CommandRecord }) {
   const took = command.final_at == null ? undefined : command.final_at - command.received_at;

@@ -1,4 +1,5 @@
 import type { CommandRecord } from "../api/types";
+import { brief } from "../ui/numbers";
 import type { Toast } from "../ui/toasts";
 import { wish } from "./words";
 
@@ -24,10 +25,10 @@ function announce(command: CommandRecord): Toast {
   if (command.outcome !== "success") {
     return { tone: "bad", title: `${title}: ${command.outcome}`, detail: command.reason };
   }
-  const at = command.takes_effect_at ?? command.step;
-  return {
-    tone: "good",
-    title,
-    detail: at == null ? "Done." : `In effect at step ${at.toLocaleString("en-US")}.`,
-  };
+  return { tone: "good", title, detail: when(command) };
+}
+
+function when({ step, takes_effect_at }: CommandRecord): string {
+  if (takes_effect_at != null) return `In effect from step ${brief(takes_effect_at)}.`;
+  return step == null ? "Done." : `Done at step ${brief(step)}.`;
 }

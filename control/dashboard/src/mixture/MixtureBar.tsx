@@ -14,7 +14,7 @@ export function MixtureBar({ shares, mixture }: { shares: Weights; mixture: Mixt
     <div className="mixture-bar" aria-hidden="true">
       <div className="row">
         <span className="grow section-title">Shares</span>
-        <span className="muted mono">Σ {total.toFixed(1)} %</span>
+        <span className="muted mono">sum {total.toFixed(1)} %</span>
       </div>
       <Bar shares={percentages(shares)} label="asked" />
       {drawn && <Bar shares={percentages(sharesOf(seen))} label="drawn" thin />}

@@ -16,7 +16,13 @@ export function CopyButton({ text, label }: { text: string; label: string }) {
     }
   };
   return (
-    <Button kind="ghost" small onClick={() => void copy()} aria-label={label} title={text}>
+    <Button
+      kind="ghost"
+      small
+      onClick={() => void copy()}
+      aria-label={copied ? "Copied" : `CLI: ${label}`}
+      title={text}
+    >
       <Icon name={copied ? "check" : "copy"} size={13} />
       {copied ? "Copied" : "CLI"}
     </Button>

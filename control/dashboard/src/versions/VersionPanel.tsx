@@ -28,7 +28,7 @@ export function VersionPanel() {
         onRollback={(channel) => setMove({ kind: "rollback", channel })}
       />
       <FollowerList channels={channels} />
-      <h3 className="section-title">Versions</h3>
+      <h2 className="section-title">Versions</h2>
       {versions.length === 0 && (
         <div className="empty">
           <strong>Nothing published yet</strong>
@@ -90,7 +90,7 @@ function ChannelList({ channels, versions, unavailable, onRollback }: ChannelLis
   const stepOf = new Map(versions.map(({ version, step }) => [version, step]));
   return (
     <section aria-label="Channels">
-      <h3 className="section-title">Channels</h3>
+      <h2 className="section-title">Channels</h2>
       <ul className="channels">
         {channels.map(({ channel, version, held, time }) => {
           const step = stepOf.get(version);
@@ -111,7 +111,7 @@ function ChannelList({ channels, versions, unavailable, onRollback }: ChannelLis
                 kind="ghost"
                 small
                 unavailable={unavailable}
-                aria-label={`Roll ${channel} back`}
+                aria-label={`Roll back ${channel}`}
                 onClick={() => onRollback(channel)}
               >
                 Roll back
@@ -133,7 +133,7 @@ function FollowerList({ channels }: { channels: readonly ChannelInfo[] }) {
   const newest = new Map(channels.map(({ channel, version }) => [channel, version]));
   return (
     <section aria-label="Served by">
-      <h3 className="section-title">Served by</h3>
+      <h2 className="section-title">Served by</h2>
       <ul className="channels">
         {followers.map(({ follower, version, channel, time, error }) => {
           const current = version !== null && newest.get(channel) === version;

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from control.bodies import MixtureBody
+from control.protocol import NAME_PATTERN as NAME_PATTERN
 from control.protocol import (
     Body,
     CommandKind,
@@ -24,8 +25,8 @@ from control.protocol import (
     Value,
 )
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-"""What runs, branches, actors and followers may be called: safe as a file name and in a URL."""
+UUID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
+"""What a command may be known by: safe in a URL."""
 
 
 class NewCommand(Frozen):
@@ -38,7 +39,7 @@ class NewCommand(Frozen):
     command: str = Field(min_length=1, max_length=128)
     arguments: Body = Field(default_factory=dict)
     run: str | None = Field(default=None, max_length=64)
-    uuid: str | None = Field(default=None, min_length=1, max_length=128)
+    uuid: str | None = Field(default=None, pattern=UUID_PATTERN)
     note: str = Field(default="", max_length=2000)
     author: str | None = Field(default=None, max_length=128)
     time: float | None = None

@@ -63,6 +63,7 @@ class ControlClient:
             timeout=timeout,
             transport=transport,
             trust_env=False,
+            verify=self.url.startswith("https"),  # reading all certificates takes longer than most commands
         )
 
     # Commands
@@ -125,7 +126,7 @@ class ControlClient:
                 return record
             if left <= 0:
                 raise NoOutcome(
-                    f"{record.command} ({uuid}) is still {record.status.value} after {timeout:.1f} s; "
+                    f"{record.command} ({uuid}) is still {record.status.value}, and the time for its outcome is over; "
                     "it keeps its place, ask for it again by its uuid"
                 )
 

@@ -116,7 +116,8 @@ class Line:
                     await self._greet(socket)
                     pause, complained = FIRST_PAUSE, ""
                     await self._converse(socket)
-            except (OSError, InvalidHandshake, ConnectionClosed, EOFError) as error:  # a time-out is an OSError
+            # a time-out is an OSError; a message that this version cannot read is a ValueError
+            except (OSError, InvalidHandshake, ConnectionClosed, EOFError, ValueError) as error:
                 if isinstance(error, ConnectionClosed) and error.rcvd and error.rcvd.code == CloseCode.REPLACED:
                     logger.error("%s: another process took this one's place at the control server", self._name)
                     return

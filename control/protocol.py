@@ -16,6 +16,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 PROTOCOL = 1
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""What runs, branches, actors and followers may be called: safe as a file name and in a URL."""
+
 
 class Frozen(BaseModel):
     """A border type: frozen, without unknown fields, and every number in it finite."""
@@ -257,9 +260,9 @@ class Hello(Frozen):
 
     type: Literal["hello"] = "hello"
     protocol: int = PROTOCOL
-    actor: str
+    actor: str = Field(pattern=NAME_PATTERN)
     kind: str
-    run: str
+    run: str = Field(pattern=NAME_PATTERN)
     commands: tuple[CommandSpec, ...] = ()
     state: Body = {}
     instance: str = Field(default_factory=new_uuid, min_length=1, max_length=128)

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from control.codes import CloseCode
-from control.protocol import FromActor, Goodbye, Hello, Reported, Said, StateChanged, ToActor
+from control.protocol import PROTOCOL, FromActor, Goodbye, Hello, Reported, Said, StateChanged, ToActor
 from control.server.access import Keeper, admit
 from control.server.roster import Link
 from control.server.switchboard import Switchboard
@@ -55,6 +55,9 @@ class ActorLoop:
             return
         if not isinstance(hello, Hello):
             await self._close(CloseCode.POLICY, f"expected a hello, got {hello.type!r}")
+            return
+        if hello.protocol != PROTOCOL:
+            await self._close(CloseCode.POLICY, f"protocol {hello.protocol} is not spoken here, only {PROTOCOL}")
             return
         self._switchboard.hello(hello, self._link)
         reason = "its connection was lost"

@@ -98,6 +98,7 @@ def create_app(
             CORSMiddleware,
             allow_origins=list(origins),
             allow_methods=["GET", "POST"],
+            # the last one is no request header, but the authors' page sends it
             allow_headers=["Authorization", "Content-Type", "Access-Control-Allow-Origin"],
         )
     app.add_middleware(OriginCheck, origins=origins)

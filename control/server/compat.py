@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
+
 FALSE_ALARM = "ASGI callable returned without completing handshake."
 
 
@@ -12,6 +15,16 @@ class NoFalseAlarm(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.getMessage() != FALSE_ALARM
+
+
+class CalmWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn 0.54 breaks off its whole shutdown when one WebSocket is just being closed by its client."""
+
+    def shutdown(self) -> None:
+        try:
+            super().shutdown()
+        except InvalidState:
+            self.transport.close()
 
 
 def quiet_false_alarms() -> None:

@@ -162,9 +162,12 @@ class Intake:
             return self._ledger.settle(
                 record, Ending(Outcome.REJECTED, "the run is paused, not stopped; send resume_training")
             )
-        if record.command == CommandName.RESUME_TRAINING and before is DesiredState.STOPPED:
+        if (
+            record.command in (CommandName.RESUME_TRAINING, CommandName.PAUSE_TRAINING)
+            and before is DesiredState.STOPPED
+        ):
             return self._ledger.settle(
-                record, Ending(Outcome.REJECTED, "the run is stopped, not paused; send start_training")
+                record, Ending(Outcome.REJECTED, "the run is stopped; send start_training first")
             )
         trainer = self._roster.trainer(record.run)
         reason = "" if trainer is not None and trainer.link else "no trainer is here; the next one will obey"

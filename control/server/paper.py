@@ -6,6 +6,7 @@ counts as new, and a command expires from its receipt on, however old its `time`
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from pydantic_core import from_json
 
 from auth.problems import Problem, ProblemType
 from auth.tokens import Grant, Scope, TokenStore
-from control.api import NAME_PATTERN, CommandRecord, NewCommand
+from control.api import NAME_PATTERN, UUID_PATTERN, CommandRecord, NewCommand
 from control.bodies import StateKey
 from control.protocol import Body, Event, EventType, Outcome, RunStatus, Status, WireCommand, finite
 from control.server.access import PaperAccess, admit
@@ -93,7 +94,7 @@ class Papers:
         for record in self._switchboard.ledger.open.values():
             if uuid and (record.client_uuid, record.command, record.arguments) == (uuid, name, arguments):
                 return record
-        free = bool(uuid) and self._switchboard.ledger.find(uuid) is None
+        free = re.fullmatch(UUID_PATTERN, uuid) is not None and self._switchboard.ledger.find(uuid) is None
         new = NewCommand(
             command=name,
             arguments=arguments if problem is None else {"args": (wire.args or "")[:SHOWN]},

@@ -14,10 +14,10 @@ from types import TracebackType
 import uvicorn
 
 from auth.tokens import TokenStore
-from control.errors import ControlError, PortTaken
+from control.errors import ControlError, PortTaken, SettingsError
 from control.forks import keep_from_children
 from control.server.app import create_app
-from control.server.compat import quiet_false_alarms
+from control.server.compat import CalmWebSocket, quiet_false_alarms
 from control.settings import DEFAULT_PORT, ControlSettings
 from control.store import Store
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def bind(settings: ControlSettings) -> socket.socket:
-    """A listening socket for the settings. Raises PortTaken."""
+    """A listening socket for the settings. Raises PortTaken, or SettingsError where nobody could listen."""
     ports = range(DEFAULT_PORT, DEFAULT_PORT + TRIED) if settings.port is None else (settings.port,)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     for port in ports:
@@ -45,7 +45,7 @@ def bind(settings: ControlSettings) -> socket.socket:
         except OSError as error:
             listener.close()
             if error.errno != errno.EADDRINUSE:
-                raise PortTaken(f"control: cannot listen on {settings.host}:{port} ({error.strerror})") from error
+                raise SettingsError(f"control: cannot listen on {settings.host}:{port} ({error.strerror})") from error
             continue
         return listener
     if settings.port is None:
@@ -61,7 +61,7 @@ def serve_control(
 ) -> None:
     """Serve until SIGINT or SIGTERM; `announce` gets the address once requests are answered.
 
-    Raises PortTaken, StoreLocked or UnknownFormat before anything is served. Open sockets delay the exit by
+    Raises SettingsError, StoreLocked or UnknownFormat before anything is served. Open sockets delay the exit by
     `settings.shutdown_seconds` at most.
     """
     ControlServer(settings, tokens, announce).run()
@@ -88,6 +88,7 @@ class ControlServer:
             self.app,
             log_config=None,
             access_log=False,
+            ws=CalmWebSocket,
             ws_ping_interval=PING_SECONDS,
             ws_ping_timeout=PONG_SECONDS,
             ws_max_size=MAX_MESSAGE,
@@ -202,5 +203,4 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            with contextlib.suppress(Exception):
-                self._on_started()
+            self._on_started()

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
+
 from auth.tokens import Scope, TokenStore
 from control import ControlClient, ControlSettings
 from control.server import ControlThread
@@ -18,10 +20,13 @@ from control.server import ControlThread
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
 
+HTTP = httpx.Client(trust_env=False, timeout=30)
+"""For plain requests; making one each time would read all certificates each time."""
+
 Found = TypeVar("Found")
 
 
-def until(what: Callable[[], Found], seconds: float = 10.0) -> Found:
+def until(what: Callable[[], Found], seconds: float = 30.0) -> Found:
     """The first true value of `what`, asked again and again; fails the test after `seconds`."""
     end = time.monotonic() + seconds
     while True:

@@ -265,15 +265,16 @@ def test_start_and_resume_name_each_other_when_they_are_mixed_up(served: Served)
         served.client.send("pause_training")
         assert served.client.send("start_training").reason == "the run is paused, not stopped; send resume_training"
         served.client.send("stop_training")
-    assert served.client.send("resume_training").reason == "the run is stopped, not paused; send start_training"
+    assert served.client.send("resume_training").reason == "the run is stopped; send start_training first"
+    assert served.client.send("pause_training").reason == "the run is stopped; send start_training first"
 
 
 def test_a_client_that_waits_in_vain_is_told_that_the_command_is_still_open(served: Served) -> None:
     with FakeActor(served.url, served.tokens.operate, commands={"slow": FakeCommand(lambda command: None)}):
         began = time.monotonic()
-        with pytest.raises(NoOutcome, match=r"is still running after 0\.5 s"):
+        with pytest.raises(NoOutcome, match="is still running"):
             served.client.send("slow", timeout=0.5)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
 
 
 def test_too_many_commands_in_a_minute_are_refused_with_a_time_to_wait(serve: Serve) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
+from websockets.exceptions import InvalidState
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 from websockets.sync.client import connect
 
 from control import FakeActor
+from control.server.compat import CalmWebSocket
 from tests.control.servers import ROOT, Served, ServedProcess, end
 
 
@@ -29,7 +35,7 @@ def test_a_server_with_open_tabs_ends_within_seconds_and_cleanly(tmp_path: Path)
             began = time.monotonic()
             served.process.send_signal(signal.SIGTERM)
             assert served.process.wait(10) == 0
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 15  # some 0.3 s on a free machine; it used to be never
         assert tabs
     finally:
         served.close()
@@ -66,7 +72,7 @@ def test_a_script_with_a_server_in_a_thread_and_open_tabs_ends_at_once(tmp_path:
         process.stdin.flush()
         finished = float(process.stdout.readline())
         assert process.wait(10) == 0
-        assert time.time() - finished < 3
+        assert time.time() - finished < 15
         assert tabs
     finally:
         process.stdin.close() if process.stdin else None
@@ -77,6 +83,27 @@ def test_a_thread_that_is_stopped_lets_another_take_its_folder_and_port(served: 
     tabs = open_tabs(served, 4)
     began = time.monotonic()
     served.restart()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert served.client.runs().runs == ()
     assert tabs
+
+
+def test_one_tab_that_is_just_closing_does_not_break_off_the_shutdown() -> None:
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    def closing(kind: type[WebSocketsSansIOProtocol]) -> tuple[WebSocketsSansIOProtocol, list[str]]:
+        made = kind.__new__(kind)
+        made.ping_timer = made.pong_timer = made.pending_ping_payload = made.close_timer = None
+        made.handshake_complete, made.close_sent, made.queue = True, False, asyncio.Queue()
+        made.conn = ServerProtocol(state=State.OPEN)
+        made.conn.send_close(1000)
+        closed: list[str] = []
+        made.transport = type("Transport", (), {"close": lambda self: closed.append("closed")})()
+        return made, closed
+
+    calm, closed = closing(CalmWebSocket)
+    calm.shutdown()
+    assert closed == ["closed"]
+    broken, _ = closing(WebSocketsSansIOProtocol)
+    with pytest.raises(InvalidState):  # when this no longer raises, CalmWebSocket is needed no more
+        broken.shutdown()

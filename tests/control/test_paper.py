@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from websockets.sync.client import connect
 
@@ -15,7 +14,7 @@ from control import Command, CommandKind, EventType, FakeActor, FakeCommand, Out
 from control.bodies import BranchBody, CheckpointBody, RunBody
 from control.fake import TRAINER
 from tests.control.conftest import Serve
-from tests.control.servers import Served, until
+from tests.control.servers import HTTP, Served, until
 
 
 @pytest.fixture
@@ -53,14 +52,14 @@ def paper(serve: Serve) -> Iterator[Served]:
 
 
 def get(served: Served, path: str) -> Any:
-    answer = httpx.get(served.url + path, trust_env=False)
+    answer = HTTP.get(served.url + path)
     assert answer.status_code == 200, answer.text
     return json.loads(answer.text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
 def post(served: Served, command: str, args: object = "", uuid: str = "", **more: object) -> dict[str, Any]:
     body = {"command": command, "args": args, "time": time.time(), "uuid": uuid, "status": "requested", **more}
-    answer = httpx.post(served.url + "/api/command/", json=body, trust_env=False)
+    answer = HTTP.post(served.url + "/api/command/", json=body)
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert isinstance(found, dict)
@@ -128,11 +127,11 @@ def test_one_uuid_and_one_old_time_for_every_command_of_a_kind_works(paper: Serv
         until(lambda: outcome(paper, "always-the-same")[0] is Outcome.SUCCESS)
         assert post(paper, "pause_training", "", "")["uuid"] == ""
         assert post(paper, "resume_training", "", "")["uuid"] == ""
+    until(lambda: all(record.outcome is Outcome.SUCCESS for record in paper.client.commands("demo").commands))
     page = paper.client.commands("demo")
     turns = [record for record in page.commands if record.command == "update_optimizer"]
     assert [turn.arguments["lr"]["value"] for turn in turns] == [1e-5, 1e-4]
     assert len({turn.uuid for turn in turns}) == 2
-    assert all(record.outcome is Outcome.SUCCESS for record in page.commands)
 
 
 def test_a_uuid_that_is_still_open_is_the_same_command(serve: Serve) -> None:
@@ -192,15 +191,15 @@ def test_messages_have_the_authors_shape(paper: Served) -> None:
 
 
 def test_without_the_setting_the_papers_paths_need_a_token_too(served: Served) -> None:
-    assert httpx.get(served.url + "/api/get_info/", trust_env=False).status_code == 401
+    assert HTTP.get(served.url + "/api/get_info/").status_code == 401
     headers = {"Authorization": f"Bearer {served.tokens.read}"}
-    answer = httpx.get(served.url + "/api/get_info/", headers=headers, trust_env=False)
+    answer = HTTP.get(served.url + "/api/get_info/", headers=headers)
     assert (answer.status_code, answer.json()["detail"]) == (404, "no trainer has connected yet")
 
 
 def test_the_waiver_does_not_hold_for_another_name_or_another_page(paper: Served) -> None:
-    rebound = httpx.get(paper.url + "/api/get_info/", headers={"Host": "evil.example"}, trust_env=False)
+    rebound = HTTP.get(paper.url + "/api/get_info/", headers={"Host": "evil.example"})
     assert rebound.status_code == 401
-    foreign = httpx.get(paper.url + "/api/get_info/", headers={"Origin": "https://evil.example"}, trust_env=False)
+    foreign = HTTP.get(paper.url + "/api/get_info/", headers={"Origin": "https://evil.example"})
     assert foreign.status_code == 403
-    assert httpx.get(paper.url + "/api/v1/runs", trust_env=False).status_code == 401
+    assert HTTP.get(paper.url + "/api/v1/runs").status_code == 401

@@ -105,7 +105,10 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
                 "set the layout before the first, or load a state first"
             )
         self.rank, self.world = rank, world
+        newest = self.weights
         self._restore(self._loaded)
+        if newest.version > self.weights.version:  # they were changed before the layout was told
+            self._schedule.change(newest, self._next)
 
     def take(self, size: int, idle: Idle | None = None) -> tuple[list[Item], Receipt] | None:
         """The next batch: `size` items, fewer only at the very end, all drawn with the newest weights.
@@ -128,10 +131,9 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
                     if item is None:
                         if self._ended(readers, weights, idle):
                             break
-                        if idle is not None and not idle():
+                        if not self._waited(readers, idle):
                             readers.put_back(picks[: len(items)], items)
                             return None
-                        time.sleep(WAIT)
                         if self._schedule.at(first) is not weights:  # the whole batch obeys: it begins again
                             readers.put_back(picks[: len(items)], items)
                             weights = self._schedule.at(first)
@@ -283,6 +285,13 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
                 return tuple(dry), again, item
             dry.append(again)
         return tuple(dry), name, None
+
+    def _waited(self, readers: Readers, idle: Idle | None) -> bool:
+        """Whether to go on waiting; not where `idle` gives up, or has restored or closed the stream."""
+        if idle is not None and (not idle() or self._readers is not readers):
+            return False
+        time.sleep(WAIT)
+        return True
 
     def _ended(self, readers: Readers, weights: Weights, idle: Idle | None) -> bool:
         """Whether nothing will come: from no source if `idle` may change weights, else from none with a weight."""

@@ -250,6 +250,20 @@ def test_idle_can_give_up_and_what_was_read_comes_first_the_next_time() -> None:
     assert take_receipt(batch).keys == (key(0), key(1), key(2))
 
 
+def test_idle_can_restore_the_stream_and_then_the_wait_is_over() -> None:
+    log = MemoryLog(1)
+    log.append(0, [key(0), key(1)])
+    data = with_live(log, {"live": 1})
+    state = data.state_dict()
+
+    def load() -> bool:
+        data.load_state_dict(state)
+        return True
+
+    assert list(MixtureLoader(data, 3, idle=load)) == []
+    assert step(data, 2) == [key(0), key(1)]
+
+
 def test_an_error_raised_by_idle_passes_and_loses_nothing() -> None:
     log = MemoryLog(1)
     log.append(0, [key(0), key(1)])
@@ -472,6 +486,14 @@ def test_an_announced_version_holds_on_every_rank_from_the_same_batch_on() -> No
     for data in ranks:
         _, receipt = data.take(8)
         assert (receipt.version, set(receipt.sources)) == (5, {"b"})
+
+
+def test_weights_that_were_changed_before_the_layout_is_told_hold() -> None:
+    data = two_sources()
+    data.set_weights({"a": 0})
+    data.set_layout(1, 2)
+    assert set(data.take(8)[1].sources) == {"b"}
+    assert data.weights.version == 1
 
 
 def test_the_layout_cannot_change_while_samples_are_read() -> None:

@@ -54,12 +54,14 @@ _WAVES = (0.5, 1.0, 2.0, 4.0)  # periods across the screen, by which a patch kno
 _COLOURS = slice(0, PIXELS * len(PALETTE))
 _POINTER = slice(_COLOURS.stop, _COLOURS.stop + 2 * PIXELS)
 _PLACES = slice(_POINTER.stop, _POINTER.stop + 4 * len(_WAVES))
-_LEFT, _RIGHT, _ESCAPE, _CLICK_Y, _CLICK_X = range(_PLACES.stop, _PLACES.stop + 5)
-_CLICK_ROW = _PLACES.stop + 5
+_ROWS = slice(_PLACES.stop, _PLACES.stop + GRID[0])  # and one plane for each row and column of patches, so that what
+_COLUMNS = slice(_ROWS.stop, _ROWS.stop + GRID[1])  # lies beneath a pointer or menu is known by its place
+_LEFT, _RIGHT, _ESCAPE, _CLICK_Y, _CLICK_X = range(_COLUMNS.stop, _COLUMNS.stop + 5)
+_CLICK_ROW = _COLUMNS.stop + 5
 _CLICK_COLUMN = _CLICK_ROW + HEIGHT // _CELL
 CONDITION_CHANNELS = _CLICK_COLUMN + WIDTH // _CELL
 
-CHANGED_WEIGHT = 20.0  # of a changed pixel where a pointer's worth of them (64) changes, beside 1 for one that stays
+CHANGED_WEIGHT = 10.0  # of a changed pixel where a pointer's worth of them (16) changes, beside 1 for one that stays
 
 _CODE_WEIGHTS = np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
 _CODES = PALETTE.astype(np.int32) @ _CODE_WEIGHTS
@@ -142,7 +144,7 @@ def tensors(prev: Frame, inputs: Inputs, after: Frame) -> dict[str, Tensor]:
 def _tensors(prev: Indices, inputs: Inputs, after: Indices) -> dict[str, Tensor]:
     before, then = _split(prev), _split(after)
     changed = (before != then)[:, None]
-    heavy = CHANGED_WEIGHT * math.sqrt(64 / max(int(changed.sum()), 16))
+    heavy = CHANGED_WEIGHT * math.sqrt(16 / max(int(changed.sum()), 8))
     weight = np.where(changed, np.float32(1.0 + heavy), np.float32(1.0)).repeat(3, axis=1)
     change = (_HALVES.take(then, axis=0) - _HALVES.take(before, axis=0)).transpose(0, 3, 1, 2)
     return {
@@ -197,6 +199,8 @@ def _still() -> Floats:
     y, x = np.meshgrid(np.linspace(0, 1, GRID[0]), np.linspace(0, 1, GRID[1]), indexing="ij")
     angles = [2 * math.pi * wave * axis for wave in _WAVES for axis in (y, x)]
     planes[_PLACES] = [turn(angle) for angle in angles for turn in (np.sin, np.cos)]
+    planes[_ROWS] = np.eye(GRID[0])[:, :, None]
+    planes[_COLUMNS] = np.eye(GRID[1])[:, None, :]
     return planes
 
 

@@ -24,7 +24,7 @@ from examples.desktop.base_data import write_base_shards
 from examples.desktop.evaluate import Evaluation, evaluate
 from examples.desktop.findings import TASKS, Findings, quantile
 from examples.desktop.gather import Served, Told, gather, hear, last_served, strips
-from examples.desktop.model import load_base
+from examples.desktop.model import Painter, load_base
 from examples.desktop.report import poster, render
 from stovetop.doors import Doors, choose_port
 from stovetop.errors import StovetopError
@@ -211,7 +211,7 @@ def _publish_last(client: ControlClient, settings: Settings, served: Path) -> No
         time.sleep(0.5)
 
 
-def _measure(model: torch.nn.Module, what: str, say: Progress) -> Evaluation:
+def _measure(model: Painter, what: str, say: Progress) -> Evaluation:
     say.line(f"measuring {what}: {TRIALS} held-out trials of each task, the model running freely")
     torch.set_num_threads(2)
     found = evaluate(model, count=TRIALS)

@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class _Request:
 class FrameServer:
     """Paints next frames with a `LiveModel`, in one thread of its own."""
 
-    def __init__(self, live: LiveModel, seed: int = 0, threads: int = 1) -> None:
+    def __init__(self, live: LiveModel[Any], seed: int = 0, threads: int = 1) -> None:
         self._live = live
         self._generator = torch.Generator().manual_seed(seed)
         self._threads = threads

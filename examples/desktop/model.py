@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from numpy.typing import NDArray
-from torch import Tensor
 
 from examples.desktop import codec
 from examples.desktop.inputs import Inputs
@@ -25,13 +24,11 @@ __all__ = ["BASE", "Painter", "build_model", "build_scheduler", "load_base", "pa
 
 BASE = Path(__file__).parent / "base"
 HALF = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-"""Whether this processor multiplies bfloat16 faster than float32; frames are snapped to a palette, so they stay alike."""
+"""Whether bfloat16 is worth it on this processor; frames are snapped to a palette, so they stay alike."""
 
 
-class Painter(Protocol):
-    """What samples can be drawn from: `UNet2DModel`, or anything that answers as it does."""
-
-    def __call__(self, sample: Tensor, timestep: Any) -> Any: ...
+Painter: TypeAlias = Any
+"""What samples can be drawn from: a `UNet2DModel`, or anything that answers as it does (diffusers hides its types)."""
 
 
 def build_scheduler() -> Any:  # diffusers is untyped

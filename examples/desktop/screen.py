@@ -104,10 +104,10 @@ def _bitmap(*rows: str) -> Frame:
 _POINTER = _bitmap("k..", "kk.", "kwk", "kk.")
 _POINTER_PLANES = np.stack([np.equal(_POINTER, _INDEX[colour]) for colour in "kw"]).astype(np.float32)
 POINTER_SIZE = (3, 4)
-_GLOBE = _bitmap(".bbb.", "bsnnb", "bnnsb", "bssnb", ".bbb.")
-_PAGE = _bitmap("wwww.", "wddwk", "wwwwk", "wdwwk", ".kkkk")
-_PROMPT = _bitmap("ggggg", "gnkkg", "gknkg", "gnkkg", "ggggg")
-_FOLDER = _bitmap("yy...", "yyyyy", "yoooy", "yyyyy", "ooooo")
+_GLOBE = _bitmap("bbbbb", "bsssb", "bsssb", "bsssb", "bbbbb")
+_PAGE = _bitmap("wwwww", "wwwww", "ddddd", "wwwww", "wwwww")
+_PROMPT = _bitmap("kkkkk", "kkkkk", "knnnk", "kkkkk", "kkkkk")
+_FOLDER = _bitmap("yyyyy", "yyyyy", "ooooo", "yyyyy", "yyyyy")
 _CROSS = _bitmap("rwr", "wrw", "rwr")
 _ENTRY = _bitmap("yy.....", "yyyy.kk", "oooo.kk")
 _LETTERS = {"A": ".#.#.####.##.##", "D": "##.#.##.##.###.", "L": "#..#..#..#..###", "O": ".#.#.##.##.#.#."}
@@ -154,25 +154,21 @@ def _lines(frame: Frame, x: int, y: int, widths: tuple[int, ...], colour: str, g
 
 def _notes() -> Frame:
     frame = _window("b", "w")
-    _lines(frame, 8, 9, (15, 12, 16, 8, 13), "d")
+    _lines(frame, 8, 10, (16, 16, 16), "d", gap=3)
     return frame[WINDOW.area].copy()
 
 
 def _shell() -> Frame:
     frame = _window("d", "k")
-    _lines(frame, 7, 8, (2, 10, 7, 2, 13, 4), "n")
+    _lines(frame, 7, 9, (10, 10, 10), "n", gap=4)
     return frame[WINDOW.area].copy()
 
 
 def _browser() -> Frame:
     frame = _window("o", "w")
-    _fill(frame, Rect(6, 7, 20, 2), "g")
-    _fill(frame, Rect(7, 7, 12, 1), "b")
-    _fill(frame, Rect(7, 10, 8, 6), "s")
-    _fill(frame, Rect(7, 14, 8, 2), "n")
-    _fill(frame, Rect(11, 11, 2, 2), "y")
-    _lines(frame, 17, 10, (8, 6, 7), "d")
-    _lines(frame, 7, 17, (16, 10), "d")
+    _fill(frame, Rect(WINDOW.x, WINDOW.y + 5, WINDOW.w, 2), "g")
+    _fill(frame, Rect(8, 11, 7, 7), "s")
+    _fill(frame, Rect(17, 11, 7, 7), "n")
     return frame[WINDOW.area].copy()
 
 

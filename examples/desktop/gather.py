@@ -18,6 +18,7 @@ from control.api import AuditEntry, SeriesPage
 from control.bodies import MixtureBody
 from examples.desktop.evaluate import Evaluation, Trial, decisive, filmstrip
 from examples.desktop.findings import TASKS, Command, Findings, Seen, Shares, Strip, Version
+from examples.desktop.model import Painter
 from examples.desktop.screen import Frame
 from examples.desktop.scripted import Goal, pursue
 from examples.desktop.world import LAUNCH_FRAMES, World
@@ -111,7 +112,7 @@ def last_served(settings: Settings, cache: Path, say: Callable[[str], None]) -> 
     return LastServed(served.label, served.module)
 
 
-def strips(base: UNet2DModel, tuned: UNet2DModel) -> list[Strip]:
+def strips(base: Painter, tuned: Painter) -> list[Strip]:
     """For both tasks, the first of a set of trials of its own as frames, at the same moments."""
     found = []
     for goal in TASKS:

@@ -14,11 +14,10 @@ import pytest
 
 from dataset.positions import Consumed
 from ingest.annotator import AnnotatorFactory
-from publish import decode_manifest
 from tests.system import reckoning
 from tests.system.conftest import MakeService
 from tests.system.crowd import Crowd
-from tests.system.service import APP, Service, until
+from tests.system.service import APP, PATIENCE, Service, until
 from tests.system.serving import Server
 
 TARGETS = ("gateway", "pipeline", "archiver", "train", "publish", "control")
@@ -66,7 +65,7 @@ class Trial:
         """Let everything that the visitors did come to rest in the data, then stop the service in order."""
         service = self.service
         until(lambda: _all_ended(service, crowd), "every session has its end", every=0.5)
-        until(lambda: _all_trained(service), "every sample is in a published version", every=0.5)
+        until(lambda: _all_trained(service), "every sample is in a published version", 2 * PATIENCE, every=1.0)
         assert service.interrupt() == 0
         assert service.family() == []
         reckoning.only_the_killed_died(service.warned.read_text(), self.killed)
@@ -168,6 +167,8 @@ def _all_trained(service: Service) -> bool:
     logged = reckoning.read_log(service.log)
     if sum(map(len, logged.steps.values())) != sum(map(len, logged.outcomes.values())):
         return False
-    newest = service.hub.numbers()[-1]
-    consumed = Consumed.load(decode_manifest(service.hub.manifest(newest), "the newest version").consumed)
+    published = reckoning.manifests(service.hub)
+    if not published:
+        return False
+    consumed = Consumed.load(published[-1].consumed)
     return all(reckoning.covers(consumed, position) for position, _ in logged.samples)

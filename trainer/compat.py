@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from transformers import PreTrainedModel, Trainer
@@ -32,8 +32,16 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
 }
 """Public methods that are overridden or called with these parameters."""
 
+if TYPE_CHECKING:
 
-class Hooks:
+    class _Mixed(Trainer):
+        """What stands behind these classes once `make_interactive` has mixed them in."""
+
+else:
+    _Mixed = object
+
+
+class Hooks(_Mixed):
     """Turns private methods of Trainer into calls of methods that a subclass overrides."""
 
     def checkpoint_wanted(self, save: Callable[[], None]) -> None:
@@ -44,19 +52,19 @@ class Hooks:
         """The norm of the gradient before clipping, once a step."""
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        write = super()._save_checkpoint  # type: ignore[misc]
+        write = super()._save_checkpoint
         if trial is not None:  # a hyper-parameter search keeps its own folders
             write(model, trial)
         else:
             self.checkpoint_wanted(lambda: write(model, trial))
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         self.saw_grad_norm(norm)
         return norm
 
 
-class OwnWeights:
+class OwnWeights(_Mixed):
     """For a Trainer of models that transformers cannot load: `load_weights` does it."""
 
     def load_weights(self, folder: Path) -> None:

@@ -6,9 +6,9 @@ import contextlib
 import functools
 import logging
 import re
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from transformers import Trainer, TrainingArguments
@@ -50,7 +50,8 @@ def make_interactive(trainer_class: T) -> T:
         )
     if issubclass(trainer_class, InteractiveTrainer):
         return trainer_class
-    return _interactive(trainer_class)
+    made: T = _interactive(cast(Hashable, trainer_class))
+    return made
 
 
 @functools.cache
@@ -177,7 +178,7 @@ class InteractiveTrainer(Hooks):
                 raise CheckpointMissing(
                     f"{folder.path}: there is nothing to resume here; call train() without resuming"
                 )
-        path = Path(resume)
+        path = Path(str(resume))
         if newest is not None and newest.path is not None and newest.path.resolve() == path.resolve():
             return newest
         return checkpoints.outside(path, StartReason.LOAD, _free_branch(folder))

@@ -152,9 +152,9 @@ class RunFolder:
         taken = {branch.casefold() for branch in self.branches()}
         if name is None:
             number = len(taken) + 1
-            while (name := f"branch-{number}") in taken:
+            while f"branch-{number}" in taken:
                 number += 1
-            return name
+            return f"branch-{number}"
         if not re.fullmatch(NAME_PATTERN, name):
             raise BranchError(
                 f"branch_name: {name!r} cannot be a branch; use up to 64 letters, digits, '.', '_' and '-', "

@@ -37,7 +37,7 @@ def build_scheduler() -> Any:  # diffusers is untyped
     Ten steps whose noise rises fast and ends at nothing but noise (zero terminal SNR, Lin et al. 2024): most of
     training is then spent where a sample with one step starts, on telling the next frame from the condition alone.
     """
-    return DDIMScheduler(  # type: ignore[no-untyped-call]
+    return DDIMScheduler(
         num_train_timesteps=10,
         beta_start=0.3,
         beta_end=0.7,
@@ -50,7 +50,7 @@ def build_scheduler() -> Any:  # diffusers is untyped
 
 def build_model() -> torch.nn.Module:
     """The model, untrained."""
-    model: torch.nn.Module = UNet2DModel(  # type: ignore[no-untyped-call,assignment]
+    model: torch.nn.Module = UNet2DModel(
         sample_size=codec.GRID,
         in_channels=codec.SAMPLE_CHANNELS + codec.CONDITION_CHANNELS,
         out_channels=codec.SAMPLE_CHANNELS,
@@ -65,7 +65,7 @@ def build_model() -> torch.nn.Module:
 
 def load_base(folder: Path = BASE) -> torch.nn.Module:
     """The base model that the demo starts from, in float32."""
-    model: torch.nn.Module = UNet2DModel.from_pretrained(folder, torch_dtype=torch.float32)  # type: ignore[no-untyped-call]
+    model: torch.nn.Module = UNet2DModel.from_pretrained(folder, torch_dtype=torch.float32)
     return model.eval()
 
 

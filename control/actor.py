@@ -242,6 +242,8 @@ class ActorConnection:
     def _welcomed(self, welcome: Welcome) -> None:
         for delivery in welcome.settings:
             self._delivered(delivery)
+        if not self._asks_again:  # begun anew: what was set before is not set again, nor when a later one resumes
+            self.revision = max(self.revision, welcome.revision)
         if welcome.desired is not self._obeyed:  # people wanted it while this process could not hear
             self._obeyed = welcome.desired
             command = Command(command=COMMAND_FOR[welcome.desired].value, run=self.run, author="control")

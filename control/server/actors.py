@@ -13,6 +13,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from control.codes import CloseCode
 from control.protocol import PROTOCOL, FromActor, Goodbye, Hello, Reported, Said, StateChanged, ToActor
 from control.server.access import Keeper, admit
+from control.server.desk import Desk
 from control.server.roster import Link
 from control.server.switchboard import Switchboard
 
@@ -23,7 +24,7 @@ MESSAGE: TypeAdapter[FromActor] = TypeAdapter(FromActor)
 logger = logging.getLogger(__name__)
 
 
-def actor_routes(switchboard: Switchboard, operate: Keeper) -> APIRouter:
+def actor_routes(switchboard: Switchboard, desk: Desk, operate: Keeper) -> APIRouter:
     """The actors' door."""
     router = APIRouter()
 
@@ -32,7 +33,7 @@ def actor_routes(switchboard: Switchboard, operate: Keeper) -> APIRouter:
         if await admit(websocket, operate) is None:
             return
         await websocket.accept()
-        await ActorLoop(websocket, switchboard).run()
+        await ActorLoop(websocket, switchboard, desk).run()
 
     return router
 
@@ -40,11 +41,13 @@ def actor_routes(switchboard: Switchboard, operate: Keeper) -> APIRouter:
 class ActorLoop:
     """One connection: a task that sends what is posted, and the reading of what the actor says."""
 
-    def __init__(self, websocket: WebSocket, switchboard: Switchboard) -> None:
-        self._websocket, self._switchboard = websocket, switchboard
+    def __init__(self, websocket: WebSocket, switchboard: Switchboard, desk: Desk) -> None:
+        self._websocket, self._switchboard, self._desk = websocket, switchboard, desk
         self._outbox: asyncio.Queue[ToActor] = asyncio.Queue()
         self._dismissed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._link = Link(self._outbox.put_nowait, self._dismiss)
+        self._link = Link(
+            lambda message: desk.tell(self._outbox.put_nowait, message), lambda reason: desk.tell(self._dismiss, reason)
+        )
 
     async def run(self) -> None:
         """Serve the actor until either side ends it."""
@@ -59,7 +62,7 @@ class ActorLoop:
         if hello.protocol != PROTOCOL:
             await self._close(CloseCode.POLICY, f"protocol {hello.protocol} is not spoken here, only {PROTOCOL}")
             return
-        self._switchboard.hello(hello, self._link)
+        await self._desk.do(self._switchboard.hello, hello, self._link)
         reason = "its connection was lost"
         tasks = [asyncio.ensure_future(task) for task in (self._send(), self._read(), self._until_dismissed())]
         try:
@@ -69,7 +72,7 @@ class ActorLoop:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._switchboard.gone(self._link, reason)
+            self._desk.later(self._switchboard.gone, self._link, reason)
 
     async def _read(self) -> str:
         while True:
@@ -83,9 +86,9 @@ class ActorLoop:
                 await self._close(CloseCode.POLICY, _short(error))
                 return f"it said what nobody understands: {_short(error)}"
             if isinstance(message, Goodbye):
-                self._switchboard.goodbye(self._link, message)
+                await self._desk.do(self._switchboard.goodbye, self._link, message)
                 return message.reason
-            self._take(message)
+            await self._desk.do(self._take, message)
 
     def _take(self, message: FromActor) -> None:
         seat = self._switchboard.roster.holding(self._link)

@@ -20,8 +20,10 @@ from control.server.access import Doors, OriginCheck
 from control.server.actors import actor_routes
 from control.server.body_limit import BodyLimit
 from control.server.commands import command_routes
+from control.server.desk import Desk
 from control.server.hub import Hub
 from control.server.journal import Journal
+from control.server.outcomes import Outcomes
 from control.server.overview import Overview
 from control.server.pace import Pace
 from control.server.pages import DIST, page_routes
@@ -51,19 +53,21 @@ def create_app(
 
     `port` is where it will listen: pages that name this machine differently (localhost, 127.0.0.1) are its own too.
     """
-    hub = Hub(store.last_seq, settings.ring)
-    switchboard = Switchboard(Journal(store, hub), settings)
+    hub, desk = Hub(store.last_seq, settings.ring), Desk()
+    switchboard = Switchboard(Journal(store, lambda events: desk.tell(hub.publish, events)), settings)
     readers, doors, pace = Readers(store.path), Doors(tokens), Pace(settings.commands_per_minute)
-    overview = Overview(switchboard)
+    overview, outcomes = Overview(switchboard.roster, readers), Outcomes(hub, readers)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        keeper = asyncio.create_task(keep_time(switchboard, settings))
+        desk.open()
+        keeper = asyncio.create_task(keep_time(switchboard, desk, settings))
         try:
             yield
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
+            await desk.close()
 
     app = FastAPI(
         title="Stovetop control",
@@ -74,15 +78,15 @@ def create_app(
         responses={"4XX": {"model": ProblemBody, "description": "Refused"}},
     )
     install_problems(app)
-    app.state.switchboard = switchboard
-    app.include_router(command_routes(switchboard, readers, doors, pace))
-    app.include_router(run_routes(switchboard, readers, doors, overview))
-    app.include_router(report_routes(switchboard, doors))
+    app.state.hub = hub
+    app.include_router(command_routes(switchboard, desk, outcomes, readers, doors, pace))
+    app.include_router(run_routes(switchboard, desk, readers, doors, overview))
+    app.include_router(report_routes(switchboard, desk, doors))
     app.include_router(watcher_routes(hub, readers, store.name, settings, doors.read))
-    app.include_router(actor_routes(switchboard, doors.operate))
+    app.include_router(actor_routes(switchboard, desk, doors.operate))
     papers = Papers(switchboard, overview, readers)
-    app.include_router(paper_routes(papers, hub, readers, tokens, settings, pace))
-    app.include_router(state_routes(switchboard, hub, doors))
+    app.include_router(paper_routes(papers, desk, hub, readers, tokens, settings, pace))
+    app.include_router(state_routes(switchboard, desk, readers, hub, doors))
 
     @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     async def nothing(path: str, request: Request) -> Response:
@@ -105,16 +109,16 @@ def create_app(
     return app
 
 
-async def keep_time(switchboard: Switchboard, settings: ControlSettings) -> None:
+async def keep_time(switchboard: Switchboard, desk: Desk, settings: ControlSettings) -> None:
     """Expire and fail what its time has come for, and keep the store small, in pieces that delay nobody."""
-    loop = asyncio.get_running_loop()
+    loop, connection = asyncio.get_running_loop(), switchboard.journal.store.connection
     next_thinning = loop.time() + THIN_EVERY
     while True:
         await asyncio.sleep(TICK)
         try:
-            switchboard.tick()
+            await desk.do(switchboard.tick)
             if loop.time() >= next_thinning:
-                more = thin(switchboard.journal.store.connection, settings.keep_metrics, settings.keep_passing)
+                more = await desk.do(thin, connection, settings.keep_metrics, settings.keep_passing)
                 next_thinning = loop.time() + (0.0 if more else THIN_EVERY)
         except Exception:
             logger.exception("keeping time failed; it goes on")

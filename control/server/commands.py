@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from auth.problems import Problem, ProblemType
@@ -11,6 +12,8 @@ from auth.tokens import Grant
 from control.api import NAME_PATTERN, AuditPage, CommandDetail, CommandPage, CommandRecord, NewCommand
 from control.errors import CommandConflict
 from control.server.access import Doors
+from control.server.desk import Desk
+from control.server.outcomes import Outcomes
 from control.server.pace import Pace
 from control.server.switchboard import Switchboard
 from control.store import commands as stored
@@ -29,7 +32,9 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 Wait = Annotated[float, Query(ge=0, le=MAX_WAIT, description="seconds to wait for the outcome")]
 
 
-def command_routes(switchboard: Switchboard, readers: Readers, doors: Doors, pace: Pace) -> APIRouter:
+def command_routes(
+    switchboard: Switchboard, desk: Desk, outcomes: Outcomes, readers: Readers, doors: Doors, pace: Pace
+) -> APIRouter:
     """The doors of those who command."""
     router = APIRouter(prefix="/api/v1", tags=["commands"])
 
@@ -40,11 +45,11 @@ def command_routes(switchboard: Switchboard, readers: Readers, doors: Doors, pac
         """Send a command. 202 while it has no outcome, 200 once it has one (rejections included: look at `outcome`)."""
         pace.step(grant.name)
         try:
-            record = switchboard.submit(new, grant.name)
+            record = await desk.do(switchboard.submit, new, grant.name)
         except CommandConflict as error:
             raise Problem(CONFLICT, str(error)) from error
         if wait and record.outcome is None:
-            record = await switchboard.ledger.outcome(record.uuid, wait) or record
+            record = await outcomes.of(record.uuid, wait) or record
         response.status_code = 202 if record.outcome is None else 200
         return record
 
@@ -56,10 +61,11 @@ def command_routes(switchboard: Switchboard, readers: Readers, doors: Doors, pac
     @router.get("/commands/{uuid}", dependencies=[Depends(doors.read)])
     async def one(uuid: Uuid, wait: Wait = 0.0) -> CommandDetail:
         """A command and its history; with `wait`, when it has its outcome or the time is over."""
-        record = await switchboard.ledger.outcome(uuid, wait)
+        record = await outcomes.of(uuid, wait)
         if record is None:
             raise Problem(UNKNOWN_COMMAND, f"no command has the uuid {uuid!r}")
-        return CommandDetail(command=record, history=stored.history(switchboard.journal.store.connection, uuid))
+        history = await to_thread.run_sync(lambda: stored.history(readers.connection(), uuid))
+        return CommandDetail(command=record, history=history)
 
     @router.get("/audit", dependencies=[Depends(doors.read)])
     def audit(run: RunFilter = None, author: Author = None, before: Before = None, limit: Limit = 100) -> AuditPage:

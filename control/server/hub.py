@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -30,6 +30,7 @@ class Hub:
         self._ring: deque[Fresh] = deque(maxlen=size)
         self._news = asyncio.Event()
         self.last = last
+        self.listeners: list[Callable[[Event], None]] = []
         self.watchers = 0
         self.sent_away = 0
 
@@ -39,6 +40,9 @@ class Hub:
             return
         self._ring.extend(Fresh(event, to_text(to_row(event))) for event in events)
         self.last = events[-1].seq
+        for listener in self.listeners:
+            for event in events:
+                listener(event)
         self._news.set()
         self._news = asyncio.Event()
 

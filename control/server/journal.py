@@ -8,24 +8,25 @@ from typing import Any, Literal, TypeAlias
 
 from control.bodies import ActorBody, DesiredBody, LogBody, body
 from control.protocol import DesiredState, Event, EventType
-from control.server.hub import Hub
 from control.store import Heard, Store, StoredActor
 
 Level: TypeAlias = Literal["info", "warning", "error"]
 
 
 class Journal:
-    """The store and the hub as one: everything that the server records passes here."""
+    """The store and those who watch, as one: everything that the server records passes here."""
 
-    def __init__(self, store: Store, hub: Hub, clock: Callable[[], float] = time.time) -> None:
-        self.store, self.hub, self.clock = store, hub, clock
+    def __init__(
+        self, store: Store, show: Callable[[Sequence[Event]], None], clock: Callable[[], float] = time.time
+    ) -> None:
+        self.store, self._show, self.clock = store, show, clock
 
     def write(
         self, events: Sequence[Event], *, actor: StoredActor | None = None, heard: Heard | None = None
     ) -> list[Event]:
         """Store the events in one transaction and show them."""
         stored = self.store.append(events, actor=actor, heard=heard)
-        self.hub.publish(stored)
+        self._show(stored)
         return stored
 
     def line(self, run: str, message: str, level: Level = "info") -> Event:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +55,6 @@ class Ledger:
         self._store = journal.store
         self.open = {record.uuid: record for record in stored_commands.still_open(self._store.connection)}
         self._floor: dict[str, int] = {}
-        self._waiting: dict[str, list[asyncio.Future[CommandRecord]]] = {}
 
     def find(self, uuid: str) -> CommandRecord | None:
         """The command of that uuid, open or not."""
@@ -136,24 +134,6 @@ class Ledger:
                     ),
                 )
 
-    async def outcome(self, uuid: str, seconds: float) -> CommandRecord | None:
-        """The command of that uuid, once it has an outcome or `seconds` have passed."""
-        record = self.find(uuid)
-        if record is None or record.outcome is not None or seconds <= 0:
-            return record
-        future: asyncio.Future[CommandRecord] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(uuid, []).append(future)
-        try:
-            return await asyncio.wait_for(future, seconds)
-        except TimeoutError:
-            return self.find(uuid)
-        finally:
-            futures = self._waiting.get(uuid, [])
-            if future in futures:
-                futures.remove(future)
-            if not futures:
-                self._waiting.pop(uuid, None)
-
     def _ended(self, record: CommandRecord, ending: Ending) -> CommandRecord:
         return record.model_copy(
             update={
@@ -170,9 +150,6 @@ class Ledger:
 
     def _close(self, done: CommandRecord) -> None:
         self.open.pop(done.uuid, None)
-        for future in self._waiting.pop(done.uuid, []):
-            if not future.done():
-                future.set_result(done)
 
     def _event(self, record: CommandRecord) -> Event:
         level: Level = "warning" if record.outcome not in (None, Outcome.SUCCESS) else "info"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import apsw
 from pydantic import ValidationError
 
 from control.api import ActorCommand, ModelTree, RunDetail, RunList, RunSummary
@@ -11,45 +12,46 @@ from control.bodies import MixtureBody, StateKey
 from control.protocol import Body, EventType, RunStatus
 from control.server.intake import CONTROL, START
 from control.server.roster import Roster
-from control.server.switchboard import Switchboard
 from control.store import EventFilter, events
 from control.store import runs as stored
+from control.store.readers import Readers
 
 PIPELINE_EVENTS = 200
 
 
 class Overview:
-    """Looks at the switchboard and the store from the server's loop."""
+    """Looks at the roster and the store, from any thread and without waiting for what is being written."""
 
-    def __init__(self, switchboard: Switchboard) -> None:
-        self._roster: Roster = switchboard.roster
-        self._store = switchboard.journal.store
+    def __init__(self, roster: Roster, readers: Readers) -> None:
+        self._roster, self._readers = roster, readers
 
     def runs(self) -> RunList:
         """All runs, those with the newest events first."""
-        return RunList(runs=tuple(RunSummary(**self._summary(run)) for run in stored.runs(self._store.connection)))
+        found = stored.runs(self._readers.connection())
+        return RunList(runs=tuple(RunSummary(**self._summary(run)) for run in found))
 
     def run(self, name: str) -> RunDetail | None:
         """Everything about one run; None where there is none of that name."""
-        connection = self._store.connection
-        found = stored.run(connection, name)
-        if found is None:
-            return None
         state = self._state(name)
         state.pop(StateKey.MODEL, None)
-        return RunDetail(
-            **self._summary(found),
-            seq=self._store.last_seq,
-            commands=self._commands(name),
-            branches=stored.branches(connection, name),
-            checkpoints=stored.checkpoints(connection, name),
-            mixture=self._mixture(name, state),
-            optimizer=_mapping(state.get(StateKey.OPTIMIZER)),
-            state=state,
-            metrics=stored.last_metrics(connection, name),
-            metric_names=stored.metric_names(connection, name),
-            pipeline=self._pipeline(name),
-        )
+        detail = None
+        with self._readers.connection() as connection:  # one view of all tables, that of `seq`
+            found = stored.run(connection, name)
+            if found is not None:
+                detail = RunDetail(
+                    **self._summary(found),
+                    seq=events.last_seq(connection),
+                    commands=self._commands(name),
+                    branches=stored.branches(connection, name),
+                    checkpoints=stored.checkpoints(connection, name),
+                    mixture=_mixture(connection, name, state),
+                    optimizer=_mapping(state.get(StateKey.OPTIMIZER)),
+                    state=state,
+                    metrics=stored.last_metrics(connection, name),
+                    metric_names=stored.metric_names(connection, name),
+                    pipeline=_pipeline(connection, name),
+                )
+        return detail
 
     def model(self, name: str) -> ModelTree:
         """The model's layers, None where no trainer described them."""
@@ -93,20 +95,20 @@ class Overview:
         )
         return (*theirs, ActorCommand(actor=CONTROL, available=True, spec=START))
 
-    def _mixture(self, name: str, state: Body) -> MixtureBody | None:
-        told = events.newest(self._store.connection, EventFilter(run=name, types=(EventType.MIXTURE,)), 1)
-        for candidate in (told[0].body if told else None, state.get(StateKey.MIXTURE)):
-            try:
-                return MixtureBody.model_validate(candidate)
-            except ValidationError:
-                continue
-        return None
 
-    def _pipeline(self, name: str) -> dict[str, Body]:
-        newest = events.newest(
-            self._store.connection, EventFilter(run=name, types=(EventType.PIPELINE,)), PIPELINE_EVENTS
-        )
-        return {str(event.body.get("component", "")): event.body for event in newest}
+def _mixture(connection: apsw.Connection, name: str, state: Body) -> MixtureBody | None:
+    told = events.newest(connection, EventFilter(run=name, types=(EventType.MIXTURE,)), 1)
+    for candidate in (told[0].body if told else None, state.get(StateKey.MIXTURE)):
+        try:
+            return MixtureBody.model_validate(candidate)
+        except ValidationError:
+            continue
+    return None
+
+
+def _pipeline(connection: apsw.Connection, name: str) -> dict[str, Body]:
+    newest = events.newest(connection, EventFilter(run=name, types=(EventType.PIPELINE,)), PIPELINE_EVENTS)
+    return {str(event.body.get("component", "")): event.body for event in newest}
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from control.api import NAME_PATTERN, UUID_PATTERN, CommandRecord, NewCommand
 from control.bodies import StateKey
 from control.protocol import Body, Event, EventType, Outcome, RunStatus, Status, WireCommand, finite
 from control.server.access import PaperAccess, admit
+from control.server.desk import Desk
 from control.server.hub import Hub
 from control.server.overview import Overview
 from control.server.pace import Pace
@@ -61,11 +62,10 @@ class Papers:
 
     def __init__(self, switchboard: Switchboard, overview: Overview, readers: Readers) -> None:
         self._switchboard, self._overview, self._readers = switchboard, overview, readers
-        self._store = switchboard.journal.store
 
     def run(self, name: str | None) -> stored.StoredRun:
         """The run of that name; without one, the newest of those whose trainer is connected, else of all."""
-        runs = stored.runs(self._store.connection)
+        runs = stored.runs(self._readers.connection())
         if name is not None:
             runs = [run for run in runs if run.run == name]
         here = [run for run in runs if self._overview.status(run) is not RunStatus.DISCONNECTED]
@@ -88,7 +88,7 @@ class Papers:
         return value if isinstance(value, dict) else {}
 
     def command(self, wire: WireCommand, run: str | None, author: str) -> CommandRecord:
-        """Take a command in the paper's envelope."""
+        """Take a command in the paper's envelope; at the desk."""
         uuid, name = wire.uuid[:MAX_NAME], wire.command[:MAX_NAME] or "?"
         arguments, problem = _arguments(wire.args)
         for record in self._switchboard.ledger.open.values():
@@ -109,7 +109,7 @@ class Papers:
     def logs(self, run: str | None) -> PaperLogs:
         """The newest numbers of every branch."""
         found = self.run(run)
-        branches = {branch.branch: branch for branch in stored.branches(self._store.connection, found.run)}
+        branches = {branch.branch: branch for branch in stored.branches(self._readers.connection(), found.run)}
         names = list(branches) or [found.branch]
         logs: dict[str, list[PaperPoint]] = {name: [] for name in names}
         for event in events.newest(self._readers.connection(), EventFilter(run=found.run, types=POINTS), LOG_POINTS):
@@ -174,7 +174,13 @@ class Papers:
 
 
 def paper_routes(
-    papers: Papers, hub: Hub, readers: Readers, tokens: TokenStore, settings: ControlSettings, pace: Pace
+    papers: Papers,
+    desk: Desk,
+    hub: Hub,
+    readers: Readers,
+    tokens: TokenStore,
+    settings: ControlSettings,
+    pace: Pace,
 ) -> APIRouter:
     """The doors that the paper names."""
     look, steer = PaperAccess(tokens, settings, Scope.READ), PaperAccess(tokens, settings, Scope.OPERATE)
@@ -185,13 +191,13 @@ def paper_routes(
     async def command(wire: WireCommand, grant: Grant = Depends(steer), run: RunChoice = None) -> PaperAnswer:
         """Send a command; what becomes of it comes over `WS /ws/message/`."""
         pace.step(grant.name)
-        record = papers.command(wire, run, grant.name)
+        record = await desk.do(papers.command, wire, run, grant.name)
         refused = record.outcome not in (None, Outcome.SUCCESS)
         uuid = record.uuid if record.client_uuid is None else record.client_uuid
         return PaperAnswer(status="error" if refused else "success", message=record.reason, uuid=uuid)
 
     @router.get("/api/get_info/", dependencies=looking)
-    async def info(run: RunChoice = None) -> PaperInfo:
+    def info(run: RunChoice = None) -> PaperInfo:
         found = papers.run(run)
         told = papers.state(found.run, StateKey.INFO)
         status = papers.status(found)
@@ -202,22 +208,22 @@ def paper_routes(
         )
 
     @router.get("/api/get_dataset_info/", dependencies=looking)
-    async def dataset(run: RunChoice = None) -> PaperDataset:
+    def dataset(run: RunChoice = None) -> PaperDataset:
         told = papers.state(run, StateKey.DATASET)
         parts = (told.get(key) for key in ("initialization_parameters", "interactive_parameters"))
         initial, interactive = (part if isinstance(part, dict) else {} for part in parts)
         return PaperDataset(initialization_parameters=initial, interactive_parameters=interactive)
 
     @router.get("/api/get_optimizer_info/", dependencies=looking)
-    async def optimizer(run: RunChoice = None) -> Body:
+    def optimizer(run: RunChoice = None) -> Body:
         return papers.state(run, StateKey.OPTIMIZER)
 
     @router.get("/api/get_model_info/", dependencies=looking)
-    async def model(run: RunChoice = None) -> Body:
+    def model(run: RunChoice = None) -> Body:
         return papers.state(run, StateKey.MODEL)
 
     @router.get("/api/get_checkpoints/", dependencies=looking)
-    async def checkpoints(run: RunChoice = None) -> list[PaperCheckpoint]:
+    def checkpoints(run: RunChoice = None) -> list[PaperCheckpoint]:
         found = stored.checkpoints(readers.connection(), papers.run(run).run)
         return [
             PaperCheckpoint(uuid=c.uuid, checkpoint_dir=c.path, global_step=c.step, time=c.time, branch=c.branch)
@@ -225,7 +231,7 @@ def paper_routes(
         ]
 
     @router.get("/api/get_logs/", dependencies=looking)
-    async def logs(run: RunChoice = None) -> PaperLogs:
+    def logs(run: RunChoice = None) -> PaperLogs:
         return papers.logs(run)
 
     @router.websocket("/ws/message/")

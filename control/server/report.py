@@ -9,6 +9,7 @@ from auth.tokens import Grant, Scope
 from control.api import NewReport, ReportAccepted
 from control.protocol import Event, EventType
 from control.server.access import Doors
+from control.server.desk import Desk
 from control.server.switchboard import Switchboard, servers_own
 
 NOT_YOURS = ProblemType("event-not-yours", 403, "The token may not report this type of event")
@@ -17,7 +18,7 @@ BY_INGEST = frozenset({EventType.PIPELINE, EventType.FOLLOWER, EventType.HEALTH,
 """What a token with the scope `ingest` may say: a deployed app's, which stands beside a gateway or a follower."""
 
 
-def report_routes(switchboard: Switchboard, doors: Doors) -> APIRouter:
+def report_routes(switchboard: Switchboard, desk: Desk, doors: Doors) -> APIRouter:
     """The reporters' door, for tokens with `operate` (any event but the server's own) or `ingest` (see BY_INGEST)."""
     router = APIRouter(prefix="/api/v1", tags=["events"])
 
@@ -40,6 +41,6 @@ def report_routes(switchboard: Switchboard, doors: Doors) -> APIRouter:
         for event in told:
             if servers_own(event) or not (grant.allows(Scope.OPERATE) or event.type in BY_INGEST):
                 raise Problem(NOT_YOURS, f"token {grant.name!r} may not report {event.type.value!r}")
-        return ReportAccepted(last=switchboard.tell(told))
+        return ReportAccepted(last=await desk.do(switchboard.tell, told))
 
     return router

@@ -1,4 +1,7 @@
-"""Who is there: the actors of all runs, connected or away, and the commands that each takes."""
+"""Who is there: the actors of all runs, connected or away, and the commands that each takes.
+
+Changed at the desk only; any thread may look.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ class Roster:
 
     def of(self, run: str) -> list[Seat]:
         """The seats of a run."""
-        return [seat for (name, _), seat in self._seats.items() if name == run]
+        return [seat for seat in self if seat.actor.run == run]
 
     def __iter__(self) -> Iterator[Seat]:
         return iter(list(self._seats.values()))

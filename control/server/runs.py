@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Query
 
 from auth.problems import Problem, ProblemType
@@ -22,6 +23,7 @@ from control.api import (
 )
 from control.protocol import EventType
 from control.server.access import Doors
+from control.server.desk import Desk
 from control.server.overview import Overview
 from control.server.switchboard import Switchboard
 from control.store import EventFilter, events, series
@@ -38,7 +40,7 @@ RunName = Annotated[str, Path(pattern=NAME_PATTERN)]
 RunFilter = Annotated[str | None, Query(pattern=NAME_PATTERN)]
 
 
-def run_routes(switchboard: Switchboard, readers: Readers, doors: Doors, overview: Overview) -> APIRouter:
+def run_routes(switchboard: Switchboard, desk: Desk, readers: Readers, doors: Doors, overview: Overview) -> APIRouter:
     """The doors of those who look at runs."""
     router = APIRouter(prefix="/api/v1", tags=["runs"], dependencies=[Depends(doors.read)])
 
@@ -49,12 +51,12 @@ def run_routes(switchboard: Switchboard, readers: Readers, doors: Doors, overvie
         return found
 
     @router.get("/runs")
-    async def runs() -> RunList:
+    def runs() -> RunList:
         """All runs, those with the newest events first."""
         return overview.runs()
 
     @router.get("/runs/{run}")
-    async def run(run: RunName) -> RunDetail:
+    def run(run: RunName) -> RunDetail:
         """Everything that a page needs to draw a run."""
         detail = overview.run(run)
         if detail is None:
@@ -62,7 +64,7 @@ def run_routes(switchboard: Switchboard, readers: Readers, doors: Doors, overvie
         return detail
 
     @router.get("/runs/{run}/model")
-    async def model(run: RunName) -> ModelTree:
+    def model(run: RunName) -> ModelTree:
         """The model's layers, as its trainer described them."""
         return overview.model(run)
 
@@ -75,11 +77,9 @@ def run_routes(switchboard: Switchboard, readers: Readers, doors: Doors, overvie
     @router.post("/runs/{run}/desired")
     async def want(run: RunName, new: NewDesired, grant: Grant = Depends(doors.operate)) -> Desired:
         """Want something else of the run. It is turned into the command that does it, and recorded as that."""
-        found = stored.run(switchboard.journal.store.connection, run)
-        if found is None:
-            raise Problem(UNKNOWN_RUN, f"there is no run {run!r}")
-        command = switchboard.want(run, new.state, grant.name, new.note)
-        found = stored.run(switchboard.journal.store.connection, run) or found
+        await to_thread.run_sync(known, run)
+        command = await desk.do(switchboard.want, run, new.state, grant.name, new.note)
+        found = await to_thread.run_sync(known, run)
         return Desired(run=run, state=found.desired, author=found.desired_by, time=found.desired_at, command=command)
 
     @router.get("/runs/{run}/metrics/series")
@@ -93,7 +93,7 @@ def run_routes(switchboard: Switchboard, readers: Readers, doors: Doors, overvie
         """Metrics by step, one series for each metric and branch; what was undone by a resume is left out."""
         known(run)
         connection = readers.connection()
-        last = switchboard.journal.store.last_seq
+        last = events.last_seq(connection)
         names = metric or stored.metric_names(connection, run)[:MAX_METRICS]
         branches = branch or [found.branch for found in stored.branches(connection, run)]
         found = [

@@ -1,7 +1,6 @@
 """The server's mind, without any socket: commands find their actors, actors come, speak, go and come back.
 
-Everything here runs on one thread, the server's loop, and returns at once. A message is written down before anything
-follows from it.
+Everything here runs on one thread, the desk's. A message is written down before anything follows from it.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def after(
     clauses, values = ["seq > ?"], list[object]([since])
     _narrow(wanted, clauses, values)
     with connection:  # one view of the table for both questions
-        end = connection.execute("SELECT max(seq) FROM events").get or 0
+        end = last_seq(connection)
         statement = f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(clauses)} ORDER BY seq LIMIT ?"
         rows, size, more = list[Row](), 0, False
         for row in connection.execute(statement, (*values, limit + 1)):
@@ -60,6 +60,11 @@ def newest(connection: apsw.Connection, wanted: EventFilter, limit: int) -> list
     _narrow(wanted, clauses, values)
     statement = f"SELECT {COLUMNS} FROM events WHERE {' AND '.join(clauses)} ORDER BY seq DESC LIMIT ?"
     return [to_event(row) for row in reversed(fetch(connection, statement, (*values, limit)))]
+
+
+def last_seq(connection: apsw.Connection) -> int:
+    """The newest sequence number that was given (0 in a new store), thinned out or not."""
+    return connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").get or 0
 
 
 def first_kept(connection: apsw.Connection) -> int:

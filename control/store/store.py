@@ -14,6 +14,7 @@ from control.errors import StoreLocked
 from control.forks import keep_from_children
 from control.protocol import CommandSpec, Event, EventType
 from control.store.derive import Tables
+from control.store.events import last_seq
 from control.store.rows import COLUMNS, to_event, to_row
 from control.store.schema import DERIVED, DERIVED_TABLES, open_writer
 
@@ -70,8 +71,7 @@ class Store:
         self.connection = open_writer(self.path)
         self.name: str = self.connection.execute("SELECT value FROM meta WHERE key = 'store'").get
         self._tables = Tables(self.connection)
-        row = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-        self.last_seq: int = row[0] if row else 0
+        self.last_seq = last_seq(self.connection)
         self._durable = True
 
     def append(

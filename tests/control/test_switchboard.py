@@ -56,7 +56,9 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.store = Store(self.folder)
-        self.board = Switchboard(Journal(self.store, Hub(self.store.last_seq, 64), lambda: self.now), self.settings)
+        self.board = Switchboard(
+            Journal(self.store, Hub(self.store.last_seq, 64).publish, lambda: self.now), self.settings
+        )
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
@@ -232,7 +234,7 @@ TestSwitchboard.settings = settings(max_examples=25, stateful_step_count=30, dea
 
 def test_running_comes_before_its_outcome_and_never_after(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    board = Switchboard(Journal(store, Hub(0, 64)), ControlSettings())
+    board = Switchboard(Journal(store, Hub(0, 64).publish), ControlSettings())
     inbox: list[ToActor] = []
     link = Link(inbox.append, lambda reason: None)
     board.hello(Hello(actor="trainer", kind="trainer", run="r", commands=SPECS, instance="i"), link)

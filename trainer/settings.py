@@ -44,8 +44,8 @@ class InteractiveSettings(Settings):
 
     Without `url` a control server is started beside the training (`serve`), on `port` or, where none is set, on the next
     free one from 7007 (`paper_clients` lets those of the paper in without a token); with `serve` off, nothing steers.
-    `starts` says that a person begins this training, which ends an earlier stop. The run lives in `folder` (else in the Trainer's `output_dir`)
-    and is called `run` (else the Trainer's `run_name`, else the folder's name).
+    `starts` says that a person begins this training, which ends an earlier stop. The run lives in `folder` (else in the
+    Trainer's `output_dir`) and is called `run` (else the Trainer's `run_name`, else the folder's name).
 
     `checkpoint` and `publish` say when a checkpoint is saved and weights are handed to `outbox` by themselves, beside what
     the Trainer's own `save_strategy` asks for; `keep_checkpoints` is how many are kept a branch (else `save_total_limit`;

@@ -19,7 +19,7 @@ class OperationArguments(Arguments):
 
     layer_name: str = Field(max_length=1000)
     operation_name: str = Field(max_length=200)
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
 
 
 class ParameterArguments(Arguments):

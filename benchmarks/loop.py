@@ -172,7 +172,7 @@ class _Running:
             if status.version is not None:
                 served.setdefault(status.version, time.time())
 
-        live: LiveModel[UNet2DModel] = LiveModel(Pretrained(UNet2DModel), self.settings.app.base_model)
+        live: LiveModel[UNet2DModel] = LiveModel(Pretrained(UNet2DModel))
         keys = (self._service.doors.public_key,)
         hub = DirectoryHub(self.settings.publish.hub, create=True)
         self._follower = Follower(hub, "stable", keys, self.settings.data / "cache", live, tell=tell)

@@ -26,7 +26,7 @@ from examples.desktop.codec import encode_frame
 from examples.desktop.errors import InvalidInputs
 from examples.desktop.frames import FrameServer
 from examples.desktop.inputs import Inputs
-from examples.desktop.model import BASE, paint_next
+from examples.desktop.model import BASE, load_base, paint_next
 from examples.desktop.screen import Frame
 from examples.desktop.wire import Shown, pack
 from examples.desktop.world import World
@@ -63,7 +63,9 @@ class AppOptions:
 
 def create_app(options: AppOptions) -> FastAPI:
     """The app; its model begins to follow the channel when it starts."""
-    live: LiveModel[UNet2DModel] = LiveModel(Pretrained(UNet2DModel), options.base, warm_up=_warm_up)
+    base = options.cache.with_name(f"{options.cache.name}-base")
+    load_base(options.base).save_pretrained(base)  # packaged in half precision, published in full: served alike
+    live: LiveModel[UNet2DModel] = LiveModel(Pretrained(UNet2DModel), base, warm_up=_warm_up)
     follower = Follower(
         DirectoryHub(options.hub),
         options.channel,

@@ -95,6 +95,7 @@ def _live(plan: Plan, say: Progress) -> tuple[Settings, float, Told]:
         "STOVETOP_APP__BASE_SHARDS": str(plan.data / "base"),
         "STOVETOP_MIXTURE__WEIGHTS": json.dumps(BEGINNING),
         "STOVETOP_MIXTURE__SEED": str(plan.seed),
+        "OMP_WAIT_POLICY": "PASSIVE",  # visitors, app and trainer share two cores: nobody is to spin
     }
     settings = load_settings(CONFIG, data=plan.data)
     service = Service(settings, CONFIG, environment, lambda doors: _app_roles(plan, settings, doors))

@@ -99,7 +99,7 @@ def last_served(settings: Settings, cache: Path, say: Callable[[str], None]) -> 
     pointer = hub.channel(doors.channel)
     if pointer is None:
         raise StovetopError(f"nothing was published to {doors.hub}; see the logs in {settings.data / 'logs'}")
-    live: LiveModel[UNet2DModel] = LiveModel(Pretrained(UNet2DModel), settings.app.base_model)
+    live: LiveModel[UNet2DModel] = LiveModel(Pretrained(UNet2DModel))
     follower = Follower(hub, doors.channel, (doors.public_key,), cache, live)
     follower.start()
     deadline = time.monotonic() + 30.0

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
@@ -64,7 +65,8 @@ class AppOptions:
 def create_app(options: AppOptions) -> FastAPI:
     """The app; its model begins to follow the channel when it starts."""
     base = options.cache.with_name(f"{options.cache.name}-base")
-    load_base(options.base).save_pretrained(base)  # packaged in half precision, published in full: served alike
+    packaged: Any = load_base(options.base)
+    packaged.save_pretrained(base)  # packaged in half precision, published in full: served alike
     live: LiveModel[UNet2DModel] = LiveModel(Pretrained(UNet2DModel), base, warm_up=_warm_up)
     follower = Follower(
         DirectoryHub(options.hub),

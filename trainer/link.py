@@ -15,7 +15,9 @@ from control import Command, Delivery, Event, Outcome, Report
 
 class Link(Protocol):
     """Carries commands in and reports out. Nothing here waits for longer than it is told, or fails for a server that is
-    away: what is said meanwhile is sent later."""
+    away: what is said meanwhile is sent later. `revision` is the number of the newest command that the state holds."""
+
+    revision: int
 
     def commands(self) -> Sequence[Delivery]:
         """What has come since this was asked last, oldest first; at once."""
@@ -50,6 +52,7 @@ class MemoryLink:
         self.events: deque[Event] = deque(maxlen=100_000)
         self.state: dict[str, Any] = {}
         self.closed: str | None = None
+        self.revision = 0
         self._waiting: deque[Delivery] = deque()
         self._news = threading.Condition()
         self._numbers = 0

@@ -80,9 +80,9 @@ class Saver:
         """Let the data go on where the checkpoint stands; before the loader is made. `construction` overrides its own."""
         trainer, state = self._steering.trainer, checkpoint.state()
         wanted = state.construction if construction is None else construction
-        if isinstance(trainer.train_dataset, Reconstructable) and wanted is not None:
-            if dict(trainer.train_dataset.construction) != dict(wanted):
-                trainer.train_dataset = trainer.train_dataset.reconstructed(**wanted)
+        rebuilds = isinstance(trainer.train_dataset, Reconstructable) and wanted is not None
+        if rebuilds and dict(trainer.train_dataset.construction) != dict(wanted or {}):
+            trainer.train_dataset = trainer.train_dataset.reconstructed(**(wanted or {}))
         if isinstance(trainer.train_dataset, InteractiveParameters) and state.parameters is not None:
             trainer.train_dataset.set_interactive_parameters(state.parameters)
         mixtures = checkpoint.mixtures()
@@ -100,7 +100,8 @@ class Saver:
     def _publish(self, staged: Path, segment: Segment, reason: str) -> Checkpoint:
         """Rank 0 makes it visible; the others learn where."""
         steering = self._steering
-        card = new_card(segment, steering.step, steering.revision, reason, steering.ranks.world)
+        revision = max(steering.revision, steering.link.revision)
+        card = new_card(segment, steering.step, revision, reason, steering.ranks.world)
         if not steering.ranks.main:
             return Checkpoint(staged, card)
         if steering.ema is not None:

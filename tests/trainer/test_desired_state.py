@@ -34,7 +34,8 @@ def live(tmp_path: Path, client: ControlClient) -> Iterator[Callable[..., Life]]
 
     def start(**given: Any) -> Life:
         settled = {"url": client.url, "token": client._token, "checkpoint": {"steps": 1_000_000}}
-        started.append(Life(tmp_path / "run", tmp_path / "log", **(settled | given)))
+        folder = given.pop("folder", tmp_path / "run")
+        started.append(Life(folder, tmp_path / "log", **(settled | given)))
         return started[-1]
 
     yield start
@@ -99,7 +100,10 @@ def test_a_paused_run_stays_paused_over_a_kill_and_a_stopped_one_stopped(
     life.send(signal.SIGKILL)
 
     again = live()
-    until(lambda: client.run("crash").status is RunStatus.PAUSED and len(client.run("crash").branches[0].segments) == 2, 60)
+    until(
+        lambda: client.run("crash").status is RunStatus.PAUSED and len(client.run("crash").branches[0].segments) == 2,
+        60,
+    )
     assert client.send("do_evaluate", run="crash").outcome is Outcome.REJECTED  # it answers, and has no data for that
     stopped = client.send("stop_training", {"save": True}, run="crash")
     assert stopped.outcome is Outcome.SUCCESS
@@ -135,4 +139,23 @@ def test_a_setting_that_a_kill_cuts_off_is_done_by_the_next_process(
     post(writer, range(4, 400))
     again = live()
     assert client.outcome(sent.uuid, timeout=60).outcome is Outcome.SUCCESS
+    assert again.send(signal.SIGTERM) == 0
+
+
+@pytest.mark.timeout(240)
+def test_settings_of_a_life_before_do_not_come_back_to_a_run_that_was_begun_anew(
+    client: ControlClient, live: Callable[..., Life], writer: LogWriter, tmp_path: Path
+) -> None:
+    post(writer, range(4000))
+    first = live()
+    first.steps(1)
+    assert client.send("update_optimizer", {"lr": {"scale": 0.5}}, run="crash").outcome is Outcome.SUCCESS
+    first.send(signal.SIGKILL)
+    anew = live(folder=tmp_path / "anew", checkpoint={"steps": 2})
+    anew.steps(4)
+    anew.send(signal.SIGKILL)
+    again = live(folder=tmp_path / "anew")
+    again.steps(2)
+    until(lambda: len(metrics_after(client, 3)) >= 2, 30)
+    assert metrics_after(client, 3)[-1].body["learning_rate"] == 1e-3
     assert again.send(signal.SIGTERM) == 0

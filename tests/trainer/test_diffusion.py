@@ -58,7 +58,9 @@ def scheduler(prediction: str = "sample") -> DDPMScheduler:
 
 
 def frames(**weights: float) -> InteractiveMixture:
-    return make_interactive_dataset({"light": Squares(), "dark": Squares(bright=0.0)}, weights or {"light": 1, "dark": 0})
+    return make_interactive_dataset(
+        {"light": Squares(), "dark": Squares(bright=0.0)}, weights or {"light": 1, "dark": 0}
+    )
 
 
 def diffusion(make: Training, *given: Any, prediction: str = "sample", **named: Any) -> Run:
@@ -143,7 +145,9 @@ def test_a_branch_of_a_diffusion_run_with_ema_equals_the_uninterrupted_one(train
     run.send_at(12, "save_checkpoint")
     save = run.send_at(5, "save_checkpoint")
     load: list[Command] = []
-    run.at(9, lambda: load.append(run.link.send("load_checkpoint", uuid=run.report(save).after["uuid"], branch_name="b")))
+    run.at(
+        9, lambda: load.append(run.link.send("load_checkpoint", uuid=run.report(save).after["uuid"], branch_name="b"))
+    )
     run.train()
     assert run.report(load).outcome is Outcome.SUCCESS
     assert run.metric("loss", "b") == {step: loss for step, loss in whole.metric("loss").items() if step > 5}
@@ -182,7 +186,9 @@ def test_the_average_follows_its_formula(training: Training) -> None:
     def expected(step: int) -> None:
         # decay of update n (from 1): the first copies, then at most n / (n + 9)
         decay = min(0.5, step / (step + 9)) if step > 1 else 0.0
-        averages.append(decay * averages[-1] + (1 - decay) * parameter.detach() if averages else parameter.detach().clone())
+        averages.append(
+            decay * averages[-1] + (1 - decay) * parameter.detach() if averages else parameter.detach().clone()
+        )
         assert torch.allclose(run.trainer.steering.ema.tensors()[name], averages[-1], atol=1e-7)
 
     run.on("on_step_end", expected)
@@ -207,11 +213,17 @@ def test_published_weights_are_the_averaged_ones_with_what_they_were_trained_on(
     average: dict[str, torch.Tensor] = {}
     run.on(
         "on_step_end",
-        lambda step: average.update({k: v.clone() for k, v in run.trainer.steering.ema.tensors().items()}) if step == 7 else None,
+        lambda step: (
+            average.update({k: v.clone() for k, v in run.trainer.steering.ema.tensors().items()}) if step == 7 else None
+        ),
     )
     run.train()
     entries = Outbox(outbox).pending()
-    assert [(entry.ticket.step, entry.ticket.channel) for entry in entries] == [(5, "stable"), (7, "candidate"), (12, "stable")]
+    assert [(entry.ticket.step, entry.ticket.channel) for entry in entries] == [
+        (5, "stable"),
+        (7, "candidate"),
+        (12, "stable"),
+    ]
     entry = entries[1]
     ticket = entry.ticket
     assert (ticket.run, ticket.branch, ticket.segment, ticket.ema) == ("squares", "main", "s000001", True)

@@ -18,6 +18,7 @@ PRIVATE: Mapping[str, tuple[str, ...]] = {
     "_get_grad_norm": ("self", "model", "grad_norm"),
     "_load_from_checkpoint": ("self", "resume_from_checkpoint", "model"),
     "_push_from_checkpoint": ("self", "checkpoint_folder"),
+    "_prepare_inputs": ("self", "inputs"),
 }
 """Methods of Trainer that are overridden or called here, with their parameters."""
 
@@ -73,6 +74,11 @@ class OwnWeights(_Mixed):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         self.load_weights(Path(resume_from_checkpoint))
+
+
+def on_device(trainer: Trainer, inputs: Any) -> Any:
+    """A batch as the Trainer hands it to the model."""
+    return trainer._prepare_inputs(inputs)
 
 
 def save_checkpoint(trainer: Trainer) -> None:

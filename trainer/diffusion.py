@@ -17,7 +17,7 @@ from safetensors.torch import load_model
 from torch.nn import functional
 from transformers import Trainer
 
-from trainer.compat import OwnWeights
+from trainer.compat import OwnWeights, on_device
 from trainer.errors import SettingsInvalid
 from trainer.randomness import undisturbed
 
@@ -87,7 +87,7 @@ class DiffusionTrainer(OwnWeights, Trainer):
     ) -> tuple[torch.Tensor, None, None]:
         """The loss of an evaluation batch."""
         with torch.no_grad():
-            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+            return self.compute_loss(model, on_device(self, inputs)).detach(), None, None
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """The mean loss over the evaluation data, with the same noise every time."""

@@ -63,6 +63,10 @@ CONDITION_CHANNELS = _CLICK_COLUMN + WIDTH // _CELL
 
 CHANGED_WEIGHT = 10.0  # of a changed pixel where a pointer's worth of them (16) changes, beside 1 for one that stays
 
+STAYS = 80.0
+"""How much nearer (in squares) another colour has to be than the one before: a pixel does not change for a faint hint.
+Less than the distance of any two colours, so that a clear hint always counts."""
+
 _CODE_WEIGHTS = np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
 _CODES = PALETTE.astype(np.int32) @ _CODE_WEIGHTS
 _CODE_ORDER = np.argsort(_CODES)
@@ -163,7 +167,10 @@ def to_frames(prev: NDArray[np.uint8], sample: Tensor) -> NDArray[np.uint8]:
     """The frames [B, 24, 32, 3] that painted samples [B, 12, 12, 16] make of those before, in the palette's colours."""
     change = sample.detach().float().cpu().numpy().reshape(-1, PATCH, PATCH, 3, *GRID)
     change = change.transpose(0, 4, 1, 5, 2, 3).reshape(-1, HEIGHT, WIDTH, 3)
-    return snap(prev + change * 255.0)
+    distance = _distances(prev + change * 255.0)
+    before = _distances(prev).argmin(axis=-1)[..., None]
+    np.put_along_axis(distance, before, np.take_along_axis(distance, before, axis=-1) - STAYS**2, axis=-1)
+    return to_rgb(distance.argmin(axis=-1))
 
 
 def snap(pixels: NDArray[Any]) -> NDArray[np.uint8]:
@@ -215,10 +222,15 @@ def _checked(frame: NDArray[Any]) -> Frame:
 
 def _nearest(pixels: NDArray[Any]) -> Indices:
     """The indices of the palette's nearest colours."""
-    colours = PALETTE.astype(np.float32)
-    distance = (colours**2).sum(axis=1) - 2.0 * pixels.astype(np.float32) @ colours.T
-    indices: Indices = distance.argmin(axis=-1).astype(np.uint8)
+    indices: Indices = _distances(pixels).argmin(axis=-1).astype(np.uint8)
     return indices
+
+
+def _distances(pixels: NDArray[Any]) -> Floats:
+    """The squared distance of each pixel [..., 3] from each colour of the palette, up to a term that all share."""
+    colours = PALETTE.astype(np.float32)
+    distances: Floats = (colours**2).sum(axis=1) - 2.0 * pixels.astype(np.float32) @ colours.T
+    return distances
 
 
 def _exact(frame: Frame) -> Indices | None:

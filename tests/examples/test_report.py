@@ -88,16 +88,16 @@ def test_a_film_shows_its_frames_side_by_side() -> None:
     world = World()
     first, second = world.frame, world.step({"x": 5, "y": 5})
     with Image.open(io.BytesIO(film([first, second], scale=2))) as image:
-        assert image.size == ((64 + 1 + 64) * 2, 48 * 2)
+        assert image.size == ((32 + 1 + 32) * 2, 24 * 2)
         assert image.getpixel((0, 0)) == tuple(first[0, 0])
-        assert image.getpixel((65 * 2 + 10, 10)) == tuple(second[5, 5])
+        assert image.getpixel((33 * 2 + 10, 10)) == tuple(second[5, 5])
 
 
 def test_a_poster_has_a_row_before_and_after_for_each_task() -> None:
     frame = World().frame
     strips = [Strip(goal, [0], [frame], [frame], [frame]) for goal in (Goal.BROWSER, Goal.FOLDER)]
     with Image.open(io.BytesIO(poster(strips, scale=1))) as image:
-        assert image.size == (64, 48 * 4 + 8 * 3)
+        assert image.size == (32, 24 * 4 + 8 * 3)
 
 
 def test_charts_are_well_formed_also_for_one_point_none_and_odd_values() -> None:

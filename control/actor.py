@@ -244,9 +244,10 @@ class ActorConnection:
             self._delivered(delivery)
         if not self._asks_again:  # begun anew: what was set before is not set again, nor when a later one resumes
             self.revision = max(self.revision, welcome.revision)
-        if welcome.desired is not self._obeyed:  # people wanted it while this process could not hear
+        wanted = COMMAND_FOR[welcome.desired].value
+        if welcome.desired is not self._obeyed and wanted in self._kinds:  # it came while this process could not hear
             self._obeyed = welcome.desired
-            command = Command(command=COMMAND_FOR[welcome.desired].value, run=self.run, author="control")
+            command = Command(command=wanted, run=self.run, author="control")
             self._delivered(Deliver(command=command, number=0, again=True))
         dropped = self._outbox.take_dropped()
         if dropped.count:

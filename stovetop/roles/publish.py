@@ -92,10 +92,12 @@ def _obey(publisher: Publisher, delivery: Delivery) -> Report:
     try:
         arguments = MoveChannel.model_validate(command.arguments)
         move = {
-            CommandName.PROMOTE_VERSION: publisher.promote_version,
-            CommandName.ROLLBACK_VERSION: publisher.rollback_version,
-            CommandName.PIN_VERSION: publisher.pin_version,
-        }[CommandName(command.command)]
+            CommandName.PROMOTE_VERSION.value: publisher.promote_version,
+            CommandName.ROLLBACK_VERSION.value: publisher.rollback_version,
+            CommandName.PIN_VERSION.value: publisher.pin_version,
+        }.get(command.command)
+        if move is None:
+            raise ValueError(f"{command.command}: the publisher does not take it, only {', '.join(SUMMARIES)}")
         if command.dry_run:
             return Report(uuid=command.uuid, status=Status.SUCCESS, outcome=Outcome.SUCCESS, reason="a dry run")
         moved = move(arguments.channel, arguments.version, by=command.author, reason=command.note)

@@ -252,6 +252,18 @@ def test_a_stop_holds_for_a_trainer_that_is_away_just_then(served: Served) -> No
     assert (delivery.command.command, delivery.again) == ("stop_training", True)
 
 
+def test_who_takes_no_stop_is_told_of_none(served: Served) -> None:
+    with FakeActor(served.url, served.tokens.operate):
+        served.client.send("stop_training")
+    promote = {"promote_version": FakeCommand()}
+    with FakeActor(
+        served.url, served.tokens.operate, actor="publisher", kind="publisher", commands=promote
+    ) as publisher:
+        served.client.send("promote_version", run="demo")
+        until(lambda: publisher.taken)
+    assert [delivery.command.command for delivery in publisher.taken] == ["promote_version"]
+
+
 def test_a_person_who_starts_a_trainer_ends_the_stop(served: Served) -> None:
     with FakeActor(served.url, served.tokens.operate):
         served.client.send("stop_training")

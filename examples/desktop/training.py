@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import TrainingArguments
 
-from examples.desktop.model import BASE, build_scheduler, load_base
+from examples.desktop.model import BASE, HALF, build_scheduler, load_base
 from trainer import DiffusionTrainer, make_interactive
 from trainer.recipe import TrainingContext
 
@@ -23,12 +24,13 @@ class Options(BaseModel):
     warmup_steps: int = Field(50, ge=0)
     batch_size: int = Field(32, ge=1)
     max_grad_norm: float = Field(1.0, gt=0)
-    bf16: bool = Field(True, description="compute in bfloat16, keep weights in float32")
+    bf16: bool = Field(True, description="compute in bfloat16 where that is faster; weights stay float32")
 
 
 def recipe(context: TrainingContext) -> Any:
     """A diffusion trainer around the base model, steered by commands."""
     options = Options.model_validate(context.options)
+    accelerated = torch.accelerator.is_available()
     arguments = TrainingArguments(
         output_dir=str(context.folder),
         per_device_train_batch_size=options.batch_size,
@@ -38,7 +40,8 @@ def recipe(context: TrainingContext) -> Any:
         max_grad_norm=options.max_grad_norm,
         weight_decay=0.0,
         adam_beta2=0.99,
-        bf16=options.bf16,
+        bf16=options.bf16 and (HALF or accelerated),
+        use_cpu=not accelerated,
         max_steps=10**9,
         save_strategy="no",  # checkpoints are saved by time, see `[train]`
         logging_strategy="no",

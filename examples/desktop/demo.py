@@ -35,8 +35,8 @@ from stovetop.up import Service
 
 CONFIG = Path(__file__).parent / "stovetop.toml"
 TRIALS = 100
-SEATS = 6
-PACE = 7.0
+SEATS = 4
+PACE = 6.0
 BASE_SAMPLES = 8_000
 APP_PORT = 7860
 
@@ -160,7 +160,7 @@ def _watch(plan: Plan, settings: Settings, client: ControlClient, say: Progress,
             turned = True
             _turn(client, settings, say)
         say.pulse(_pulse(client, settings, plan.data, end))
-        time.sleep(1.0)
+        time.sleep(2.0)
 
 
 def _turn(client: ControlClient, settings: Settings, say: Progress) -> None:

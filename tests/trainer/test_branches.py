@@ -91,7 +91,7 @@ def test_a_wrong_load_is_rejected_and_training_goes_on(training: Training, given
 
     def send() -> None:
         filled = {key: saved_uuid(run, save) if value == "REAL" else value for key, value in given.items()}
-        sent.append(run.link.send("load_checkpoint", **filled))
+        sent.append(run.link.deliver(Command(command="load_checkpoint", arguments=filled)))
 
     sent: list[Command] = []
     run.at(4, send)

@@ -71,7 +71,7 @@ def test_the_loop_asks_in_this_order(training: Callable[..., Run]) -> None:
 
     watches = Watches()
     for event in ("on_train_begin", "on_step_begin", "on_optimizer_step", "on_step_end", "on_epoch_end", "on_train_end"):
-        setattr(watches, event, lambda *_, event=event, **__: order.append(event) and None)
+        setattr(watches, event, _remembering(order, event))
     run = training(
         trainer_class=Watched,
         trainer={"callbacks": [watches]},
@@ -83,6 +83,13 @@ def test_the_loop_asks_in_this_order(training: Callable[..., Run]) -> None:
     run.train()
     step = ["fetch", "on_step_begin", "train", "train", "on_optimizer_step", "on_step_end", "save"]
     assert order == ["on_train_begin", *step, *step, "on_epoch_end", "on_train_end"]
+
+
+def _remembering(order: list[str], event: str) -> Callable[..., None]:
+    def remember(*_: Any, **__: Any) -> None:
+        order.append(event)
+
+    return remember
 
 
 def test_a_checkpoint_of_ours_goes_on_in_a_plain_trainer(training: Callable[..., Run], tmp_path: Path) -> None:

@@ -63,8 +63,8 @@ def test_killed_again_and_again_no_live_sample_is_trained_twice_or_left_out(
     # the chain's steps are whole, and each live sample stands in one of them
     along = [entry for _, entry in trained_along(run)]
     assert [entry.step for entry in along] == list(range(1, newest.checkpoint.card.step + 1))
-    live = [each for entry in along for each in entry.keys.get("live", [])]
-    assert len(live) == len(set(live)) > 0
+    keys = [each for entry in along for each in entry.keys.get("live", [])]
+    assert len(keys) == len(set(keys)) > 0
     # what the checkpoint says was consumed is what was trained, no more and no less
     stored = msgspec.json.decode((newest.checkpoint.path / "mixture-0.json").read_bytes())
     consumed = Consumed.load(stored["consumed"]).sources["live"]
@@ -73,7 +73,7 @@ def test_killed_again_and_again_no_live_sample_is_trained_twice_or_left_out(
         for number in range(2000)
         if consumed[_partition(consumed, number)].touches((number // 2, 0), (number // 2, 1))
     }
-    assert {key(number) for number in numbers} == set(live)
+    assert {key(number) for number in numbers} == set(keys)
     # some steps were undone by a kill, or this test has not tested anything
     undone = [entry for segment in run.segments() for entry in trained_in(run.folder_of(segment.id))]
     assert len(undone) > len(along)
@@ -104,9 +104,9 @@ def test_a_terminated_run_saves_and_goes_on_to_the_bit(
         assert checkpoint.checkpoint.card.step == 60
         ends.append(checkpoint.checkpoint.path)
     for name in ("model.safetensors", "ema.safetensors"):
-        first, second = load_file(ends[0] / name), load_file(ends[1] / name)
-        assert first.keys() == second.keys()
-        assert all(first[tensor].equal(second[tensor]) for tensor in first), name
+        one, other = load_file(ends[0] / name), load_file(ends[1] / name)
+        assert one.keys() == other.keys()
+        assert all(one[tensor].equal(other[tensor]) for tensor in one), name
     steps = [[(e.step, e.keys) for _, e in trained_along(RunFolder(folder))] for folder in (whole, parts)]
     assert steps[0] == steps[1]
     assert len(RunFolder(parts).segments()) == 2

@@ -23,7 +23,7 @@ DASHBOARD = DIST.parent
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 CHROMIUM = os.environ.get("STOVETOP_CHROMIUM", "/usr/bin/chromium")
 BUILD_SECONDS = 300
-PATIENCE = 30_000  # milliseconds: for machines with more to do than this
+PATIENCE = 60_000  # milliseconds: for machines with more to do than this
 expect.set_options(timeout=PATIENCE)
 
 # What a browser says of requests that fail, which is what some tests are about.

@@ -109,7 +109,7 @@ class Seat:
         button.click()
         return button
 
-    def until(self, what: Callable[[], bool], seconds: float = 30) -> None:
+    def until(self, what: Callable[[], bool], seconds: float = 60) -> None:
         """Wait, while the page lives on, until something holds."""
         for _ in range(int(seconds * 20)):
             if what():

@@ -14,7 +14,7 @@ from tests.browser.pretend import PretendTrainer, follower_heartbeat
 from tests.browser.seat import Seat
 from tests.control.servers import ServedProcess
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 Visit = Callable[..., Seat]
 Picture = Callable[[Seat, str], Path]

@@ -892,7 +892,7 @@ export interface components {
         };
         /**
          * MixtureSource
-         * @description One source: the weight that was asked for, its share of all weights, and the share of the samples lately drawn.
+         * @description One source: the weight that was asked for, its share of all weights, and the share lately drawn.
          */
         MixtureSource: {
             /**
@@ -927,9 +927,10 @@ export interface components {
         };
         /**
          * NewCommand
-         * @description `POST /api/v1/commands`. `uuid` makes a resend harmless; `author` (`rule:spike`, `llm:…`) is the token's name if not given.
+         * @description `POST /api/v1/commands`. `uuid` makes a resend harmless.
          *
-         *     `run` may be left out where one run takes the command. Without `expires_at` the server's default holds.
+         *     `run` may be left out where one run takes the command, `author` (`rule:spike`, `llm:…`) where it is the token's
+         *     name. Without `expires_at` the server's default holds.
          */
         NewCommand: {
             /** Arguments */
@@ -1379,7 +1380,7 @@ export interface components {
         /**
          * WatchWelcome
          * @description First message to a watcher. `store` names the event table: with another name, earlier sequence numbers mean
-         *     nothing. `first` is the oldest event that is still kept, `last` the newest; older ones of `since` are thinned out.
+         *     nothing. `first` is the oldest event that is still kept, `last` the newest.
          */
         WatchWelcome: {
             /** First */

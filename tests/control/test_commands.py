@@ -245,6 +245,7 @@ def test_a_stopped_run_stays_stopped_until_it_is_started(served: Served) -> None
 def test_a_stop_holds_for_a_trainer_that_is_away_just_then(served: Served) -> None:
     trainer = FakeActor(served.url, served.tokens.operate).start()
     trainer.die()
+    until(lambda: not served.client.run("demo").actors[0].connected)
     record = served.client.send("stop_training")
     assert (record.outcome, record.actor) == (Outcome.SUCCESS, "control")
     with FakeActor(served.url, served.tokens.operate) as successor:

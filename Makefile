@@ -24,7 +24,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 $(DASHBOARD)/node_modules/.ready: $(DASHBOARD)/package-lock.json
-	cd $(DASHBOARD) && npm ci --no-audit --no-fund --silent
+	cd $(DASHBOARD) && { npm ci --no-audit --no-fund --silent || npm install --no-save --no-audit --no-fund --silent; }
 	@touch $@
 
 $(DASHBOARD)/dist/index.html: $(DASHBOARD)/node_modules/.ready $(DASHBOARD_SOURCES)

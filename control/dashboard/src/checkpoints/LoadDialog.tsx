@@ -80,7 +80,7 @@ export function LoadDialog({ checkpoint, onClose }: { checkpoint: CheckpointInfo
           </label>
         )}
         <div className="row end">
-          <CopyButton text={asCli("load_checkpoint", args)} label="Copy as a command line" />
+          <CopyButton text={asCli("load_checkpoint", args, note)} label="Copy as a command line" />
           <span className="grow" />
           <Button onClick={onClose}>Cancel</Button>
           <Button kind="primary" type="submit" unavailable={problem}>

@@ -113,7 +113,10 @@ const CommandLine = memo(function CommandLine({ command, step, open, onToggle }:
             command.note && <span className="muted">“{command.note}”</span>
           )}
         </span>
-        <CopyButton text={asCli(command.command, args)} label={`Copy ${words} as a command line`} />
+        <CopyButton
+          text={asCli(command.command, args, command.note)}
+          label={`Copy ${words} as a command line`}
+        />
       </div>
       {open && <CommandDetails command={command} />}
     </>

@@ -9,7 +9,11 @@ describe("a command as a line of the terminal", () => {
     ["save_checkpoint", {}, "stovetop save"],
     ["update_optimizer", { lr: { value: 1e-5 } }, "stovetop lr 0.00001"],
     ["update_optimizer", { lr: { value: 1e-7 } }, "stovetop lr 1e-7"],
-    ["update_optimizer", { lr: { scale: 0.5 } }, `stovetop send update_optimizer '{"lr":{"scale":0.5}}'`],
+    ["update_optimizer", { lr: { scale: 0.5 } }, "stovetop lr x0.5"],
+    ["update_optimizer", { lr: { peak: 0.5 } }, `stovetop send update_optimizer '{"lr":{"peak":0.5}}'`],
+    ["stop_training", {}, "stovetop stop --no-save"],
+    ["promote_version", { version: 12, channel: "stable" }, "stovetop promote 12 --channel stable"],
+    ["rollback_version", { channel: "stable" }, "stovetop rollback --channel stable"],
     [
       "update_dataset_runtime_hyperparameters",
       { weights: { live: 0.5, base: 0.5 } },
@@ -26,6 +30,10 @@ describe("a command as a line of the terminal", () => {
     ["reset_counters", {}, "stovetop send reset_counters"],
   ])("%s %j", (command, args, line) => {
     expect(asCli(command, args)).toBe(line);
+  });
+
+  it("takes the reason along", () => {
+    expect(asCli("pause_training", {}, "it's hot")).toBe(`stovetop pause --note 'it'\\''s hot'`);
   });
 
   it("keeps every argument that it cannot shorten", () => {

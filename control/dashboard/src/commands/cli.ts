@@ -5,44 +5,64 @@ type Arguments = Readonly<Record<string, unknown>>;
 const PLAIN: Readonly<Record<string, string>> = {
   pause_training: "pause",
   resume_training: "resume",
-  stop_training: "stop",
+  start_training: "start",
+  stop_training: "stop --no-save", // `stop` alone saves first, which is a command of its own here
   save_checkpoint: "save",
   do_evaluate: "eval",
 };
 
-export function asCli(command: string, args: Arguments): string {
-  const verb = PLAIN[command];
-  if (verb !== undefined && Object.keys(args).length === 0) return `stovetop ${verb}`;
-  return special(command, args) ?? generic(command, args);
+export function asCli(command: string, args: Arguments, note = ""): string {
+  const verb = Object.keys(args).length === 0 ? PLAIN[command] : undefined;
+  const line = verb === undefined ? (special(command, args) ?? generic(command, args)) : verb;
+  return `stovetop ${line}${note ? ` --note ${quote(note)}` : ""}`;
 }
 
 function special(command: string, args: Arguments): string | undefined {
-  if (command === "update_dataset_runtime_hyperparameters" && only(args, "weights")) return mix(args.weights);
-  if (command === "update_optimizer" && only(args, "lr")) return learningRate(args.lr);
-  if (command === "load_checkpoint" && typeof args.uuid === "string") return load(args);
-  return undefined;
+  switch (command) {
+    case "update_dataset_runtime_hyperparameters":
+      return only(args, "weights") ? mix(args.weights) : undefined;
+    case "update_optimizer":
+      return only(args, "lr") ? learningRate(args.lr) : undefined;
+    case "load_checkpoint":
+      return load(args);
+    case "promote_version":
+      return move("promote", args);
+    case "rollback_version":
+      return move("rollback", args);
+    default:
+      return undefined;
+  }
 }
 
 function mix(weights: unknown): string | undefined {
   if (!isRecord(weights)) return undefined;
   const pairs = Object.entries(weights);
   if (pairs.length === 0 || !pairs.every(([, weight]) => typeof weight === "number")) return undefined;
-  return `stovetop mix ${pairs.map(([source, weight]) => quote(`${source}=${weight}`)).join(" ")}`;
+  return `mix ${pairs.map(([source, weight]) => quote(`${source}=${weight}`)).join(" ")}`;
 }
 
 function learningRate(lr: unknown): string | undefined {
-  if (!isRecord(lr) || !only(lr, "value") || typeof lr.value !== "number") return undefined;
-  return `stovetop lr ${lr.value}`;
+  if (!isRecord(lr)) return undefined;
+  if (only(lr, "value") && typeof lr.value === "number") return `lr ${lr.value}`;
+  return only(lr, "scale") && typeof lr.scale === "number" ? `lr x${lr.scale}` : undefined;
 }
 
-function load(args: Arguments): string | undefined {
-  if (only(args, "uuid")) return `stovetop load ${quote(String(args.uuid))}`;
-  if (Object.keys(args).length !== 2 || typeof args.branch_name !== "string") return undefined;
-  return `stovetop load ${quote(String(args.uuid))} --branch ${quote(args.branch_name)}`;
+function load({ uuid, branch_name, ...rest }: Arguments): string | undefined {
+  if (typeof uuid !== "string" || Object.keys(rest).length > 0) return undefined;
+  if (branch_name === undefined) return `load ${quote(uuid)}`;
+  return typeof branch_name === "string" ? `load ${quote(uuid)} --branch ${quote(branch_name)}` : undefined;
+}
+
+function move(verb: string, { version, channel, ...rest }: Arguments): string | undefined {
+  if (Object.keys(rest).length > 0) return undefined;
+  const words = [verb];
+  if (typeof version === "number") words.push(String(version));
+  if (typeof channel === "string") words.push(`--channel ${quote(channel)}`);
+  return words.join(" ");
 }
 
 function generic(command: string, args: Arguments): string {
-  const line = `stovetop send ${quote(command)}`;
+  const line = `send ${quote(command)}`;
   return Object.keys(args).length === 0 ? line : `${line} ${quote(JSON.stringify(args))}`;
 }
 

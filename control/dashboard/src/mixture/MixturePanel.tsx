@@ -104,7 +104,7 @@ function MixtureForm({ mixture }: { mixture: MixtureBody }) {
           <Icon name="undo" size={14} /> Reset
         </Button>
         <span className="grow" />
-        <CopyButton text={asCli(COMMAND, { weights })} label="Copy as a command line" />
+        <CopyButton text={asCli(COMMAND, { weights }, note)} label="Copy as a command line" />
       </div>
       <Receipt command={COMMAND} />
     </form>

@@ -153,7 +153,9 @@ export function OptimizerPanel() {
           <Icon name="undo" size={14} /> Back to before
         </Button>
         <span className="grow" />
-        {count > 0 && <CopyButton text={asCli(COMMAND, change.arguments)} label="Copy as a command line" />}
+        {count > 0 && (
+          <CopyButton text={asCli(COMMAND, change.arguments, note)} label="Copy as a command line" />
+        )}
       </div>
       <Receipt command={COMMAND} />
     </form>

@@ -66,7 +66,7 @@ export function MoveDialog({
         />
       </div>
       <div className="row end">
-        <CopyButton text={asCli(command, args)} label="Copy as a command line" />
+        <CopyButton text={asCli(command, args, note)} label="Copy as a command line" />
         <span className="grow" />
         <Button onClick={onClose}>Cancel</Button>
         <Button kind={move.kind === "promote" ? "primary" : "danger"} onClick={submit}>

@@ -281,8 +281,8 @@ def covers(consumed: Consumed, position: Position) -> bool:
     return intervals is not None and intervals.covers(start, (position.offset, position.index + 1))
 
 
-def numbers_are_never_used_twice(hub: Hub, loads: Iterable[tuple[int | None, str]]) -> None:
-    """A version's number stands for one content, for ever: what followers loaded is what the hub still says."""
+def numbers_are_never_used_twice(loads: Iterable[tuple[int | None, str]]) -> None:
+    """A version's number stands for one content, for ever: `loads` are numbers and digests of manifests."""
     known: dict[int, str] = {}
     for version, digest in loads:
         if version is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import sys
 import time
@@ -141,7 +142,9 @@ def balance(service: Service, crowd: Crowd, server: Server) -> reckoning.Logged:
     reckoning.history_follows_live(run)
     published = reckoning.manifests(hub)
     reckoning.versions_hold_what_they_say(logged, run, published)
-    reckoning.numbers_are_never_used_twice(hub, [(load.version, load.digest) for load in server.loader.loads])
+    now = [(version.version, hashlib.sha256(version.encode()).hexdigest()) for version in published]
+    loaded = [(load.version, load.digest) for load in server.loader.loads]
+    reckoning.numbers_are_never_used_twice([*now, *loaded])
     server.loaded_only_what_verifies()
     server.never_tore()
     server.only_went_forward()

@@ -18,7 +18,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,24 +160,39 @@ class Checkpoints:
     def latest(self) -> Start | None:
         """How a run that ended in a crash goes on: from the newest whole checkpoint of its newest segment's chain.
 
-        None where the run never began. Raises `CheckpointMissing` where that checkpoint is gone.
+        One that is damaged is passed over for the one before. None where the run never began. Raises
+        `CheckpointMissing` where there was a checkpoint, and none is left that can be used.
         """
         segments = self._folder.segments()
         if not segments:
             return None
         newest = segments[-1]
-        own = self.of(newest.id)
-        if own:
-            return Start.at(own[-1], StartReason.RESUME, newest.branch)
-        fork = newest.parent
-        if fork is None or not fork.path:
-            again = Fork(newest.id, newest.first_step, "", "")
-            return Start(StartReason.RESUME, newest.branch, parent=again)
-        known = self.of(fork.segment) if fork.segment else []
-        began_at = next((one for one in known if one.card.uuid == fork.checkpoint), None)
-        if began_at is not None:
-            return Start.at(began_at, StartReason.RESUME, newest.branch)
-        return self.outside(Path(fork.path), StartReason.RESUME, newest.branch)
+        for checkpoint in self._along(newest):
+            try:
+                checkpoint.check()
+            except CheckpointForeign as error:
+                logger.error("%s; going back to the one before", error)
+                continue
+            return Start.at(checkpoint, StartReason.RESUME, newest.branch)
+        root = self._folder.chain(newest.id)[0].segment
+        if root.parent is not None and root.parent.path and root.parent.segment is None:
+            return self.outside(Path(root.parent.path), StartReason.RESUME, newest.branch)
+        if newest.parent is not None and newest.parent.path:
+            raise CheckpointMissing(
+                f"{newest.parent.path}: segment {newest.id} began here, and neither this checkpoint nor one before it "
+                "is left"
+            )
+        again = Fork(newest.id, newest.first_step, "", "")
+        return Start(StartReason.RESUME, newest.branch, parent=again)
+
+    def _along(self, segment: Segment) -> Iterator[Checkpoint]:
+        """The checkpoints of a segment's chain, newest first; of a parent those up to the fork, the one forked at first."""
+        child: Segment | None = None
+        for stretch in reversed(self._folder.chain(segment.id)):
+            forked_at = child.parent.checkpoint if child is not None and child.parent is not None else None
+            counting = [c for c in self.of(stretch.segment.id) if stretch.until is None or c.card.step <= stretch.until]
+            yield from sorted(counting, key=lambda each: each.card.uuid == forked_at)[::-1]
+            child = stretch.segment
 
     def outside(self, path: Path, reason: StartReason, branch: str) -> Start:
         """A start from a checkpoint by its path; one that a plain Trainer saved has no card."""

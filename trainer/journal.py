@@ -1,13 +1,14 @@
 """Which samples entered a backward pass, step by step, so that a click can be followed into the weights.
 
 One line of JSON a completed step, appended to `trained/r0-000000.jsonl` in the segment's folder (a file set a rank):
-`[step, unix seconds, {"live": ["key", …], …}]`. It is flushed, not synced: it survives the death of the process, and
-what a machine's death takes from it lies after the last checkpoint anyway, or nearly. Old files go when there are many.
+`[step, unix seconds, {"live": ["key", …], …}]`. It is flushed with each step, so it survives the death of the process,
+and synced with each checkpoint, so what a machine's death takes from it is undone anyway. Old files go when there are many.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,6 +59,11 @@ class TrainedJournal:
             if not self._failing:
                 logger.error("%s: cannot be written (%s); training goes on without it", self._folder, error)
             self._failing = True
+
+    def sync(self) -> None:
+        """Make everything so far durable."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """End the file."""

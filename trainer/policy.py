@@ -1,18 +1,25 @@
-"""What is done by itself every so many steps or seconds."""
+"""What is done by itself every so many steps or seconds: checkpoints, versions, figures."""
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
+from dataset import InteractiveMixture
+from publish import PublishError
+from trainer.errors import CheckpointError, TrainerError
 from trainer.settings import Every
+
+if TYPE_CHECKING:
+    from trainer.steering import Steering
 
 
 class Clock:
     """Tells when something is due again; `done` starts the count anew."""
 
-    def __init__(self, every: Every) -> None:
+    def __init__(self, every: Every, step: int = 0) -> None:
         self._every = every
-        self._step, self._time = 0, time.monotonic()
+        self.done(step)
 
     def due(self, step: int) -> bool:
         """Whether it is time."""
@@ -21,3 +28,46 @@ class Clock:
     def done(self, step: int) -> None:
         """It was done, or tried; at this step."""
         self._step, self._time = step, time.monotonic()
+
+
+class Routine:
+    """Saves, publishes and tells when it is time. What fails costs a checkpoint or a version, not the run, and is tried
+    again in time."""
+
+    def __init__(self, steering: Steering) -> None:
+        settings, step = steering.settings, steering.step
+        self._steering = steering
+        self.saving = Clock(settings.checkpoint, step)
+        self.publishing = Clock(settings.publish, step)
+        self._telling = Clock(settings.statistics, step)
+
+    def due(self) -> tuple[bool, bool]:
+        """Whether a checkpoint and a version are due. Rank 0 decides for all, as clocks differ."""
+        step = self._steering.step
+        return self.saving.due(step), self.publishing.due(step)
+
+    def follow(self, save: bool, publish: bool) -> None:
+        """Do what is due, on every rank alike."""
+        steering = self._steering
+        if save:
+            try:
+                steering.save("policy")
+            except CheckpointError as error:
+                steering.reporter.health("checkpoint", str(error), level="error")
+        if publish:
+            try:
+                steering.publish(steering.settings.channel)
+            except (TrainerError, PublishError, OSError) as error:
+                steering.reporter.health("publish", f"{type(error).__name__}: {error}", level="error")
+        self.tell()
+
+    def tell(self) -> None:
+        """Say how the mixture and the optimizer stand, if it is time; also while data is waited for."""
+        steering = self._steering
+        if not steering.ranks.main or not self._telling.due(steering.step):
+            return
+        self._telling.done(steering.step)
+        dataset = steering.trainer.train_dataset
+        if isinstance(dataset, InteractiveMixture):
+            steering.reporter.mixture(dataset.statistics())
+        steering.reporter.optimizer()

@@ -93,6 +93,8 @@ class Saver:
 
     def _write_data(self, staged: Path) -> None:
         dataset = self._steering.trainer.train_dataset
+        if self._steering.journal is not None:
+            self._steering.journal.sync()
         if isinstance(dataset, InteractiveMixture):
             stored = msgspec.json.encode(dataset.state_dict())
             write_file(staged / f"mixture-{self._steering.ranks.rank}.json", stored)

@@ -15,19 +15,18 @@ from pydantic import TypeAdapter
 
 from control import CommandKind, Delivery, RunStatus
 from dataset import InteractiveMixture, Receipt
-from publish import PublishError
 from trainer.checkpoints import Checkpoint, Checkpoints, Start
 from trainer.command import CommandType, StepDone
 from trainer.compat import save_checkpoint
 from trainer.desk import Desk
 from trainer.ema import Ema
-from trainer.errors import CheckpointError, TrainerError
+from trainer.errors import CheckpointError
 from trainer.journal import TrainedJournal
 from trainer.layers import Layers
 from trainer.link import Link, MemoryLink
 from trainer.loop import Loop
 from trainer.metrics import StepMeter
-from trainer.policy import Clock
+from trainer.policy import Routine
 from trainer.publishing import hand_over
 from trainer.randomness import undisturbed
 from trainer.ranks import Ranks
@@ -99,7 +98,7 @@ class Steering:
         self._saved: Checkpoint | None = None
         self._why_save = "strategy"
         self._last_look = 0.0
-        self.restart_clocks()
+        self.routine = Routine(self)
 
     # For handlers
 
@@ -161,7 +160,7 @@ class Steering:
         try:
             return hand_over(self, channel, command)
         finally:
-            self._publish_clock.done(self.step)
+            self.routine.publishing.done(self.step)
             self.meter.restart_clock()
 
     # For the desk and the lifecycle
@@ -187,15 +186,7 @@ class Steering:
         """Everything is loaded; the first thing before the first step is to look for commands."""
         self._fresh = True
         self._receipts = []
-        self.restart_clocks()
-
-    def restart_clocks(self) -> None:
-        """Count what is done every so often from here on."""
-        settings = self.settings
-        self._save_clock, self._publish_clock = Clock(settings.checkpoint), Clock(settings.publish)
-        self._tell_clock = Clock(settings.statistics)
-        for clock in (self._save_clock, self._publish_clock, self._tell_clock):
-            clock.done(self.step)
+        self.routine = Routine(self)
         self.meter.begin()
         self.meter.restart_clock()
 
@@ -210,7 +201,7 @@ class Steering:
         try:
             self._saved = self.saver.write(trainer_part, self._why_save)
         finally:
-            self._save_clock.done(self.step)
+            self.routine.saving.done(self.step)
         self.reporter.saved(self._saved)
 
     # For the training loop
@@ -241,6 +232,7 @@ class Steering:
         if now - self._last_look < IDLE_LOOK:
             return False
         self._last_look = now
+        self.routine.tell()
         return True
 
     def agree_ready(self, ready: bool, ended: bool = False) -> tuple[bool, bool]:
@@ -262,16 +254,14 @@ class Steering:
         self.meter.end(self.step, skipped)
         self._book(skipped)
         numbers = self.meter.read()
-        due = [clock.due(self.step) for clock in (self._save_clock, self._publish_clock, self._tell_clock)]
-        loss = numbers[0].loss if numbers else 0.0
-        mine = [*due, loss] if self.ranks.main else [False, False, False, loss]
-        commands, (save, publish, tell, total_loss) = self._exchange(numbers=mine)
+        due = self.routine.due() if self.ranks.main else (False, False)
+        commands, (save, publish, loss) = self._exchange(numbers=(*due, numbers[0].loss if numbers else 0.0))
         for entry in numbers:
-            self.reporter.metrics(replace(entry, loss=total_loss / self.ranks.world))
+            self.reporter.metrics(replace(entry, loss=loss / self.ranks.world))
         if self.desk.waits_for_steps:
             oldest = min((receipt.version for receipt in self._receipts), default=-1)
             self.desk.step_done(StepDone(self.step, self.ranks.least(oldest)))
-        self._by_itself(bool(save), bool(publish), bool(tell))
+        self.routine.follow(bool(save), bool(publish))
         self._serve(commands)
 
     # Within
@@ -313,25 +303,6 @@ class Steering:
             self.journal.write(self.step, self._receipts)
         if self.ema is not None and not skipped:
             self.ema.update()
-
-    def _by_itself(self, save: bool, publish: bool, tell: bool) -> None:
-        """What is due. What fails here costs a checkpoint or a version, not the run, and is tried again in time."""
-        if save:
-            try:
-                self.save("policy")
-            except CheckpointError as error:
-                self.reporter.health("checkpoint", str(error), level="error")
-        if publish:
-            try:
-                self.publish(self.settings.channel)
-            except (TrainerError, PublishError, OSError) as error:
-                self.reporter.health("publish", f"{type(error).__name__}: {error}", level="error")
-        if tell:
-            self._tell_clock.done(self.step)
-            dataset = self.trainer.train_dataset
-            if isinstance(dataset, InteractiveMixture):
-                self.reporter.mixture(dataset.statistics())
-            self.reporter.optimizer()
 
     def _terminate(self) -> None:
         try:

@@ -15,8 +15,8 @@ from transformers.trainer_callback import CallbackHandler, TrainerControl
 
 import trainer as room
 from control import Outcome
-from tests.trainer.trainings import Run, Sentences, gpt2
-from trainer import Checkpoints, SettingsInvalid, make_interactive
+from tests.trainer.trainings import Run, Sentences, arguments, gpt2
+from trainer import Checkpoints, InteractiveSettings, MemoryLink, SettingsInvalid, make_interactive
 from trainer.checkpoints import TRAINER_STATE_NAME as OUR_NAME
 from trainer.compat import PRIVATE, PUBLIC
 
@@ -70,7 +70,14 @@ def test_the_loop_asks_in_this_order(training: Callable[..., Run]) -> None:
         pass
 
     watches = Watches()
-    for event in ("on_train_begin", "on_step_begin", "on_optimizer_step", "on_step_end", "on_epoch_end", "on_train_end"):
+    for event in (
+        "on_train_begin",
+        "on_step_begin",
+        "on_optimizer_step",
+        "on_step_end",
+        "on_epoch_end",
+        "on_train_end",
+    ):
         setattr(watches, event, _remembering(order, event))
     run = training(
         trainer_class=Watched,
@@ -122,11 +129,9 @@ def test_a_checkpoint_of_a_plain_trainer_goes_on_here(training: Callable[..., Ru
 
 
 def test_a_sequence_to_sequence_trainer_is_steered_too(tmp_path: Path) -> None:
-    from tests.trainer.trainings import arguments
-    from trainer import InteractiveSettings, MemoryLink
-
     plain = arguments(tmp_path, max_steps=4)
-    kept = {k: v for k, v in plain.to_dict().items() if k in ("max_steps", "learning_rate", "seed", "use_cpu", "disable_tqdm")}
+    names = ("max_steps", "learning_rate", "seed", "use_cpu", "disable_tqdm")
+    kept = {name: plain.to_dict()[name] for name in names}
     args = Seq2SeqTrainingArguments(output_dir=str(tmp_path), report_to=[], save_strategy="no", **kept)
     link = MemoryLink()
     steered = make_interactive(Seq2SeqTrainer)(

@@ -23,9 +23,11 @@ from trainer import Checkpoints, RunFolder, wanted
 def client(tmp_path: Path) -> Iterator[ControlClient]:
     tokens = TokenStore(tmp_path / "tokens.json")
     secret = tokens.mint("operator", [Scope.OPERATE])
-    with ControlThread(ControlSettings(port=0, data=tmp_path / "control"), tokens) as server:
-        with ControlClient(server.url, secret) as client:
-            yield client
+    with (
+        ControlThread(ControlSettings(port=0, data=tmp_path / "control"), tokens) as server,
+        ControlClient(server.url, secret) as client,
+    ):
+        yield client
 
 
 @pytest.fixture

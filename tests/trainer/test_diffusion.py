@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,8 +197,8 @@ def test_the_average_follows_its_formula(training: Training) -> None:
 
 
 @pytest.fixture
-def outbox(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "outbox"
+def outbox(tmp_path: Path) -> Path:
+    return tmp_path / "outbox"
 
 
 def test_published_weights_are_the_averaged_ones_with_what_they_were_trained_on(

@@ -288,6 +288,19 @@ def test_the_mixture_is_told_with_what_was_asked_and_what_was_drawn(training: Tr
     assert run.link.state["dataset"]["interactive_parameters"] == {"weights": {"a": 3, "b": 1}}
 
 
+def test_the_mixture_is_told_while_data_is_waited_for(training: Training, log: SqliteLog, writer: LogWriter) -> None:
+    post(writer, range(4))
+    run = training(train_dataset=mixture(log, {"live": 1, "base": 0}), settings={"statistics": {"seconds": 0.05}})
+    thread = run.in_background()
+    until(lambda: run.step == 1)
+    before = len(run.bodies(EventType.MIXTURE))
+    until(lambda: len(run.bodies(EventType.MIXTURE)) > before + 2)
+    assert run.bodies(EventType.MIXTURE)[-1]["sources"]["live"]["samples"] == 4
+    run.link.send("stop_training")
+    thread.join(30)
+    assert not thread.is_alive()
+
+
 def test_a_stream_without_an_end_needs_no_max_steps(training: Training) -> None:
     run = training(train_dataset=two_sources(a=1, b=1), max_steps=-1)
     run.send_at(5, "stop_training")

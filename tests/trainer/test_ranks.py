@@ -169,7 +169,7 @@ def test_commands_act_on_both_ranks_at_the_same_step(
     assert first["rates"] == second["rates"]
     assert first["total"] == second["total"]
     rates = {int(step): rate for step, rate in first["rates"].items()}
-    assert [step for step, rate in rates.items() if rate == 5e-4][0] == slowed.takes_effect_at
+    assert next(step for step, rate in rates.items() if rate == 5e-4) == slowed.takes_effect_at
     # each live sample was read by one rank, once along the branch, and each step is whole on both
     folder = RunFolder(tmp_path / "ranks" / "run")
     keys = [each for _, entry in trained_along(folder) for each in entry.keys.get("live", [])]
@@ -214,7 +214,9 @@ def test_a_rank_without_data_does_not_hang_the_other_and_one_rank_goes_on_alone(
     until(at_least(client, step + 20), 60)
     assert client.send("stop_training", {"save": True}, run="ranks").outcome is Outcome.SUCCESS
     alone.end()
-    keys = [each for _, entry in trained_along(RunFolder(tmp_path / "ranks" / "run")) for each in entry.keys.get("live", [])]
+    keys = [
+        each for _, entry in trained_along(RunFolder(tmp_path / "ranks" / "run")) for each in entry.keys.get("live", [])
+    ]
     assert len(keys) == len(set(keys))
     assert {key(number) for number in range(32)} <= set(keys)
     assert {key(number) for number in range(33, 80, 2)} <= set(keys)

@@ -123,6 +123,22 @@ def test_a_crashed_segment_without_a_checkpoint_begins_again_where_it_began(fold
     assert (newest.branch, newest.path, newest.reason) == ("b", at_four.path, StartReason.RESUME)
 
 
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(folder: RunFolder) -> None:
+    first = opened(folder)
+    at_four, at_nine = saved(folder, first, 4), saved(folder, first, 9)
+    (at_nine.path / "weights").write_bytes(b"short")
+    newest = Checkpoints(folder).latest()
+    assert newest is not None
+    assert newest.path == at_four.path
+    opened(folder, "b", at_nine)
+    newest = Checkpoints(folder).latest()
+    assert newest is not None
+    assert (newest.path, newest.branch) == (at_four.path, "b")
+    (at_four.path / "weights").unlink()
+    with pytest.raises(CheckpointMissing, match="neither this checkpoint nor one before it"):
+        Checkpoints(folder).latest()
+
+
 def test_a_run_whose_folder_was_moved_is_resumed(folder: RunFolder, tmp_path: Path) -> None:
     first = opened(folder)
     at_four = saved(folder, first, 4)

@@ -109,15 +109,17 @@ def visit(browser: Browser, request: pytest.FixtureRequest, run: str) -> Iterato
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda asked: _stays_home(asked.url, home, complaints))
 
-    def open_page(token: str | None = None, at: ServedProcess | None = None, **options: Any) -> Seat:
-        server = at or request.getfixturevalue("server")
+    def open_page(token: str | None = None, url: str | None = None, **options: Any) -> Seat:
+        if url is None or token is None:
+            server = request.getfixturevalue("server")
+            url, token = url or server.url, server.tokens.operate if token is None else token
         context = browser.new_context(**({"viewport": {"width": 1440, "height": 1000}} | options))
         context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
-        listen(page, server.url)
-        seat = Seat(page, server.url, run)
-        seat.enter(server.tokens.operate if token is None else token)
+        listen(page, url)
+        seat = Seat(page, url, run)
+        seat.enter(token)
         return seat
 
     yield open_page

@@ -50,7 +50,7 @@ def test_a_token_that_is_revoked_while_the_page_is_open_is_asked_for_anew(
     visit: Visit, mortal_server: ServedProcess
 ) -> None:
     trainer = PretendTrainer(mortal_server.url, mortal_server.tokens.operate).start()
-    seat = visit(token=mortal_server.tokens.read, at=mortal_server)
+    seat = visit(token=mortal_server.tokens.read, url=mortal_server.url)
     seat.connection("connected")
     mortal_server.tokens.store.revoke("eyes")
     mortal_server.kill()
@@ -60,7 +60,7 @@ def test_a_token_that_is_revoked_while_the_page_is_open_is_asked_for_anew(
 
 
 def test_a_server_without_runs_says_how_to_start_one(visit: Visit, mortal_server: ServedProcess) -> None:
-    seat = visit(at=mortal_server)
+    seat = visit(token=mortal_server.tokens.operate, url=mortal_server.url)
     expect(seat.page.get_by_role("heading", name="No run yet")).to_be_visible()
     trainer = PretendTrainer(mortal_server.url, mortal_server.tokens.operate).start()
     seat.status("training")  # it shows by itself
@@ -102,7 +102,7 @@ def test_a_killed_server_is_returned_to_without_losing_or_doubling_a_point(
     visit: Visit, mortal_server: ServedProcess
 ) -> None:
     trainer = PretendTrainer(mortal_server.url, mortal_server.tokens.operate).start(history=60)
-    seat = visit(at=mortal_server)
+    seat = visit(token=mortal_server.tokens.operate, url=mortal_server.url)
     seat.connection("connected")
     mortal_server.kill()
     seat.connection("reconnecting")

@@ -42,8 +42,13 @@ describe("marks on the curves", () => {
       { branch: "main", parent: null, forked_at: null },
       { branch: "b", parent: "main", forked_at: 10 },
     ] as BranchInfo[];
-    const commands = [command({ step: 8 }), command({ step: 12 }), command({ step: 14, branch: "b" })];
-    expect(marksOf(commands, [], branches, "b").map(({ step }) => step)).toEqual([8, 10, 14]);
+    const commands = [
+      command({ step: 8 }),
+      command({ step: 10, takes_effect_at: 11 }),
+      command({ step: 12 }),
+      command({ step: 14, branch: "b" }),
+    ];
+    expect(marksOf(commands, [], branches, "b").map(({ step }) => step)).toEqual([8, 10, 11, 14]);
   });
 
   it("show versions and forks in order of their steps", () => {

@@ -8,6 +8,10 @@ const QUIET: ReadonlySet<string> = new Set([
   "save_checkpoint",
   "do_evaluate",
   "publish_checkpoint",
+  "pause_training",
+  "resume_training",
+  "stop_training",
+  "start_training",
   "load_checkpoint", // its branch is marked as a fork
 ]);
 
@@ -32,7 +36,8 @@ type Counts = (branch: string, step: number) => boolean;
 function intervention(command: CommandRecord, counts: Counts): Mark[] {
   const step = command.takes_effect_at ?? command.step;
   const happened = command.outcome === "success" && !command.dry_run && !QUIET.has(command.command);
-  if (!happened || step == null || !counts(command.branch, step)) return [];
+  // Carried out at `step` and seen from the next one on: a checkpoint saved in between holds it.
+  if (!happened || step == null || !counts(command.branch, command.step ?? step)) return [];
   const label = wish(command.command, command.arguments ?? {});
   const why = command.note ? `: “${command.note}”` : "";
   return [{ step, kind: "intervention", label: short(label), title: `${label}, by ${command.author}${why}` }];

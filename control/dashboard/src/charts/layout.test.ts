@@ -22,6 +22,7 @@ describe("the charts of a run", () => {
       "Eval loss",
       "My metric",
       "Epoch",
+      "Eval runtime",
     ]);
   });
 

@@ -11,8 +11,8 @@ export interface ChartSpec {
 
 const FIRST = ["loss", "learning_rate", "lr", "grad_norm"];
 const EXACT: ReadonlySet<string> = new Set(["learning_rate", "lr"]);
-/** Counters of the loop itself: of interest now and then. */
-const LAST: ReadonlySet<string> = new Set(["samples", "step_seconds", "epoch"]);
+/** Figures of the loop itself: of interest now and then. */
+const LAST = /^(samples|step_seconds|epoch)$|_runtime$|_per_second$/;
 const TITLES: Readonly<Record<string, string>> = {
   loss: "Loss",
   learning_rate: "Learning rate",
@@ -78,6 +78,6 @@ function rank({ id }: ChartSpec): number {
   const at = FIRST.indexOf(id);
   if (at >= 0) return at;
   if (id.startsWith("loss")) return FIRST.length;
-  if (id.startsWith("eval")) return FIRST.length + 1;
-  return FIRST.length + (LAST.has(id) ? 3 : 2);
+  if (LAST.test(id)) return FIRST.length + 3;
+  return FIRST.length + (id.startsWith("eval") ? 1 : 2);
 }

@@ -48,7 +48,7 @@ export function CheckpointPanel() {
               <div className="muted small">
                 <Ago time={checkpoint.time} />
                 {checkpoint.bytes != null && <> · {bytes(checkpoint.bytes)}</>}
-                {checkpoint.reason && <> · {checkpoint.reason}</>}
+                {checkpoint.reason && <> · {checkpoint.reason.replaceAll("_", " ")}</>}
               </div>
             </div>
             <Button

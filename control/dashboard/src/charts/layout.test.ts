@@ -4,6 +4,7 @@ import { chartsFor, curveName, shownAtFirst } from "./layout";
 const names = [
   "epoch",
   "eval/loss",
+  "eval_runtime",
   "grad_norm",
   "learning_rate",
   "loss",

@@ -340,7 +340,7 @@ def _show_run(client: ControlClient, name: str) -> None:
         for source, figures in run.mixture.sources.items():
             table.add_row(source, f"{figures.weight:g}", _share(figures.share), _share(figures.seen))
         console.print(table)
-    for checkpoint in run.checkpoints[:5]:
+    for checkpoint in reversed(run.checkpoints[-5:]):
         console.print(f"  checkpoint {checkpoint.uuid} at step {_text(checkpoint.step)} of {checkpoint.branch}")
     versions = client.versions(name)
     for channel in versions.channels:

@@ -18,6 +18,9 @@ from stovetop.lifeline import LIFELINE
 CONFIGURATION_ERROR = 78
 """Exit status EX_CONFIG of sysexits.h: the role will fail again until its settings change."""
 
+LAST_GRACE = 3.0
+"""Seconds that a role has to stop which outlives others that used up the grace."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -34,13 +37,15 @@ class RoleState(StrEnum):
 class Role:
     """A process to keep: its command line, and whether a clean exit (status 0) is final or means "start me again".
 
-    `wanted` is asked before every start; while it says no, the role rests in `stopped`.
+    `wanted` is asked before every start; while it says no, the role rests in `stopped`. One that `outlives` is ended only
+    when all others have: they have last words for it.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     wanted: Callable[[], bool] = lambda: True
+    outlives: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,12 @@ class Supervisor:
         """End all roles: SIGTERM, then SIGKILL after the grace, and forget them."""
         self._stop.set()
         deadline = time.monotonic() + self._grace
-        for keeper in self._keepers:
-            keeper.terminate()
-        for keeper in self._keepers:
-            keeper.join(max(0.0, deadline - time.monotonic()))
+        for outlives in (False, True):
+            keepers = [keeper for keeper in self._keepers if keeper.role.outlives is outlives]
+            for keeper in keepers:
+                keeper.terminate()
+            for keeper in keepers:
+                keeper.join(max(LAST_GRACE if outlives else 0.0, deadline - time.monotonic()))
         os.close(self._write_end)
         os.close(self._read_end)
 

@@ -126,7 +126,7 @@ def _role(name: RoleName, settings: Settings, environment: Mapping[str, str]) ->
     command = (sys.executable, "-m", "stovetop.cli", name.value)
     if name is RoleName.TRAIN:
         return Role(name.value, command, environment, wanted=lambda: wanted(settings.runs / settings.run))
-    return Role(name.value, command, environment)
+    return Role(name.value, command, environment, outlives=name is RoleName.CONTROL)
 
 
 def _answers(address: str) -> bool:

@@ -218,6 +218,10 @@ def test_ctrl_c_ends_everything(service: Service) -> None:
     newest = Checkpoints(service.run).of(service.run.segments()[-1].id)[-1]
     assert newest.card.step == last_step(service)
     assert newest.card.reason == "termination"
+    service.up()
+    until(lambda: service.at_work("control"), "the control server is at work")
+    assert newest.card.uuid in service.cli("status").stdout, "the trainer's last words were not heard"
+    assert service.interrupt() == 0
 
 
 def test_a_configuration_error_in_one_role_is_told_and_not_tried_again(make_service: MakeService) -> None:

@@ -79,6 +79,22 @@ def test_a_role_that_ignores_the_polite_signal_is_ended_by_force(tmp_path: Path)
     assert not psutil.pid_exists(pid)
 
 
+def test_a_role_that_outlives_the_others_is_ended_last(tmp_path: Path) -> None:
+    slow = (
+        "import signal, time; from pathlib import Path; end = []; signal.signal(signal.SIGTERM, lambda *_: end.append(1)); "
+        "print('up', flush=True)\nwhile not end: time.sleep(0.01)\ntime.sleep({pause}); print('over', time.time())"
+    )
+    first = Role("first", (sys.executable, "-c", slow.format(pause=0.5)))
+    last = Role("last", (sys.executable, "-c", slow.format(pause=0)), outlives=True)
+    supervisor = Supervisor([last, first], tmp_path, QUICK)
+    supervisor.start()
+    logs = [tmp_path / "first.log", tmp_path / "last.log"]
+    wait_until(lambda: all(log.exists() and "up" in log.read_text() for log in logs))
+    supervisor.close()
+    ended = [float(log.read_text().split("over")[1]) for log in logs]
+    assert ended == sorted(ended)
+
+
 @pytest.mark.parametrize("code", [SLEEPER, STUBBORN], ids=["polite", "stubborn"])
 def test_a_killed_supervisor_leaves_no_orphan(tmp_path: Path, code: str) -> None:
     program = (

@@ -89,12 +89,12 @@ def test_a_terminated_run_saves_and_goes_on_to_the_bit(
 ) -> None:
     post(writer, range(400))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert live(whole, max_steps=60, checkpoint={"steps": 30}).end() == 0
-    first = live(parts, max_steps=60, checkpoint={"steps": 30})
+    assert live(whole, max_steps=60, checkpoint={"steps": 1}).end() == 0
+    first = live(parts, max_steps=60, checkpoint={"steps": 1})
     first.steps(4)
     assert first.send(signal.SIGTERM) == 0
     assert wanted(parts)
-    assert live(parts, max_steps=60, checkpoint={"steps": 30}).end() == 0
+    assert live(parts, max_steps=60, checkpoint={"steps": 1}).end() == 0
 
     ends = []
     for folder in (whole, parts):

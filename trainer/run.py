@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from control import RunStatus, SettingsError
-from trainer.errors import SettingsInvalid
+from dataset import StateError
+from trainer.errors import CheckpointForeign, CheckpointMissing, SettingsInvalid
 from trainer.segments import RunFolder
 from trainer.settings import InteractiveSettings
 
@@ -50,7 +51,8 @@ def train_run(recipe: Recipe, settings: InteractiveSettings, *, grace: float = G
         trainer = recipe(settings)
         with _obeying_signals(trainer, grace):
             trainer.train(resume_from_checkpoint=bool(folder.segments()))
-    except (SettingsInvalid, SettingsError, ValidationError) as error:
+    except (SettingsInvalid, SettingsError, ValidationError, StateError, CheckpointForeign, CheckpointMissing) as error:
+        # a state that does not fit the settings fits them no better the next time
         logger.error("train: %s", error)
         return CONFIGURATION_ERROR
     except Exception:

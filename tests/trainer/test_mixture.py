@@ -9,14 +9,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from transformers import Trainer
 
 from control import Command, EventType, Outcome
 from dataset import InteractiveMixture, make_interactive_dataset
 from ingest import LogWriter
 from ingest.sqlite import SqliteLog
 from tests.trainer.livedata import key, mixture, open_log, post
-from tests.trainer.trainings import Run, Sentences, until
-from trainer import Checkpoints, trained_along
+from tests.trainer.trainings import Run, Sentences, arguments, gpt2, until
+from trainer import Checkpoints, Every, InteractiveSettings, make_interactive, train_run, trained_along
 
 Training = Callable[..., Run]
 
@@ -200,6 +201,23 @@ def test_a_crash_before_the_first_checkpoint_begins_anew_on_the_same_branch(trai
     steps = [entry.step for _, entry in trained_along(second.trainer.steering.folder)]
     assert steps == list(range(1, 13))
     assert second.trainer.steering.folder.branches() == ["main"]
+
+
+def test_a_run_over_other_data_than_it_was_saved_with_is_a_configuration_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = InteractiveSettings(folder=tmp_path / "run", run="other", serve=False, checkpoint=Every(steps=1))
+
+    def recipe(data: InteractiveMixture, max_steps: int) -> Callable[[InteractiveSettings], Any]:
+        return lambda control: make_interactive(Trainer)(
+            model=gpt2(), args=arguments(tmp_path, max_steps=max_steps), train_dataset=data, control=control
+        )
+
+    assert train_run(recipe(two_sources(a=1, b=1), 2), settings) == 0
+    three = make_interactive_dataset({"a": Sentences(64), "c": Sentences(64)})
+    assert train_run(recipe(three, 4), settings) == 78
+    assert 'the state has a source "b"' in caplog.text
+    assert train_run(recipe(two_sources(a=1, b=1), 4), settings) == 0
 
 
 # Waiting for data

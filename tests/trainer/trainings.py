@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -19,6 +20,7 @@ from control import Command, EventType, Report
 from trainer import InteractiveSettings, MemoryLink, make_interactive
 
 torch.set_num_threads(1)
+gc.freeze()  # each train() collects garbage, and would look at everything that was imported each time
 WORDS = 32
 LENGTH = 8
 

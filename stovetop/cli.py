@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -25,7 +24,7 @@ PIPE_WIDTH = 240
 """Columns where nobody looks: a table of many columns stays one line an entry."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
+console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="the settings file; ./stovetop.toml otherwise")]
 Note = Annotated[str, typer.Option("--note", "-m", help="why; kept with the command")]

@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from control import RunStatus, SettingsError
-from dataset import StateError
 from trainer.errors import CheckpointForeign, CheckpointMissing, SettingsInvalid
 from trainer.segments import RunFolder
 from trainer.settings import InteractiveSettings
@@ -43,6 +42,8 @@ def train_run(recipe: Recipe, settings: InteractiveSettings, *, grace: float = G
     if settings.folder is None or settings.run is None:
         logger.error("train: a run needs a folder and a name; set `folder` and `run`")
         return CONFIGURATION_ERROR
+    from dataset import StateError  # brings torch, which those who only ask `wanted` do without
+
     folder = RunFolder(settings.folder)
     try:
         if not settings.starts and not wanted(settings.folder):

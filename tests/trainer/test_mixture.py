@@ -334,6 +334,42 @@ def test_a_plain_dataset_keeps_the_loader_of_transformers(training: Training) ->
     assert not list(trained_along(run.trainer.steering.folder))
 
 
+class Shifted(Sentences):
+    """A dataset with a parameter that can be changed; remembers with which value each sample was read."""
+
+    def __init__(self, count: int = 400) -> None:
+        super().__init__(count)
+        self.shift = 0
+        self.read: list[int] = []
+
+    def __getitem__(self, index: int) -> Any:
+        self.read.append(self.shift)
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_parameter_of_the_papers_form_is_believed_when_a_step_is_wholly_on_it(
+    training: Training, accumulation: int
+) -> None:
+    interactive: Any = make_interactive_dataset(Shifted)
+    data = interactive(interactive_parameter_names=["shift"])
+    run = training(train_dataset=data, gradient_accumulation_steps=accumulation)
+    sent = run.send_at(5, "update_dataset_runtime_hyperparameters", shift=3)
+    wrong = run.send_at(6, "update_dataset_runtime_hyperparameters", shift="far")
+    save = run.send_at(8, "save_checkpoint")
+    later = run.send_at(9, "update_dataset_runtime_hyperparameters", shift=9)
+    run.at(11, lambda: run.link.send("load_checkpoint", uuid=run.report(save).after["uuid"], branch_name="b"))
+    run.train()
+    report = run.report(sent)
+    assert (report.outcome, report.step, report.takes_effect_at) == (Outcome.SUCCESS, 7, 7)
+    size = 4 * accumulation
+    assert set(data.read[6 * size : 7 * size]) == {3}
+    assert 0 in data.read[5 * size : 6 * size]  # the batch that was fetched ahead
+    assert run.report(wrong).outcome is Outcome.REJECTED
+    assert run.report(later).outcome is Outcome.SUCCESS
+    assert data.shift == 3  # the checkpoint's own
+
+
 class Numbers(Sentences):
     """A dataset that says how it was made."""
 

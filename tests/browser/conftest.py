@@ -53,9 +53,10 @@ def _npm(npm: str, *arguments: str) -> None:
         pytest.fail(f"npm {' '.join(arguments)} in {DASHBOARD} failed:\n{done.stdout}\n{done.stderr}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A real Chromium without a screen."""
+    """A real Chromium without a screen, and gone with the module: Playwright keeps an event loop running in this
+    thread, beside which nobody else's `asyncio.run` would work."""
     if not Path(CHROMIUM).exists():
         pytest.fail(f"no Chromium at {CHROMIUM}: install one, or set STOVETOP_CHROMIUM to its path")
     with sync_playwright() as playwright:

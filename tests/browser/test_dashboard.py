@@ -347,10 +347,12 @@ def test_axe_finds_nothing_in_either_theme(visit: Visit, trainer: PretendTrainer
 
 
 def test_on_a_phone_nothing_is_cut_off_and_each_view_is_one_touch_away(
-    visit: Visit, trainer: PretendTrainer, picture: Picture
+    visit: Visit, trainer: PretendTrainer, server: ServedProcess, picture: Picture
 ) -> None:
+    other = PretendTrainer(server.url, server.tokens.operate, "another-run-with-a-long-name").start()
     seat = visit(viewport={"width": 360, "height": 780}, has_touch=True, is_mobile=True, device_scale_factor=2)
     seat.passes(trainer.step)
+    expect(seat.page.get_by_role("combobox", name="Run")).to_be_visible()
     for view in ("Charts", "Knobs", "Log"):
         seat.page.get_by_role("button", name=view, exact=True).tap()
         wide = seat.page.evaluate("document.documentElement.scrollWidth")
@@ -358,6 +360,7 @@ def test_on_a_phone_nothing_is_cut_off_and_each_view_is_one_touch_away(
         picture(seat, f"phone-{view.lower()}")
     seat.page.get_by_role("button", name="Pause", exact=True).tap()
     seat.status("paused")
+    other.close()
 
 
 def test_pictures_of_a_busy_run(visit: Visit, server: ServedProcess, run: str, picture: Picture) -> None:

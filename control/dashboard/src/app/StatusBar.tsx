@@ -22,7 +22,7 @@ export function StatusBar({ runs, run, onRun, theme, onTheme, onHelp, onLeave }:
   return (
     <header className="status-bar">
       <span className="brand">
-        <Icon name="flame" size={18} /> Stovetop
+        <Icon name="flame" size={18} /> <span>Stovetop</span>
       </span>
       {runs.length > 1 && (
         <select

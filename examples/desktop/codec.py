@@ -3,13 +3,16 @@
 A training sample is one transition: `prev.png`, `next.png` and `json` ({"inputs": …}). Its tensors, in patches of
 2 x 2 pixels (a picture of 32 x 24 is 12 x 16 of them):
 
-- `sample` [12, 12, 16]: half the difference of next and prev, both in [-1, 1], so that what stays is zero;
+- `sample` [44, 12, 16]: what changes, a plane for each pixel of a patch and colour of the palette: 1 where that colour
+  comes to a pixel that had another, else 0, so that all is 0 where nothing changes. (Colours as planes, not as mixtures
+  of red, green and blue: halfway between two colours would lie a third one.)
 - `condition` [CONDITION_CHANNELS, 12, 16]: the frame before (a plane for each colour), the pointer's shape where it
   goes, the places of the patches, and, the same everywhere, which clicks and Escape came and where was clicked;
-- `weight` [12, 12, 16]: how much each element counts in the loss: more where the picture changes, the more so the less
+- `weight` [44, 12, 16]: how much each element counts in the loss: more where the picture changes, the more so the less
   of it changes, so that a bar's next column is not lost beside a window that opens.
 
-Decoding snaps to the palette, so that the small errors of one frame do not add up over the next ones.
+Decoding takes a pixel's strongest new colour if it is stronger than STAYS, so that small errors of one frame do not add
+up over the next ones.
 """
 
 from __future__ import annotations
@@ -34,20 +37,20 @@ __all__ = [
     "CONDITION_CHANNELS",
     "GRID",
     "PATCH",
+    "PIXELS",
     "SAMPLE_CHANNELS",
     "condition",
     "decode_frame",
     "encode",
     "encode_frame",
-    "snap",
     "to_frames",
     "to_tensors",
 ]
 
 PATCH = 2
 GRID = (HEIGHT // PATCH, WIDTH // PATCH)
-PIXELS = PATCH * PATCH
-SAMPLE_CHANNELS = 3 * PIXELS
+PIXELS = PATCH * PATCH  # of a patch
+SAMPLE_CHANNELS = PIXELS * len(PALETTE)
 
 _CELL = 4  # pixels; how finely the place of a click is told everywhere
 _WAVES = (0.5, 1.0, 2.0, 4.0)  # periods across the screen, by which a patch knows its place
@@ -61,16 +64,14 @@ _CLICK_ROW = _COLUMNS.stop + 5
 _CLICK_COLUMN = _CLICK_ROW + HEIGHT // _CELL
 CONDITION_CHANNELS = _CLICK_COLUMN + WIDTH // _CELL
 
-CHANGED_WEIGHT = 10.0  # of a changed pixel where a pointer's worth of them (16) changes, beside 1 for one that stays
+CHANGED_WEIGHT = 4.0  # of a changed pixel where a pointer's worth of them (16) changes, beside 1 for one that stays
 
-STAYS = 80.0
-"""How much nearer (in squares) another colour has to be than the one before: a pixel does not change for a faint hint.
-Less than the distance of any two colours, so that a clear hint always counts."""
+STAYS = 0.5  # how strong a new colour has to be for a pixel to change
 
 _CODE_WEIGHTS = np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
 _CODES = PALETTE.astype(np.int32) @ _CODE_WEIGHTS
 _CODE_ORDER = np.argsort(_CODES)
-_HALVES = PALETTE.astype(np.float32) / 255.0  # half of a colour in [-1, 1], but for a constant that cancels out
+_ONE_HOT = np.eye(len(PALETTE), dtype=np.float32)
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.uint8]
@@ -149,8 +150,8 @@ def _tensors(prev: Indices, inputs: Inputs, after: Indices) -> dict[str, Tensor]
     before, then = _split(prev), _split(after)
     changed = (before != then)[:, None]
     heavy = CHANGED_WEIGHT * math.sqrt(16 / max(int(changed.sum()), 8))
-    weight = np.where(changed, np.float32(1.0 + heavy), np.float32(1.0)).repeat(3, axis=1)
-    change = (_HALVES.take(then, axis=0) - _HALVES.take(before, axis=0)).transpose(0, 3, 1, 2)
+    weight = np.where(changed, np.float32(1.0 + heavy), np.float32(1.0)).repeat(len(PALETTE), axis=1)
+    change = _one_hot(then) * changed
     return {
         "sample": torch.from_numpy(change.reshape(SAMPLE_CHANNELS, *GRID)),
         "condition": torch.from_numpy(_condition(before, inputs)),
@@ -164,18 +165,12 @@ def condition(prev: NDArray[np.uint8], inputs: Sequence[Inputs]) -> Tensor:
 
 
 def to_frames(prev: NDArray[np.uint8], sample: Tensor) -> NDArray[np.uint8]:
-    """The frames [B, 24, 32, 3] that painted samples [B, 12, 12, 16] make of those before, in the palette's colours."""
-    change = sample.detach().float().cpu().numpy().reshape(-1, PATCH, PATCH, 3, *GRID)
-    change = change.transpose(0, 4, 1, 5, 2, 3).reshape(-1, HEIGHT, WIDTH, 3)
-    distance = _distances(prev + change * 255.0)
-    before = _distances(prev).argmin(axis=-1)[..., None]
-    np.put_along_axis(distance, before, np.take_along_axis(distance, before, axis=-1) - STAYS**2, axis=-1)
-    return to_rgb(distance.argmin(axis=-1))
-
-
-def snap(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Each pixel [..., 3] (0 to 255, any number type) to the palette's nearest colour."""
-    return to_rgb(_nearest(pixels))
+    """The frames [B, 24, 32, 3] that painted samples [B, 44, 12, 16] make of those before, in the palette's colours."""
+    change = sample.detach().float().cpu().numpy().reshape(len(sample), PIXELS, len(PALETTE), *GRID)
+    before = np.stack([_split(_indices(frame)) for frame in prev])
+    after = np.where(change.max(axis=2) > STAYS, change.argmax(axis=2), before)
+    patches = after.reshape(-1, PATCH, PATCH, *GRID).transpose(0, 3, 1, 4, 2)
+    return to_rgb(patches.reshape(-1, HEIGHT, WIDTH))
 
 
 def _split(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -184,10 +179,14 @@ def _split(pixels: NDArray[Any]) -> NDArray[Any]:
     return parts.reshape(PIXELS, *GRID)
 
 
+def _one_hot(patches: NDArray[Any]) -> Floats:
+    """Colours [..., 4, 12, 16] to planes of zeros and ones, [..., 4, 11, 12, 16]."""
+    return np.moveaxis(_ONE_HOT.take(patches, axis=0), -1, -3)
+
+
 def _condition(before: Indices, inputs: Inputs) -> Floats:
     planes = _STILL.copy()
-    colours = planes[_COLOURS].reshape(PIXELS, len(PALETTE), *GRID)
-    np.put_along_axis(colours, before[:, None].astype(np.intp), 1.0, axis=1)
+    planes[_COLOURS] = _one_hot(before).reshape(SAMPLE_CHANNELS, *GRID)
     shape = pointer_shape(inputs.x, inputs.y)
     planes[_POINTER] = np.stack([_split(plane) for plane in shape], axis=1).reshape(-1, *GRID)
     if inputs.left or inputs.right:
@@ -222,15 +221,10 @@ def _checked(frame: NDArray[Any]) -> Frame:
 
 def _nearest(pixels: NDArray[Any]) -> Indices:
     """The indices of the palette's nearest colours."""
-    indices: Indices = _distances(pixels).argmin(axis=-1).astype(np.uint8)
-    return indices
-
-
-def _distances(pixels: NDArray[Any]) -> Floats:
-    """The squared distance of each pixel [..., 3] from each colour of the palette, up to a term that all share."""
     colours = PALETTE.astype(np.float32)
-    distances: Floats = (colours**2).sum(axis=1) - 2.0 * pixels.astype(np.float32) @ colours.T
-    return distances
+    distances = (colours**2).sum(axis=1) - 2.0 * pixels.astype(np.float32) @ colours.T  # squared, but for a shared term
+    indices: Indices = distances.argmin(axis=-1).astype(np.uint8)
+    return indices
 
 
 def _exact(frame: Frame) -> Indices | None:

@@ -2,7 +2,7 @@
 
 A trial is a start that the true system was brought to, a scripted person's inputs from there, and the frame that the
 true system ends on. It succeeds if, at the places that decide (a mask of pixels), the model's last frame is right. A
-browser that takes LAUNCH_FRAMES frames is thus only opened by a model that paints them all in turn.
+browser that takes 40 frames to load is thus only opened by a model that paints them all in turn.
 
 Tolerance: frames are snapped to the palette, so pixels are right or wrong. Up to TOLERANCE of the deciding ones may be
 wrong, a blemish that a person looks past; every outcome that is not the one wanted is wrong in more than twice as many

@@ -21,7 +21,7 @@ from examples.desktop.findings import TASKS, Command, Findings, Seen, Shares, St
 from examples.desktop.model import Painter
 from examples.desktop.screen import Frame
 from examples.desktop.scripted import Goal, pursue
-from examples.desktop.world import LAUNCH_FRAMES, World
+from examples.desktop.world import LAUNCH_FRAMES, App, World
 from ingest import SAMPLES, STEPS, Annotated, SessionOpened, SessionRecord, StepsAppended
 from publish import DirectoryHub, Follower, LiveModel, Manifest, decode_manifest
 from publish.loading import Pretrained
@@ -149,7 +149,7 @@ def gather(
         seed=seed,
         seconds=seconds,
         train_steps=max((entry.step for _, entry in trained_along(folder)), default=0),
-        launch_frames=LAUNCH_FRAMES,
+        launch_frames=LAUNCH_FRAMES[App.BROWSER],
         before=evaluations[0],
         after=evaluations[1],
         strips=shown,

@@ -145,13 +145,12 @@ class Muon(torch.optim.Optimizer):
 def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
     """The nearest matrix whose singular values are all about 1, by five Newton-Schulz steps (Jordan 2024)."""
     wide = matrix.shape[0] <= matrix.shape[1]
-    x = (matrix if wide else matrix.T).bfloat16()
+    x = matrix if wide else matrix.T
     x = x / (x.norm() + 1e-7)
     for _ in range(5):
         square = x @ x.T
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    near: torch.Tensor = (x if wide else x.T).to(matrix.dtype)
-    return near
+    return x if wide else x.T
 
 
 class Averaging(TrainerCallback):

@@ -91,7 +91,9 @@ SLOTS = (Rect(27, 1, 5, 5), Rect(27, 8, 5, 5), Rect(27, 15, 5, 5))  # where new 
 WINDOW = Rect(6, 2, 20, 18)
 CLOSE_BUTTON = Rect(22, 3, 3, 3)
 SPLASH = WINDOW
-BAR = Rect(6, 9, 20, 10)  # each half of it is taller than the pointer, which so never hides how far it has come
+BAR = Rect(6, 9, 20, 10)
+"""Where an app's bar grows; as wide as it takes long. Each half of it is taller than the pointer, which so never hides
+how far it has come."""
 MENU_SIZE = (12, 9)
 MENU_NEW_FOLDER, MENU_CLOSE = Rect(1, 1, 10, 4), Rect(1, 5, 10, 3)  # relative to the menu's corner
 
@@ -176,7 +178,6 @@ def _splash() -> Frame:
     frame = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     _fill(frame, SPLASH, "g")
     _text(frame, SPLASH.x + 2, SPLASH.y + 1, "LOAD", "k")
-    _fill(frame, BAR, "w")
     return frame[SPLASH.area].copy()
 
 
@@ -191,6 +192,7 @@ def _menu() -> Frame:
 
 
 _DESK, _SPLASH, _MENU = _desk(), _splash(), _menu()
+_BAR_COLOURS = {"shell": "n", "browser": "b"}
 _WINDOWS = {"notes": _notes(), "shell": _shell(), "browser": _browser()}
 
 
@@ -209,12 +211,14 @@ def draw_folder(frame: Frame, slot: int) -> None:
     _stamp(frame, _FOLDER, SLOTS[slot].x, SLOTS[slot].y)
 
 
-def draw_bar(frame: Frame, columns: int) -> None:
-    """Draw the splash of a launch that has come so many half columns far, in place."""
+def draw_bar(frame: Frame, app: str, shown: int, whole: int) -> None:
+    """Draw the splash of an app that has come `shown` of `whole` half columns far, in place."""
     frame[SPLASH.area] = _SPLASH
-    whole, half = divmod(columns, 2)
-    _fill(frame, Rect(BAR.x, BAR.y, whole, BAR.h), "b")
-    _fill(frame, Rect(BAR.x + whole, BAR.y, half, BAR.h // 2), "b")
+    colour = _BAR_COLOURS[app]
+    columns, half = divmod(shown, 2)
+    _fill(frame, Rect(BAR.x, BAR.y, whole // 2, BAR.h), "w")
+    _fill(frame, Rect(BAR.x, BAR.y, columns, BAR.h), colour)
+    _fill(frame, Rect(BAR.x + columns, BAR.y, half, BAR.h // 2), colour)
 
 
 def draw_menu(frame: Frame, x: int, y: int) -> None:

@@ -19,7 +19,7 @@ from enum import StrEnum
 from examples.desktop import screen
 from examples.desktop.inputs import Inputs
 from examples.desktop.screen import Frame, Rect
-from examples.desktop.world import LAUNCH_FRAMES, MAX_FOLDERS, App, World, on_desk
+from examples.desktop.world import MAX_FOLDERS, App, World, on_desk
 
 __all__ = [
     "BASE_GOALS",
@@ -184,6 +184,7 @@ def _open_window(world: World, rng: random.Random) -> Script:
     icons = {App.NOTES: screen.NOTES_ICON, App.SHELL: screen.SHELL_ICON}
     app = rng.choice([app for app in icons if app is not world.state.window])
     yield from _click(world, rng, icons[app])
+    yield from _await_launch(world, rng)
     yield from _idle(world, rng, rng.randint(1, 3))
 
 
@@ -249,9 +250,7 @@ def _stray(world: World, rng: random.Random) -> Script:
 
 def _await_launch(world: World, rng: random.Random) -> Script:
     """Wait for a launch to end: mostly still, now and then wandering."""
-    for _ in range(LAUNCH_FRAMES + 1):
-        if not world.state.launching:
-            return
+    while world.state.launching:
         if rng.random() < 0.05:
             x, y = rng.randrange(screen.WIDTH), rng.randrange(screen.HEIGHT)
             for inputs in _move(world, rng, x, y):

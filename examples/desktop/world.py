@@ -3,9 +3,8 @@
 It is deterministic, and Markov in what can be seen: the next frame follows from the frame before and the inputs alone
 (nothing is ever hidden in whole by the pointer or a menu), so a model that sees one frame can be perfect.
 
-Two things take effort. Opening the browser takes LAUNCH_FRAMES frames of a growing bar, as many as in the paper
-(appendix C: "often more than 40 frames after clicking"); creating a folder takes a right click, then a click on an
-entry.
+Two things take effort. The browser loads slowly: its bar grows over 40 frames, as many as in the paper (appendix C:
+"often more than 40 frames after clicking"). Creating a folder takes a right click, then a click on an entry.
 """
 
 from __future__ import annotations
@@ -18,9 +17,8 @@ from examples.desktop import screen
 from examples.desktop.inputs import Inputs
 from examples.desktop.screen import Frame, Rect
 
-__all__ = ["LAUNCH_FRAMES", "MAX_FOLDERS", "START", "App", "Desktop", "World", "advance", "paint"]
+__all__ = ["LAUNCH_FRAMES", "MAX_FOLDERS", "START", "App", "Desktop", "Launch", "World", "advance", "paint"]
 
-LAUNCH_FRAMES = 40
 MAX_FOLDERS = len(screen.SLOTS)
 MENU_GRID = 4  # pixels; menus open on its corners
 START = (16, 12)  # where the pointer is after a reset
@@ -34,18 +32,34 @@ class App(StrEnum):
     BROWSER = "browser"
 
 
+LAUNCH_FRAMES = {App.SHELL: 12, App.BROWSER: 40}
+"""How many frames the bar of an app that has to load takes; the others open at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """An app that loads, and how many half columns its bar has come: 1 to its LAUNCH_FRAMES."""
+
+    app: App
+    shown: int = 1
+
+    @property
+    def next(self) -> Launch | None:
+        """A frame later; None when the window opens."""
+        return Launch(self.app, self.shown + 1) if self.shown < LAUNCH_FRAMES[self.app] else None
+
+
 @dataclass(frozen=True, slots=True)
 class Desktop:
     """The whole state of the system; `paint` shows all of it.
 
-    `launching` is 0, or how many columns (1 to LAUNCH_FRAMES) the browser's bar has come; then no window is open and
-    clicks do nothing. `menu` is the corner of the open context menu.
+    While an app is `launching`, no window is open and clicks do nothing. `menu` is the corner of the open context menu.
     """
 
     x: int = START[0]
     y: int = START[1]
     window: App | None = None
-    launching: int = 0
+    launching: Launch | None = None
     menu: tuple[int, int] | None = None
     folders: int = 0
 
@@ -60,8 +74,9 @@ ICONS = {App.BROWSER: screen.BROWSER_ICON, App.NOTES: screen.NOTES_ICON, App.SHE
 def advance(state: Desktop, inputs: Inputs) -> Desktop:
     """The state after one step."""
     state = replace(state, x=inputs.x, y=inputs.y)
-    if state.launching:
-        return _load(state)
+    if state.launching is not None:
+        window = None if state.launching.next else state.launching.app
+        return replace(state, launching=state.launching.next, window=window)
     if state.menu is not None:
         return _in_menu(state, state.menu, inputs)
     if inputs.escape:
@@ -71,12 +86,6 @@ def advance(state: Desktop, inputs: Inputs) -> Desktop:
     if inputs.right and on_desk(state, state.x, state.y):
         return replace(state, menu=menu_corner(state.x, state.y))
     return state
-
-
-def _load(state: Desktop) -> Desktop:
-    if state.launching < LAUNCH_FRAMES:
-        return replace(state, launching=state.launching + 1)
-    return replace(state, launching=0, window=App.BROWSER)
 
 
 def _in_menu(state: Desktop, menu: tuple[int, int], inputs: Inputs) -> Desktop:
@@ -91,8 +100,8 @@ def _click(state: Desktop) -> Desktop:
         return replace(state, window=None)
     for app, icon in ICONS.items():
         if icon.holds(state.x, state.y) and state.window is not app:
-            if app is App.BROWSER:
-                return replace(state, window=None, launching=1)
+            if app in LAUNCH_FRAMES:
+                return replace(state, window=None, launching=Launch(app))
             return replace(state, window=app)
     return state
 
@@ -120,8 +129,8 @@ def paint(state: Desktop) -> Frame:
         screen.draw_folder(frame, slot)
     if state.window is not None:
         screen.draw_window(frame, state.window)
-    if state.launching:
-        screen.draw_bar(frame, state.launching)
+    if state.launching is not None:
+        screen.draw_bar(frame, state.launching.app, state.launching.shown, LAUNCH_FRAMES[state.launching.app])
     if state.menu is not None:
         screen.draw_menu(frame, *state.menu)
     screen.draw_pointer(frame, state.x, state.y)

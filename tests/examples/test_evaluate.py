@@ -13,7 +13,7 @@ from examples.desktop import codec, screen
 from examples.desktop.evaluate import TOLERANCE, Trial, decisive, evaluate, filmstrip, free_run, trials, wilson
 from examples.desktop.screen import Frame
 from examples.desktop.scripted import BASE_GOALS, Goal, pursue
-from examples.desktop.world import LAUNCH_FRAMES, MAX_FOLDERS, App, Desktop, World, paint
+from examples.desktop.world import LAUNCH_FRAMES, MAX_FOLDERS, App, Desktop, Launch, World, paint
 
 FEW = 8
 
@@ -25,7 +25,9 @@ def still(sample: torch.Tensor, timestep: Any) -> Any:
 
 def brightens(sample: torch.Tensor, timestep: Any) -> Any:
     """A model whose screen turns white."""
-    return SimpleNamespace(sample=torch.ones(len(sample), codec.SAMPLE_CHANNELS, *codec.GRID))
+    planes = torch.zeros(len(sample), codec.PIXELS, len(screen.PALETTE), *codec.GRID)
+    planes[:, :, screen.PALETTE.min(axis=1) == 255] = 1.0
+    return SimpleNamespace(sample=planes.flatten(1, 2))
 
 
 class Perfect:
@@ -75,14 +77,15 @@ def test_a_perfect_model_paints_the_true_frames_and_succeeds(goal: Goal) -> None
     assert trial.succeeds(strip[-1])
 
 
-def test_a_model_that_misses_one_frame_of_a_launch_never_opens_the_browser() -> None:
+def test_a_model_that_stands_still_in_the_middle_of_a_launch_never_opens_the_browser() -> None:
     trial, _, frames = tried(Goal.BROWSER, seed=4)
     clicked = next(i for i, inputs in enumerate(trial.inputs) if inputs.left)
+    stuck = clicked + LAUNCH_FRAMES[App.BROWSER] // 2
     changes = [
         codec.tensors(before, inputs, after)["sample"]
         for before, inputs, after in zip(frames, trial.inputs, frames[1:], strict=False)
     ]
-    changes[clicked] = torch.zeros_like(changes[clicked])
+    changes[stuck:] = [torch.zeros_like(change) for change in changes[stuck:]]
     assert not trial.succeeds(filmstrip(Perfect(changes), trial)[-1])
 
 
@@ -105,7 +108,7 @@ def wrong_outcomes(trial: Trial) -> Iterator[Frame]:
         case Goal.BROWSER:
             for window in (None, App.NOTES, App.SHELL):
                 yield paint(Desktop(x=x, y=y, window=window))
-            yield paint(Desktop(x=x, y=y, launching=LAUNCH_FRAMES))
+            yield paint(Desktop(x=x, y=y, launching=Launch(App.BROWSER, LAUNCH_FRAMES[App.BROWSER])))
         case Goal.FOLDER:
             missing = trial.truth.copy()
             for slot in range(MAX_FOLDERS):

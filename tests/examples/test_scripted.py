@@ -15,7 +15,7 @@ from examples.desktop.scripted import (
     visitor_session,
     visitor_stream,
 )
-from examples.desktop.world import App, Desktop, World
+from examples.desktop.world import App, Desktop, Launch, World
 
 
 def run(goal: Goal, world: World, rng: random.Random) -> list[Desktop]:
@@ -67,7 +67,7 @@ def test_base_sessions_never_begin_what_takes_effort() -> None:
         for inputs in base_session(world, rng):
             before = world.state
             world.step(inputs)
-            assert not world.state.launching
+            assert world.state.launching is None or world.state.launching.app is App.SHELL
             assert world.state.folders == 0
             if inputs.left and before.menu is None:
                 assert not screen.BROWSER_ICON.holds(inputs.x, inputs.y)
@@ -98,7 +98,7 @@ def test_visitors_mostly_open_the_browser_and_make_folders() -> None:
         for inputs in visitor_session(world, rng):
             before = world.state
             world.step(inputs)
-            launches += world.state.launching == 1
+            launches += world.state.launching == Launch(App.BROWSER)
             folders += world.state.folders > before.folders
         sessions += 1
     assert launches / sessions > 0.5

@@ -55,7 +55,7 @@ def up(config: Config = None) -> None:
 def demo(
     output: Annotated[Path, typer.Option(help="where the run and its report go")] = Path("demo-output"),
     seed: Annotated[int, typer.Option(help="of visitors, training and noise")] = 0,
-    minutes: Annotated[float, typer.Option(help="how long visitors come")] = 7.0,
+    minutes: Annotated[float, typer.Option(help="how long visitors come")] = 8.0,
 ) -> None:
     """Let visitors use a painted desktop while it learns from them; ends with a report."""
     from examples.desktop.demo import run_demo

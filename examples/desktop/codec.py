@@ -8,8 +8,8 @@ A training sample is one transition: `prev.png`, `next.png` and `json` ({"inputs
   of red, green and blue: halfway between two colours would lie a third one.)
 - `condition` [CONDITION_CHANNELS, 12, 16]: the frame before (a plane for each colour), the pointer's shape where it
   goes, the places of the patches, and, the same everywhere, which clicks and Escape came and where was clicked;
-- `weight` [44, 12, 16]: how much each element counts in the loss: more where the picture changes, the more so the less
-  of it changes, so that a bar's next column is not lost beside a window that opens.
+- `weight` [44, 12, 16]: how much each element counts in the loss: more where the picture changes;
+- `loss_weight` []: how much the sample counts: more where something was pressed, which is rare and decides what comes.
 
 Decoding takes a pixel's strongest new colour if it is stronger than STAYS, so that small errors of one frame do not add
 up over the next ones.
@@ -64,7 +64,8 @@ _CLICK_ROW = _COLUMNS.stop + 5
 _CLICK_COLUMN = _CLICK_ROW + HEIGHT // _CELL
 CONDITION_CHANNELS = _CLICK_COLUMN + WIDTH // _CELL
 
-CHANGED_WEIGHT = 4.0  # of a changed pixel where a pointer's worth of them (16) changes, beside 1 for one that stays
+PRESSED_WEIGHT = 3.0  # of a sample with a click or Escape, beside 1 for the others
+CHANGED_WEIGHT = 11.0  # of a pixel that changes, beside 1 for one that stays
 
 STAYS = 0.5  # how strong a new colour has to be for a pixel to change
 
@@ -125,7 +126,7 @@ def encode(prev: Frame, inputs: Inputs, after: Frame) -> dict[str, bytes]:
 
 
 def to_tensors(members: Mapping[str, bytes]) -> dict[str, Tensor]:
-    """One sample's `sample`, `condition` and `weight`, float32, without a batch dimension.
+    """One sample's `sample`, `condition`, `weight` and `loss_weight`, float32, without a batch dimension.
 
     Raises InvalidSample on a missing or unreadable member.
     """
@@ -149,13 +150,13 @@ def tensors(prev: Frame, inputs: Inputs, after: Frame) -> dict[str, Tensor]:
 def _tensors(prev: Indices, inputs: Inputs, after: Indices) -> dict[str, Tensor]:
     before, then = _split(prev), _split(after)
     changed = (before != then)[:, None]
-    heavy = CHANGED_WEIGHT * math.sqrt(16 / max(int(changed.sum()), 8))
-    weight = np.where(changed, np.float32(1.0 + heavy), np.float32(1.0)).repeat(len(PALETTE), axis=1)
+    weight = np.where(changed, np.float32(CHANGED_WEIGHT), np.float32(1.0)).repeat(len(PALETTE), axis=1)
     change = _one_hot(then) * changed
     return {
         "sample": torch.from_numpy(change.reshape(SAMPLE_CHANNELS, *GRID)),
         "condition": torch.from_numpy(_condition(before, inputs)),
         "weight": torch.from_numpy(weight.reshape(SAMPLE_CHANNELS, *GRID)),
+        "loss_weight": torch.tensor(PRESSED_WEIGHT if inputs.left or inputs.right or inputs.escape else 1.0),
     }
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "BAR",
     "BROWSER_ICON",
     "CLOSE_BUTTON",
+    "COLUMN_FRAMES",
     "DESK_HEIGHT",
     "HEIGHT",
     "MENU_CLOSE",
@@ -91,9 +92,9 @@ SLOTS = (Rect(27, 1, 5, 5), Rect(27, 8, 5, 5), Rect(27, 15, 5, 5))  # where new 
 WINDOW = Rect(6, 2, 20, 18)
 CLOSE_BUTTON = Rect(22, 3, 3, 3)
 SPLASH = WINDOW
-BAR = Rect(6, 9, 20, 10)
-"""Where an app's bar grows; as wide as it takes long. Each half of it is taller than the pointer, which so never hides
-how far it has come."""
+BAR = Rect(6, 8, 20, 12)
+"""Where an app's bar grows; as wide as it takes long, and so tall that the pointer never hides how far it has come."""
+COLUMN_FRAMES = 4  # that a column of the bar, two pixels wide, takes from white through ever hotter colours
 MENU_SIZE = (12, 9)
 MENU_NEW_FOLDER, MENU_CLOSE = Rect(1, 1, 10, 4), Rect(1, 5, 10, 3)  # relative to the menu's corner
 
@@ -192,6 +193,7 @@ def _menu() -> Frame:
 
 
 _DESK, _SPLASH, _MENU = _desk(), _splash(), _menu()
+_HEATS = "yor"
 _BAR_COLOURS = {"shell": "n", "browser": "b"}
 _WINDOWS = {"notes": _notes(), "shell": _shell(), "browser": _browser()}
 
@@ -212,13 +214,13 @@ def draw_folder(frame: Frame, slot: int) -> None:
 
 
 def draw_bar(frame: Frame, app: str, shown: int, whole: int) -> None:
-    """Draw the splash of an app that has come `shown` of `whole` half columns far, in place."""
+    """Draw the splash of an app that has come `shown` of `whole` frames far, in place."""
     frame[SPLASH.area] = _SPLASH
-    colour = _BAR_COLOURS[app]
-    columns, half = divmod(shown, 2)
-    _fill(frame, Rect(BAR.x, BAR.y, whole // 2, BAR.h), "w")
-    _fill(frame, Rect(BAR.x, BAR.y, columns, BAR.h), colour)
-    _fill(frame, Rect(BAR.x + columns, BAR.y, half, BAR.h // 2), colour)
+    columns, heat = divmod(shown, COLUMN_FRAMES)
+    _fill(frame, Rect(BAR.x, BAR.y, 2 * (whole // COLUMN_FRAMES), BAR.h), "w")
+    _fill(frame, Rect(BAR.x, BAR.y, 2 * columns, BAR.h), _BAR_COLOURS[app])
+    if heat:
+        _fill(frame, Rect(BAR.x + 2 * columns, BAR.y, 2, BAR.h), _HEATS[heat - 1])
 
 
 def draw_menu(frame: Frame, x: int, y: int) -> None:

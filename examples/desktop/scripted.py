@@ -49,8 +49,8 @@ class Goal(StrEnum):
 
 BASE_GOALS = (Goal.POINTER, Goal.OPEN_WINDOW, Goal.CLOSE_WINDOW, Goal.OPEN_MENU, Goal.CLOSE_MENU)
 VISITOR_GOALS = {
-    Goal.BROWSER: 0.40,
-    Goal.FOLDER: 0.40,
+    Goal.BROWSER: 0.30,
+    Goal.FOLDER: 0.50,
     Goal.OPEN_WINDOW: 0.07,
     Goal.CLOSE_WINDOW: 0.08,
     Goal.POINTER: 0.05,
@@ -262,7 +262,10 @@ def _await_launch(world: World, rng: random.Random) -> Script:
 
 
 def _call_menu(world: World, rng: random.Random) -> Script:
-    """Right click on bare desk."""
+    """Right click on bare desk, a window that stands there closed first."""
+    if world.state.window is not None:
+        yield from _click(world, rng, screen.CLOSE_BUTTON)
+        yield from _idle(world, rng, rng.randint(0, 2))
     state = world.state
 
     def bare(x: int, y: int) -> bool:

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from transformers import TrainingArguments
 
 from examples.desktop.model import BASE, HALF, build_scheduler, load_base
+from examples.desktop.muon import Muon
 from trainer import DiffusionTrainer, make_interactive
 from trainer.recipe import TrainingContext
 
-__all__ = ["Options", "recipe"]
+__all__ = ["DesktopTrainer", "Options", "recipe"]
 
 
 class Options(BaseModel):
@@ -22,9 +23,21 @@ class Options(BaseModel):
 
     learning_rate: float = Field(1e-3, gt=0)
     warmup_steps: int = Field(50, ge=0)
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(16, ge=1)
     max_grad_norm: float = Field(1.0, gt=0)
     bf16: bool = Field(True, description="compute in bfloat16 where that is faster; weights stay float32")
+
+
+class DesktopTrainer(DiffusionTrainer):
+    """The diffusion objective, and the optimizer by which the base model was made."""
+
+    optimizer: Any
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Muon, once."""
+        if self.optimizer is None:
+            self.optimizer = Muon(model or self.model, self.args.learning_rate)
+        return self.optimizer
 
 
 def recipe(context: TrainingContext) -> Any:
@@ -38,8 +51,6 @@ def recipe(context: TrainingContext) -> Any:
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=options.warmup_steps,
         max_grad_norm=options.max_grad_norm,
-        weight_decay=0.0,
-        adam_beta2=0.99,
         bf16=options.bf16 and (HALF or accelerated),
         use_cpu=not accelerated,
         max_steps=10**9,
@@ -49,7 +60,7 @@ def recipe(context: TrainingContext) -> Any:
         disable_tqdm=True,
         seed=context.seed,
     )
-    return make_interactive(DiffusionTrainer)(
+    return make_interactive(DesktopTrainer)(
         model=load_base(context.base_model or BASE),
         noise_scheduler=build_scheduler(),
         args=arguments,

@@ -33,12 +33,12 @@ class App(StrEnum):
 
 
 LAUNCH_FRAMES = {App.SHELL: 12, App.BROWSER: 40}
-"""How many frames the bar of an app that has to load takes; the others open at once."""
+"""How many frames an app's bar takes, where it has to load; the others open at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """An app that loads, and how many half columns its bar has come: 1 to its LAUNCH_FRAMES."""
+    """An app that loads, and how many frames its bar has come: 1 to its LAUNCH_FRAMES."""
 
     app: App
     shown: int = 1
@@ -107,10 +107,8 @@ def _click(state: Desktop) -> Desktop:
 
 
 def on_desk(state: Desktop, x: int, y: int) -> bool:
-    """Whether (x, y) is bare desk, where a right click opens the menu."""
-    if y >= screen.DESK_HEIGHT or (state.window is not None and screen.WINDOW.holds(x, y)):
-        return False
-    return not any(icon.holds(x, y) for icon in ICONS.values())
+    """Whether (x, y) is bare desk, where a right click opens the menu; beside an open window nothing is."""
+    return state.window is None and y < screen.DESK_HEIGHT and not any(icon.holds(x, y) for icon in ICONS.values())
 
 
 def menu_corner(x: int, y: int) -> tuple[int, int]:

@@ -48,18 +48,19 @@ def test_what_is_trained_on_is_what_is_sampled_with(session: list[Transition]) -
         assert torch.equal(tensors["condition"], condition)
 
 
-def test_changed_pixels_weigh_more_and_the_more_so_the_fewer_they_are(session: list[Transition]) -> None:
-    weights = {}
+def test_changed_pixels_weigh_more(session: list[Transition]) -> None:
     for step in session:
-        tensors = codec.tensors(step.prev, step.inputs, step.next)
+        weight = codec.tensors(step.prev, step.inputs, step.next)["weight"]
         changed = int((step.prev != step.next).any(axis=-1).sum())
-        assert int((tensors["weight"] > 1).sum()) == len(screen.PALETTE) * changed
-        assert tensors["weight"].min() == 1
-        if changed:
-            weights[changed] = float(tensors["weight"].max())
-    ordered = [weights[changed] for changed in sorted(weights)]
-    assert ordered == sorted(ordered, reverse=True)
-    assert ordered[0] > ordered[-1] > 1
+        assert int((weight == codec.CHANGED_WEIGHT).sum()) == len(screen.PALETTE) * changed
+        assert int((weight == 1).sum()) == weight.numel() - len(screen.PALETTE) * changed
+
+
+def test_a_sample_in_which_something_was_pressed_counts_more() -> None:
+    frame = World().frame
+    told = [Inputs(1, 1), Inputs(1, 1, left=True), Inputs(1, 1, right=True), Inputs(1, 1, keys_down=("Escape",))]
+    weights = [float(codec.tensors(frame, inputs, frame)["loss_weight"]) for inputs in told]
+    assert weights == [1.0] + [codec.PRESSED_WEIGHT] * 3
 
 
 def test_different_inputs_give_different_conditions() -> None:

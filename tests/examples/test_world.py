@@ -128,7 +128,6 @@ STATES = st.one_of(
     st.builds(Desktop, launching=st.sampled_from(LAUNCHES), folders=st.integers(0, MAX_FOLDERS)),
     st.builds(
         Desktop,
-        window=st.sampled_from([None, *App]),
         folders=st.integers(0, MAX_FOLDERS),
         menu=POINTERS.map(lambda at: menu_corner(*at)),
     ),

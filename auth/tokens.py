@@ -107,7 +107,7 @@ class TokenStore:
             return
         try:
             stored = msgspec.json.decode(self._path.read_bytes(), type=TokenFile)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidTokenFile(f"{self._path}: not a token file ({error}); delete it and mint again") from error
         if stored.format != 1:
             raise InvalidTokenFile(f"{self._path}: format {stored.format} is not known here, only 1")

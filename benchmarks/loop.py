@@ -198,20 +198,20 @@ class _Reading(threading.Thread):
     def __init__(self, settings: Settings) -> None:
         super().__init__(daemon=True)
         self._log = settings.log.open()
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self._readable: dict[str, float] = {}
         self.start()
 
     def close(self) -> dict[str, float]:
         time.sleep(1.0)
-        self._stop.set()
+        self._ended.set()
         self.join()
         return self._readable
 
     def run(self) -> None:
         reader = self._log.reader()
         offsets = [0] * reader.partitions(SAMPLES)
-        while not self._stop.is_set():
+        while not self._ended.is_set():
             reader.wait(0.2)
             for partition in range(len(offsets)):
                 offsets[partition] = self._take(reader, partition, offsets[partition])

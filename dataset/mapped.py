@@ -92,8 +92,8 @@ class MapReader:
 
     def poll(self) -> Item | None:
         """The next item of the share."""
-        while (planned := self.plan()) is not None:
-            item = self._finisher(planned, self._load(planned.what))
+        while (place := self._order.next()) is not None:
+            item = self._finisher.item(self._load(place.number), place.span, repeat=place.epoch > 0)
             if item is not None:
                 return item
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from dataset.decoding import BAD_LIMIT, Decoder
 from dataset.order import EpochOrder
@@ -39,6 +39,8 @@ class MapSource:
     shuffle: bool = True
     epochs: int | None = None
     bad_limit: int = BAD_LIMIT
+
+    has_epochs: ClassVar[bool] = True
 
     @property
     def fingerprint(self) -> str:

@@ -24,7 +24,7 @@ BASE = [{"key": f"base/{number:06d}-00"} for number in range(37)]
 
 
 class Branch(RuleBasedStateMachine):
-    """A training run that is killed and restored at will, on any number of ranks and workers, beside a model of what it trained."""
+    """A training run that is killed and restored at will, on any ranks and workers, beside a model of what it trained."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -98,8 +98,23 @@ class Source(Protocol):
 class FollowingReader(SourceReader, Protocol):
     """A reader that yields only what another source has passed."""
 
-    def follow(self, passed: Mapping[str, IntervalSet]) -> None:
-        """Take note of what the followed source has passed by now, after each completed step; not kept, not changed."""
+    def follow(self, passed: Mapping[str, IntervalSet]) -> bool | None:
+        """Take note of what the followed source has passed by now, after each completed step; not kept, not changed.
+
+        A reader that plans returns True where it will plan anew what was planned and is not finished.
+        """
+        ...
+
+
+@runtime_checkable
+class RecencyReader(SourceReader, Protocol):
+    """A reader that draws, and can prefer what is recent."""
+
+    def prefer_recent(self, half_life: float | None) -> bool:
+        """From the next item on, draw half as often so many samples back as from the newest; None: all alike.
+
+        True where what was planned and is not finished will be planned anew.
+        """
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeAlias
 
 from torch.utils.data import IterableDataset, get_worker_info
@@ -11,7 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from dataset.errors import LayoutError, ParameterError, StateError
 from dataset.ledger import Ledger
 from dataset.mixture import Draws, Schedule, Weights
-from dataset.positions import Consumed, Span
+from dataset.positions import Consumed, joined
 from dataset.readers import Readers, States
 from dataset.receipt import Receipt, Redraw
 from dataset.source import Item, Share, Source
@@ -123,25 +124,30 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         items: list[Item] = []
         redraws: list[Redraw] = []
         try:
-            while len(items) < size:
-                item = polls[picks[len(items)]]()
-                if item is None:
-                    draw = first + len(items)
-                    dry, name, item = self._redraw(readers, weights, draw, picks[len(items)])
+            while True:
+                for name in islice(picks, len(items), None):
+                    item = polls[name]()
                     if item is None:
-                        if self._ended(readers, weights, idle):
-                            break
-                        if not self._waited(readers, idle):
-                            readers.put_back(picks[: len(items)], items)
-                            return None
-                        if self._schedule.at(first) is not weights:  # the whole batch obeys: it begins again
-                            readers.put_back(picks[: len(items)], items)
-                            weights = self._schedule.at(first)
-                            picks, items, redraws = self._draws.picks(weights, first, size), [], []
-                        continue
+                        break
+                    items.append(item)
+                else:
+                    break
+                draw = first + len(items)
+                dry, name, item = self._redraw(readers, weights, draw, name)
+                if item is not None:
                     picks[len(items)] = name
                     redraws.append(Redraw(draw, dry))
-                items.append(item)
+                    items.append(item)
+                    continue
+                if self._ended(readers, weights, idle):
+                    break
+                if not self._waited(readers, idle):
+                    readers.put_back(picks[: len(items)], items)
+                    return None
+                if self._schedule.at(first) is not weights:  # the whole batch obeys: it begins again
+                    readers.put_back(picks[: len(items)], items)
+                    weights = self._schedule.at(first)
+                    picks, items, redraws = self._draws.picks(weights, first, size), [], []
         except BaseException:  # what was read for this batch must not get lost, whatever ended it
             self._go_back()
             raise
@@ -300,22 +306,10 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
     def _receipt(
         self, weights: Weights, first: int, names: list[str], items: list[Item], redraws: list[Redraw]
     ) -> Receipt:
-        spans: dict[str, list[Span]] = {}
-        jumped: dict[str, list[Span]] = {}
-        runs: dict[str, Span] = {}  # the stretch that a source is in the middle of
-        sizes = dict.fromkeys(names, 0)
+        by_source: dict[str, list[Item]] = {name: [] for name in dict.fromkeys(names)}
         for name, item in zip(names, items, strict=True):
-            span, run = item.span, runs.get(name)
-            if run is None:
-                runs[name] = span
-            elif run.end == span.start and run.partition == span.partition:
-                runs[name] = Span(run.partition, run.start, span.end)
-            else:
-                spans.setdefault(name, []).append(run)
-                runs[name] = span
-            if item.jumped is not None:
-                jumped.setdefault(name, []).append(item.jumped)
-            sizes[name] += item.size
+            by_source[name].append(item)
+        jumped = {name: tuple([item.jumped for item in own if item.jumped]) for name, own in by_source.items()}
         return Receipt(
             rank=self.rank,
             world=self.world,
@@ -325,9 +319,9 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
             sources=tuple(names),
             keys=tuple([item.key for item in items]),
             times=tuple([item.time for item in items]),
-            spans={name: (*spans.get(name, ()), run) for name, run in runs.items()},
-            jumped={name: tuple(stretches) for name, stretches in jumped.items()},
-            sizes=sizes,
+            spans={name: joined([item.span for item in own]) for name, own in by_source.items()},
+            jumped={name: spans for name, spans in jumped.items() if spans},
+            sizes={name: sum([item.size for item in own]) for name, own in by_source.items()},
             redraws=tuple(redraws),
         )
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
 import msgspec
+import numpy as np
 
 from dataset.errors import WeightsError
 from dataset.uniforms import BLOCK, Uniforms
@@ -153,7 +154,8 @@ class Draws:
             self._bounds = list(accumulate(weights.by_source[name] for name in self._names))
             self._weights = weights
         names, bounds = self._names, self._bounds
-        self._picks = [names[_place(bounds, uniform)] for uniform in self._uniforms.block(block)]
+        places = np.searchsorted(bounds, self._uniforms.block(block) * bounds[-1], side="right")
+        self._picks = [names[place] for place in np.minimum(places, len(bounds) - 1).tolist()]
         self._block = block
 
 

@@ -27,15 +27,23 @@ class Target:
 
 @dataclass
 class Result:
-    """Figures by name, in the order in which they were noted. A figure's name ends in its unit."""
+    """Figures by name, in the order in which they were noted. A figure's name ends in its unit.
+
+    Where there is no figure, a remark says why.
+    """
 
     benchmark: str
     targets: tuple[Target, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
 
     def note(self, **figures: float) -> None:
         """Add figures."""
         self.figures.update(figures)
+
+    def remark(self, **remarks: str) -> None:
+        """Add words in the place of figures."""
+        self.remarks.update(remarks)
 
     @property
     def holds(self) -> bool:
@@ -60,6 +68,8 @@ class Result:
                 f"{target.rule} {target.bound:g}" if target else "",
                 ("yes" if target.holds(value) else "NO") if target else "",
             )
+        for name, words in self.remarks.items():
+            table.add_row(name, words)
         Console().print(table)
         if as_json:
             print(json.dumps(self.as_dict()))
@@ -78,4 +88,5 @@ class Result:
                 }
                 for target in self.targets
             ],
+            "remarks": self.remarks,
         }

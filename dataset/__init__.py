@@ -4,7 +4,8 @@ The room promises that the next batch obeys: a change of weights holds for every
 and what was consumed is what a completed optimizer step used, sample by sample, so that a resume neither loses nor
 repeats any, on this number of ranks or another. In reading order:
 
-    positions   source   live · history · shards · mapped · iterable   mixture   interactive   receipt   loader   make
+    positions   source   planning   live · history · shards · mapped · iterable   pool   ahead   mixture   interactive
+    receipt   loader   make
 """
 
 from dataset.class_form import InteractiveParameters
@@ -18,6 +19,7 @@ from dataset.errors import (
     SourceError,
     StateError,
     WeightsError,
+    WorkerError,
 )
 from dataset.history import HistorySource
 from dataset.interactive import InteractiveMixture
@@ -27,6 +29,7 @@ from dataset.loader import MixtureLoader
 from dataset.make import make_interactive_dataset
 from dataset.mapped import MapSource
 from dataset.mixture import Weights
+from dataset.planning import Finisher, Loaded, Loader, LoadingSource, Planned, PlanningReader
 from dataset.positions import ORIGIN, Consumed, IntervalSet, Span
 from dataset.receipt import RECEIPT, Receipt, Redraw, take_receipt
 from dataset.shards import ShardSource
@@ -41,6 +44,7 @@ __all__ = [
     "Consumed",
     "DatasetError",
     "Decode",
+    "Finisher",
     "FollowingReader",
     "FollowingSource",
     "HistorySource",
@@ -51,10 +55,15 @@ __all__ = [
     "IterableSource",
     "LayoutError",
     "LiveSource",
+    "Loaded",
+    "Loader",
+    "LoadingSource",
     "MapSource",
     "MixtureLoader",
     "MixtureStatistics",
     "ParameterError",
+    "Planned",
+    "PlanningReader",
     "Receipt",
     "ReceiptError",
     "Redraw",
@@ -69,6 +78,7 @@ __all__ = [
     "StateError",
     "Weights",
     "WeightsError",
+    "WorkerError",
     "make_interactive_dataset",
     "merge_states",
     "take_receipt",

@@ -49,8 +49,12 @@ class Decoder:
         except Exception as error:
             self.skip(key, error)
             return None
-        self._in_a_row = 0
+        self.succeeded()
         return sample
+
+    def succeeded(self) -> None:
+        """A sample decoded: the failures before it were not in a row with those that may follow."""
+        self._in_a_row = 0
 
     def skip(self, key: str, error: Exception) -> None:
         """Count a sample that cannot be used. Raises `BadSamples` past the limit."""

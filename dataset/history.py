@@ -13,10 +13,12 @@ import msgspec
 from dataset.decoding import BAD_LIMIT, Decode, Decoder, as_members
 from dataset.errors import SourceError, StateError
 from dataset.order import share_name
+from dataset.planning import Finisher, Loaded, Planned
 from dataset.positions import ORIGIN, IntervalSet, Span
 from dataset.source import Item, Share, SourceStats
 from dataset.uniforms import Uniforms
 from ingest import SAMPLES, ShardError
+from ingest.entries import Entry
 from ingest.shard_reader import ShardChain
 from ingest.shards import ShardStore
 
@@ -75,6 +77,40 @@ class HistorySource:
         """A reader of one share."""
         return HistoryReader(self, share, consumed, state)
 
+    def loader(self) -> HistoryLoader:
+        """Reads and decodes samples, in the calling process."""
+        return HistoryLoader(self, {})
+
+
+class HistoryLoader:
+    """Loads samples by partition and number."""
+
+    def __init__(self, source: HistorySource, chains: dict[str, ShardChain]) -> None:
+        self._source, self._chains = source, chains
+
+    def __call__(self, drawn: tuple[str, int]) -> Loaded:
+        """The sample, decoded; one that is damaged is skipped, else the same draw would end every restart."""
+        partition, number = drawn
+        try:
+            entry = self._entry(self.chain(partition), number)
+        except ShardError as error:
+            return Loaded(f"sample {number} of partition {partition}", None, error=error)
+        size = sum(map(len, entry.members.values()))
+        return Loaded.decoded(self._source.decode, entry.members, entry.key, size, entry.time)
+
+    def chain(self, partition: str) -> ShardChain:
+        """The shards of a partition, as they were when it was asked for first, or refreshed."""
+        chain = self._chains.get(partition)
+        if chain is None:
+            chain = ShardChain(self._source.archive, self._source.topic, int(partition), whole=False)
+            self._chains[partition] = chain
+        return chain
+
+    def _entry(self, chain: ShardChain, number: int) -> Entry:
+        if number >= chain.count():  # drawn by a process that has seen more
+            chain.refresh()
+        return chain.entry(number)
+
 
 class HistoryReader:
     """Draws for one share; positions are the numbers of its draws."""
@@ -84,36 +120,43 @@ class HistoryReader:
     ) -> None:
         self._source, self._share = source, share
         self._name = share_name(share)
-        self._draw = self._at = consumed.get(self._name, IntervalSet()).next_after(ORIGIN)[0]
+        self._draw = self._done = consumed.get(self._name, IntervalSet()).next_after(ORIGIN)[0]
         self._uniforms = Uniforms("history", share.seed, share.index, share.count)
         self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
-        self._chains: dict[str, ShardChain] = {}
+        self._finisher = Finisher(self._decoder)
+        self._load = HistoryLoader(source, {})
         self._drawn: dict[str, bytearray] = {}
-        self._polled = self._repeats = 0
+        self._repeats = 0
         self._snapshots = self._restored(state)
         self._pool: Pool | None = None
         if source.follows is None:
             self._follow_archive()
 
-    def poll(self) -> Item | None:
+    def plan(self) -> Planned | None:
         """The sample of the next draw; None while there is nothing to draw from."""
         if self._source.follows is None:
             self._follow_archive()
-        while (pool := self._pool_now()).total:
-            partition, number = pool.at(self._uniforms.at(self._draw))
-            self._draw += 1
-            try:
-                entry = self._chain(partition).entry(number)
-            except ShardError as error:  # else the same draw would end every restart in the same way
-                self._decoder.skip(f"sample {number} of partition {partition}", error)
-                continue
-            sample = self._decoder(entry.members, entry.key)
-            if sample is not None:
-                self._polled += 1
-                self._repeats += self._drawn_before(partition, number)
-                span = Span(self._name, (self._at, 0), (self._draw, 0))
-                self._at = self._draw
-                return Item(sample, entry.key, span, entry.time, sum(map(len, entry.members.values())))
+        pool = self._pool_now()
+        if not pool.total:
+            return None
+        drawn = pool.at(self._uniforms.at(self._draw))
+        self._draw += 1
+        return Planned(drawn, Span(self._name, (self._draw - 1, 0), (self._draw, 0)))
+
+    def finish(self, planned: Planned, loaded: Loaded) -> Item | None:
+        """Its item."""
+        self._done = planned.span.end[0]
+        item = self._finisher(planned, loaded)
+        if item is not None:
+            self._repeats += self._drawn_before(*planned.what)
+        return item
+
+    def poll(self) -> Item | None:
+        """The sample of the next draw, loaded."""
+        while (planned := self.plan()) is not None:
+            item = self.finish(planned, self._load(planned.what))
+            if item is not None:
+                return item
         return None
 
     def exhausted(self) -> bool:
@@ -122,7 +165,7 @@ class HistoryReader:
 
     def stats(self) -> SourceStats:
         """Counters; a repeat is a sample that this reader has given before."""
-        return SourceStats(polled=self._polled, repeats=self._repeats, skipped=self._decoder.skipped)
+        return SourceStats(polled=self._finisher.polled, repeats=self._repeats, skipped=self._decoder.skipped)
 
     def state(self) -> Mapping[str, Any]:
         """The last snapshots."""
@@ -132,20 +175,32 @@ class HistoryReader:
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def follow(self, passed: Mapping[str, IntervalSet]) -> None:
-        """Take a new snapshot, if there is more to draw from than at the last."""
+    def follow(self, passed: Mapping[str, IntervalSet]) -> bool:
+        """Take a new snapshot, if there is more to draw from than at the last.
+
+        It holds from the first draw on that is not finished. True where that was planned already: it is planned anew.
+        """
+        if not self._snapshot(passed, self._done):
+            return False
+        planned_anew, self._draw = self._draw > self._done, self._done
+        return planned_anew
+
+    def _snapshot(self, passed: Mapping[str, IntervalSet], draw: int) -> bool:
+        """Whether a snapshot was taken that holds from `draw` on."""
         last = self._snapshots[-1]
-        if last.eligible and self._draw - last.from_draw < GROW_EVERY:
-            return
+        if last.eligible and draw - last.from_draw < GROW_EVERY:
+            return False
         eligible = {}
         for partition, intervals in passed.items():
             if int(partition) % self._share.count == self._share.index:
-                stretches = archived(self._chain(partition), intervals)
+                stretches = archived(self._load.chain(partition), intervals)
                 if stretches:
                     eligible[partition] = stretches
-        if eligible != last.eligible:
-            kept = [snapshot for snapshot in self._snapshots if snapshot.from_draw < self._draw]
-            self._snapshots = [*kept[1 - KEPT :], Snapshot(self._draw, eligible)]
+        if eligible == last.eligible:
+            return False
+        kept = [snapshot for snapshot in self._snapshots if snapshot.from_draw < draw]
+        self._snapshots = [*kept[1 - KEPT :], Snapshot(draw, eligible)]
+        return True
 
     def _drawn_before(self, partition: str, number: int) -> bool:
         """Whether this reader has given a sample before; from now on it has."""
@@ -160,7 +215,7 @@ class HistoryReader:
         last = self._snapshots[-1]
         if not last.eligible or self._draw - last.from_draw >= GROW_EVERY:
             everything = IntervalSet([(ORIGIN, (1 << 62, 0))])
-            self.follow({str(number): everything for number in range(self._source.partitions or 0)})
+            self._snapshot({str(number): everything for number in range(self._source.partitions or 0)}, self._draw)
 
     def _restored(self, state: Mapping[str, Any] | None) -> list[Snapshot]:
         try:
@@ -179,15 +234,8 @@ class HistoryReader:
                 "it was taken too long after that draw"
             )
         if self._pool is None or self._pool.snapshot is not snapshot:
-            self._pool = Pool(snapshot, {name: self._chain(name) for name in snapshot.eligible})
+            self._pool = Pool(snapshot, {name: self._load.chain(name) for name in snapshot.eligible})
         return self._pool
-
-    def _chain(self, partition: str) -> ShardChain:
-        chain = self._chains.get(partition)
-        if chain is None:
-            chain = ShardChain(self._source.archive, self._source.topic, int(partition), whole=False)
-            self._chains[partition] = chain
-        return chain
 
 
 class Pool:

@@ -12,6 +12,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from dataset.errors import LayoutError, ParameterError, StateError
 from dataset.ledger import Ledger
 from dataset.mixture import Draws, Schedule, Weights
+from dataset.planning import LoadingSource
+from dataset.pool import AHEAD_BYTES, Pool
 from dataset.positions import Consumed, joined
 from dataset.readers import Readers, States
 from dataset.receipt import Receipt, Redraw
@@ -34,6 +36,9 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
     `DataLoader` with `num_workers=0`) it yields samples, and each counts as consumed when the next is asked for.
 
     One instance serves one rank, from one thread; sources are opened at the first use, in the process that uses them.
+    With `workers`, samples are fetched and decoded ahead by as many processes (of sources that can, see `planning`), at
+    most about `ahead_bytes` of them. They are mixed here, when a batch is made, so that it obeys whatever was said
+    before; and the stream is the same sample by sample on any number of workers.
     """
 
     interactive_parameter_names = ("weights",)
@@ -46,7 +51,21 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
     _next: int
     _loaded_next: int
 
-    def __init__(self, sources: Mapping[str, Source], weights: Weights, seed: int = 0) -> None:
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        weights: Weights,
+        seed: int = 0,
+        workers: int = 0,
+        ahead_bytes: int = AHEAD_BYTES,
+    ) -> None:
+        if workers < 0 or ahead_bytes < 1:
+            raise LayoutError(
+                f"workers is {workers} and ahead_bytes is {ahead_bytes}, but there are at least 0 workers, and they "
+                "load at least 1 byte ahead; to load in this process, set workers to 0"
+            )
+        self.workers, self.ahead_bytes = workers, ahead_bytes
+        self._pool: Pool | None = None
         self.sources = dict(sources)
         self.seed = seed
         self.rank, self.world = 0, 1
@@ -176,7 +195,13 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
             self._go_back()
 
     def close(self) -> None:
-        """Close the readers. The next use opens them again, where training stands."""
+        """Close the readers and end the workers. The next use opens them again, where training stands."""
+        self._close_readers()
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def _close_readers(self) -> None:
         if self._readers is not None:
             self._states = _merged(self._states, self._readers.states())
             self._readers.close()
@@ -258,7 +283,7 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
                 )
 
     def _restore(self, state: MixtureState | None) -> None:
-        self.close()
+        self._close_readers()
         self._loaded = state
         self._stream += 1
         self._states = {name: source.shares for name, source in state.sources.items()} if state else {}
@@ -270,14 +295,17 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         self._tally = Tally(self.sources)
 
     def _go_back(self) -> None:
-        self.close()
+        self._close_readers()
         self._next = self._ledger.next_draw
         self._stream += 1
 
     def _opened(self) -> Readers:
         if self._readers is None:
             share = Share(self.rank, self.world, self.seed)
-            self._readers = Readers(self.sources, share, self._ledger.passed, self._states)
+            if self.workers and self._pool is None:
+                loading = {name: source for name, source in self.sources.items() if isinstance(source, LoadingSource)}
+                self._pool = Pool(loading, self.workers, self.ahead_bytes) if loading else None
+            self._readers = Readers(self.sources, share, self._ledger.passed, self._states, self._pool)
         return self._readers
 
     def _redraw(

@@ -11,6 +11,7 @@ from typing import Any
 from dataset.decoding import BAD_LIMIT, Decode, Decoder, as_members
 from dataset.errors import SourceError
 from dataset.lane import Lane, Limits
+from dataset.planning import Finisher, Loaded, Planned
 from dataset.positions import IntervalSet
 from dataset.source import Item, Share, SourceStats
 from ingest import SAMPLES, Log
@@ -60,6 +61,22 @@ class LiveSource:
         """A reader of the share's partitions. Raises `StateError` where more was consumed than the log ever held."""
         return LiveReader(self, share, consumed)
 
+    def loader(self) -> LiveLoader:
+        """Decodes samples, in the calling process; it opens no log."""
+        return LiveLoader(self.decode)
+
+
+class LiveLoader:
+    """Decodes samples that were fetched."""
+
+    def __init__(self, decode: Decode) -> None:
+        self._decode = decode
+
+    def __call__(self, fetched: tuple[Mapping[str, bytes], str, float]) -> Loaded:
+        """The sample of its members, decoded."""
+        members, key, received = fetched
+        return Loaded.decoded(self._decode, members, key, sum(map(len, members.values())), received)
+
 
 class LiveReader:
     """Reads some partitions of a log."""
@@ -68,7 +85,8 @@ class LiveReader:
         self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
         self._log = source.log.reader()
         self._next_look = 0.0
-        self._polled = 0
+        self._finisher = Finisher(self._decoder)
+        self._load = source.loader()
         try:
             self._log.wait(0)  # what is committed from here on is news
             count = self._log.partitions(source.topic)
@@ -89,15 +107,25 @@ class LiveReader:
             self._log.close()
             raise
 
-    def poll(self) -> Item | None:
+    def plan(self) -> Planned | None:
         """The sample whose step is oldest, of those that are there."""
-        while (lane := self._oldest()) is not None:
-            waiting = lane.pop()
-            sample = self._decoder(waiting.members, waiting.key)
-            if sample is not None:
-                span, jumped = lane.book(waiting)
-                self._polled += 1
-                return Item(sample, waiting.key, span, waiting.time, waiting.size, jumped)
+        lane = self._oldest()
+        if lane is None:
+            return None
+        waiting = lane.pop()
+        span, jumped = lane.book(waiting)
+        return Planned((waiting.members, waiting.key, waiting.time), span, jumped)
+
+    def finish(self, planned: Planned, loaded: Loaded) -> Item | None:
+        """Its item."""
+        return self._finisher(planned, loaded)
+
+    def poll(self) -> Item | None:
+        """The same, decoded."""
+        while (planned := self.plan()) is not None:
+            item = self._finisher(planned, self._load(planned.what))
+            if item is not None:
+                return item
         return None
 
     def exhausted(self) -> bool:
@@ -107,7 +135,7 @@ class LiveReader:
     def stats(self) -> SourceStats:
         """Counters; `lag` and `jumped` are in offsets of the log."""
         return SourceStats(
-            polled=self._polled,
+            polled=self._finisher.polled,
             skipped=self._decoder.skipped,
             jumped=sum(lane.jumped for lane in self._lanes),
             lag=sum(lane.lag() for lane in self._lanes),

@@ -18,6 +18,7 @@ from dataset.iterable import IterableSource
 from dataset.live import LiveSource
 from dataset.mapped import MapSource, as_sample
 from dataset.mixture import Weights
+from dataset.pool import AHEAD_BYTES
 from dataset.shards import ShardSource
 from dataset.source import Source
 
@@ -32,6 +33,8 @@ def make_interactive_dataset(
     weights: Mapping[str, float] | None = None,
     seed: int = 0,
     decode: Callable[[Any], Mapping[str, Any]] | None = None,
+    workers: int = 0,
+    ahead_bytes: int = AHEAD_BYTES,
 ) -> InteractiveMixture: ...
 
 
@@ -40,6 +43,8 @@ def make_interactive_dataset(
     weights: Mapping[str, float] | None = None,
     seed: int = 0,
     decode: Callable[[Any], Mapping[str, Any]] | None = None,
+    workers: int = 0,
+    ahead_bytes: int = AHEAD_BYTES,
 ) -> Any:
     """Mix named sources by weights that can be changed while training runs; or make a dataset class interactive.
 
@@ -47,19 +52,23 @@ def make_interactive_dataset(
     (`HistorySource`, behind the one live source), or any map-style or iterable dataset. `decode` serves those that
     are not a `Source` yet: it makes a mapping of tensors out of a sample's members (of an element, for datasets).
     Weights are relative; a source that they do not name is paused, and without any all have the same.
+    `workers` processes load samples ahead, up to about `ahead_bytes` of them, decoded; the order of the stream does not
+    depend on how many there are.
 
     Given a Dataset or IterableDataset class (the paper's form), returns a subclass that takes
     `interactive_parameter_names` beside the constructor's own keyword arguments.
     """
     if isinstance(sources, type):
-        if weights is not None or decode is not None:
-            raise SourceError(f"weights and decode go with named sources, not with the class {sources.__name__}")
+        if weights is not None or decode is not None or workers:
+            raise SourceError(
+                f"weights, decode and workers go with named sources, not with the class {sources.__name__}"
+            )
         return interactive_class(sources)
     if not isinstance(sources, Mapping) or not sources:
         raise SourceError(f"{sources!r} names no sources; give a mapping, as {{'base': 'data/shards', 'live': log}}")
     read = {str(name): source_of(name, thing, decode) for name, thing in sources.items()}
     _connect(read)
-    return InteractiveMixture(read, Weights.first(read, weights), seed)
+    return InteractiveMixture(read, Weights.first(read, weights), seed, workers, ahead_bytes)
 
 
 def source_of(name: str, thing: Any, decode: Callable[[Any], Mapping[str, Any]] | None = None) -> Source:

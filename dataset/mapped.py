@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from dataset.decoding import BAD_LIMIT, Decoder
 from dataset.order import EpochOrder
+from dataset.planning import Finisher, Loaded, Planned
 from dataset.positions import IntervalSet
 from dataset.source import Item, Share, SourceStats
 
@@ -51,26 +52,50 @@ class MapSource:
         """A reader of one share."""
         return MapReader(self, share, consumed)
 
+    def loader(self) -> MapLoader:
+        """Gets and decodes elements, in the calling process."""
+        return MapLoader(self)
+
+
+class MapLoader:
+    """Loads elements by their index."""
+
+    def __init__(self, source: MapSource) -> None:
+        self._dataset, self._decode = source.dataset, source.decode
+
+    def __call__(self, index: int) -> Loaded:
+        """The element, decoded."""
+        return Loaded.decoded(self._fetch, index, str(index))
+
+    def _fetch(self, index: int) -> Mapping[str, Any]:
+        return self._decode(self._dataset[index])
+
 
 class MapReader:
     """Reads one share of a map-style dataset."""
 
     def __init__(self, source: MapSource, share: Share, consumed: Mapping[str, IntervalSet]) -> None:
-        self._dataset = source.dataset
         size = len(source.dataset)
         self._order = EpochOrder(share, consumed, lambda epoch, fresh: size, source.shuffle, source.epochs)
-        self._decode = source.decode
-        self._decoder = Decoder(self._fetch, source.bad_limit, source.fingerprint)
-        self._polled = self._repeats = 0
+        self._load = source.loader()
+        self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
+        self._finisher = Finisher(self._decoder)
+
+    def plan(self) -> Planned | None:
+        """The next place of the share's order."""
+        place = self._order.next()
+        return None if place is None else Planned(place.number, place.span, repeat=place.epoch > 0)
+
+    def finish(self, planned: Planned, loaded: Loaded) -> Item | None:
+        """Its item."""
+        return self._finisher(planned, loaded)
 
     def poll(self) -> Item | None:
         """The next item of the share."""
-        while (place := self._order.next()) is not None:
-            sample = self._decoder(place.number, str(place.number))
-            if sample is not None:
-                self._polled += 1
-                self._repeats += place.epoch > 0
-                return Item(sample, str(place.number), place.span)
+        while (planned := self.plan()) is not None:
+            item = self._finisher(planned, self._load(planned.what))
+            if item is not None:
+                return item
         return None
 
     def exhausted(self) -> bool:
@@ -79,7 +104,8 @@ class MapReader:
 
     def stats(self) -> SourceStats:
         """Counters; every sample of a later epoch is a repeat."""
-        return SourceStats(polled=self._polled, repeats=self._repeats, skipped=self._decoder.skipped)
+        finisher = self._finisher
+        return SourceStats(polled=finisher.polled, repeats=finisher.repeats, skipped=self._decoder.skipped)
 
     def state(self) -> Mapping[str, Any]:
         """Nothing: the positions tell all."""
@@ -87,6 +113,3 @@ class MapReader:
 
     def close(self) -> None:
         """Nothing to close."""
-
-    def _fetch(self, index: int) -> Mapping[str, Any]:
-        return self._decode(self._dataset[index])

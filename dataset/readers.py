@@ -6,6 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from dataset.ahead import AheadReader
+from dataset.planning import LoadingSource, PlanningReader
+from dataset.pool import Pool
 from dataset.positions import Consumed
 from dataset.source import FollowingReader, Item, Share, Source, SourceReader, SourceStats
 from dataset.uniforms import seed_of
@@ -18,7 +21,12 @@ class Readers:
     """Open readers by the name of their source."""
 
     def __init__(
-        self, sources: Mapping[str, Source], share: Share, passed: Consumed, states: Mapping[str, Mapping[str, Any]]
+        self,
+        sources: Mapping[str, Source],
+        share: Share,
+        passed: Consumed,
+        states: Mapping[str, Mapping[str, Any]],
+        pool: Pool | None = None,
     ) -> None:
         self._sources = sources
         self._share = f"{share.index}/{share.count}"
@@ -28,7 +36,10 @@ class Readers:
             for name, source in sources.items():
                 own = Share(share.index, share.count, seed_of(share.seed, name))
                 state = self._state_for(source, states.get(name, {}))
-                self._readers[name] = source.open(own, passed.of(name), state)
+                reader = source.open(own, passed.of(name), state)
+                if pool is not None and isinstance(source, LoadingSource) and isinstance(reader, PlanningReader):
+                    reader = AheadReader(name, reader, pool, pool.ahead_bytes // len(sources))
+                self._readers[name] = reader
         except BaseException:
             self.close()
             raise

@@ -15,9 +15,10 @@ import msgspec
 from dataset.decoding import BAD_LIMIT, Decode, Decoder, as_members
 from dataset.errors import SourceError, StateError
 from dataset.order import EpochOrder
+from dataset.planning import Finisher, Loaded, Planned
 from dataset.positions import IntervalSet
 from dataset.source import Item, Share, SourceStats
-from dataset.tar import TarShard
+from dataset.tar import Stretch, TarShard, read_sample
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,23 @@ class ShardSource:
         """A reader of one share. Raises `SourceError` for a shard that is torn or gone."""
         return ShardReader(self, share, consumed, state)
 
+    def loader(self) -> ShardLoader:
+        """Reads and decodes samples, in the calling process."""
+        return ShardLoader(self.decode)
+
+
+class ShardLoader:
+    """Loads samples by where they lie; needs no index, and keeps no file open."""
+
+    def __init__(self, decode: Decode) -> None:
+        self._decode = decode
+
+    def __call__(self, stretch: Stretch) -> Loaded:
+        """The sample, decoded. Raises `SourceError` for a shard that is gone or was replaced."""
+        key, members = read_sample(stretch)
+        size = sum(map(len, members.values()))
+        return Loaded.decoded(self._decode, members, key, size, label=f"{key} in {stretch.path}")
+
 
 class ShardReader:
     """Reads one share of the samples of all shards."""
@@ -103,7 +121,8 @@ class ShardReader:
         self._known: set[str] = set()
         self._listings: list[tuple[Listing, int]] = []  # with the number of samples up to its end
         self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
-        self._polled = self._repeats = 0
+        self._finisher = Finisher(self._decoder)
+        self._load = source.loader()
         for listing in _restored(source, state):
             self._take_in(listing.from_epoch, listing.names, strict=True)
             self._check(listing)
@@ -111,17 +130,25 @@ class ShardReader:
             self._grow(0)
         self._order = EpochOrder(share, consumed, self._size_of, source.shuffle, source.epochs)
 
+    def plan(self) -> Planned | None:
+        """The next place of the share's order, and where its sample lies."""
+        place = self._order.next()
+        if place is None:
+            return None
+        at = bisect_right(self._ends, place.number)
+        stretch = self._shards[at].stretch(place.number - (self._ends[at - 1] if at else 0))
+        return Planned(stretch, place.span, repeat=place.epoch > 0)
+
+    def finish(self, planned: Planned, loaded: Loaded) -> Item | None:
+        """Its item."""
+        return self._finisher(planned, loaded)
+
     def poll(self) -> Item | None:
         """The next sample of the share's order."""
-        while (place := self._order.next()) is not None:
-            at = bisect_right(self._ends, place.number)
-            shard = self._shards[at]
-            key, members = shard.read(place.number - (self._ends[at - 1] if at else 0))
-            sample = self._decoder(members, f"{key} in {shard.path}")
-            if sample is not None:
-                self._polled += 1
-                self._repeats += place.epoch > 0
-                return Item(sample, key, place.span, size=sum(map(len, members.values())))
+        while (planned := self.plan()) is not None:
+            item = self._finisher(planned, self._load(planned.what))
+            if item is not None:
+                return item
         return None
 
     def exhausted(self) -> bool:
@@ -130,7 +157,8 @@ class ShardReader:
 
     def stats(self) -> SourceStats:
         """Counters; every sample of a later epoch is a repeat."""
-        return SourceStats(polled=self._polled, repeats=self._repeats, skipped=self._decoder.skipped)
+        finisher = self._finisher
+        return SourceStats(polled=finisher.polled, repeats=finisher.repeats, skipped=self._decoder.skipped)
 
     def state(self) -> Mapping[str, Any]:
         """The shards by the epoch from which on they are read."""

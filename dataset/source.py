@@ -98,8 +98,11 @@ class Source(Protocol):
 class FollowingReader(SourceReader, Protocol):
     """A reader that yields only what another source has passed."""
 
-    def follow(self, passed: Mapping[str, IntervalSet]) -> None:
-        """Take note of what the followed source has passed by now, after each completed step; not kept, not changed."""
+    def follow(self, passed: Mapping[str, IntervalSet]) -> bool | None:
+        """Take note of what the followed source has passed by now, after each completed step; not kept, not changed.
+
+        A reader that plans returns True where it will plan anew what was planned and is not finished.
+        """
         ...
 
 

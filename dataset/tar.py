@@ -38,6 +38,15 @@ class Member(NamedTuple):
     end: int
 
 
+class Stretch(NamedTuple):
+    """Where the members of one sample lie in a file, and which file it was when it was indexed."""
+
+    path: str
+    start: int
+    size: int
+    identity: tuple[int, int, int, int]
+
+
 class TarShard:
     """One tar, indexed when it is made: refused, by name, if it is torn or not what its summary says.
 
@@ -46,7 +55,7 @@ class TarShard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        file = self._opened()
+        file = _opened(path)
         try:
             self._identity = _identity(file)
             self._starts, self._sizes = self._indexed(file)
@@ -57,29 +66,13 @@ class TarShard:
         """The number of samples."""
         return len(self._starts)
 
+    def stretch(self, number: int) -> Stretch:
+        """Where a sample lies."""
+        return Stretch(str(self.path), int(self._starts[number]), int(self._sizes[number]), self._identity)
+
     def read(self, number: int) -> tuple[str, dict[str, bytes]]:
         """The key of a sample and its members by extension."""
-        start, size = int(self._starts[number]), int(self._sizes[number])
-        file = self._opened()
-        try:
-            if _identity(file) != self._identity:
-                raise SourceError(
-                    f"{self.path}: it was changed or replaced while it is read; publish shards whole, under new names"
-                )
-            data = os.pread(file, size, start)
-        finally:
-            os.close(file)
-        key, contents = "", {}
-        for member in members(data, self.path, checked=True):
-            key, extension = _split(member.name) or ("", "")
-            contents[extension] = data[member.data : member.data + member.size]
-        return key, contents
-
-    def _opened(self) -> int:
-        try:
-            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise SourceError(f"{self.path}: cannot be opened ({error.strerror})") from error
+        return read_sample(self.stretch(number))
 
     def _indexed(self, file: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if os.fstat(file).st_size == 0:
@@ -103,6 +96,24 @@ class TarShard:
                 last = key
         begins = np.array(starts, dtype=np.int64)
         return begins, np.array(ends, dtype=np.int64) - begins
+
+
+def read_sample(stretch: Stretch) -> tuple[str, dict[str, bytes]]:
+    """The key of a sample and its members by extension. Raises `SourceError` where the file is not the same any more."""
+    file = _opened(stretch.path)
+    try:
+        if _identity(file) != stretch.identity:
+            raise SourceError(
+                f"{stretch.path}: it was changed or replaced while it is read; publish shards whole, under new names"
+            )
+        data = os.pread(file, stretch.size, stretch.start)
+    finally:
+        os.close(file)
+    key, contents = "", {}
+    for member in members(data, Path(stretch.path), checked=True):
+        key, extension = _split(member.name) or ("", "")
+        contents[extension] = data[member.data : member.data + member.size]
+    return key, contents
 
 
 def members(data: bytes | mmap.mmap, path: Path, checked: bool = False) -> Iterator[Member]:
@@ -173,6 +184,13 @@ def _check(header: bytes, path: Path, position: int) -> None:
         whole = False
     if not whole:
         raise SourceError(f"{path}: no tar header at byte {position}; it is damaged or not a tar")
+
+
+def _opened(path: Path | str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be opened ({error.strerror})") from error
 
 
 def _identity(file: int) -> tuple[int, int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections import Counter
 from collections.abc import Callable
@@ -306,6 +307,23 @@ def test_samples_that_do_not_decode_are_skipped_counted_and_covered(tmp_path: Pa
         assert reading.reader.stats().skipped >= 1
         restored = reading.restored().read(3)
         assert not any(each.endswith("03-00") for each in restored)
+
+
+def picky(members):
+    sample = decode(members) if "json" in members else members
+    if sample["key"].endswith(("03-00", "04-00", "11-00")):
+        raise Broken("no good")
+    return sample
+
+
+@pytest.mark.parametrize("cut", [1, 3, 6, 12])
+def test_a_restored_reader_repeats_nothing_behind_a_sample_that_was_skipped(counted: Source, cut: int) -> None:
+    source = dataclasses.replace(counted, decode=picky)
+    whole = Reading(source).read(SIZE - 3)
+    reading = Reading(source)
+    assert reading.read(cut) == whole[:cut]
+    assert reading.restored().restored().read(SIZE - 3 - cut) == whole[cut:]
+    assert all(len(held) == 1 for held in reading.consumed.of("it").values())
 
 
 def test_a_source_without_anything_is_dry_and_not_exhausted(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""A worker process: loads what it is told to, in that order, and ends with the process that started it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import struct
+import threading
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+import msgspec
+import torch
+
+from dataset.parcels import packed, size_of
+from dataset.planning import Loaded, Loader, LoadingSource
+from dataset.ring import Ring
+
+PART = struct.Struct("<QQQ")
+"""A part of an answer is in the ring: the ticket, the bytes of the whole answer, those of this part."""
+
+
+class Raised(msgspec.Struct, frozen=True):
+    """The error that a loader raised; it ends reading."""
+
+    error: Exception
+
+
+class Task(msgspec.Struct, frozen=True):
+    """Samples of one source that are to be loaded, and answered together."""
+
+    ticket: int
+    source: str
+    whats: tuple[Any, ...]
+
+
+def work(sources: Mapping[str, LoadingSource], tasks: Connection, ring: Ring) -> None:
+    """Load until `tasks` is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it decides
+    torch.set_num_threads(1)
+    loaders: dict[str, Loader] = {}
+    waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
+    # a thread reads tasks, so that sending them never blocks, and sees the other side end whatever is being decoded
+    threading.Thread(target=_receive, args=(tasks, waiting), daemon=True).start()
+    while True:
+        task = waiting.get()
+        if task.source not in loaders:
+            loaders[task.source] = sources[task.source].loader()
+        _answer(task, [_load(loaders[task.source], what) for what in task.whats], tasks, ring)
+
+
+def _receive(tasks: Connection, waiting: queue.SimpleQueue[Task]) -> None:
+    while True:
+        try:
+            waiting.put(tasks.recv())
+        except (EOFError, OSError):
+            os._exit(0)
+
+
+def _load(loader: Loader, what: Any) -> Loaded | Raised:
+    try:
+        loaded = loader(what)
+    except Exception as error:
+        return Raised(_sendable(error))
+    if loaded.error is not None:
+        return msgspec.structs.replace(loaded, error=_sendable(loaded.error))
+    return loaded
+
+
+def _answer(task: Task, answers: list[Loaded | Raised], tasks: Connection, ring: Ring) -> None:
+    try:
+        pieces = packed(answers)
+    except Exception as error:  # a sample that cannot be pickled
+        pieces = packed([Raised(_sendable(error))] * len(answers))
+    size = size_of(pieces)
+    ring.write(pieces, lambda count: tasks.send_bytes(PART.pack(task.ticket, size, count)))
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, if it survives pickling, which many with arguments of their own do not; else one that tells of it."""
+    try:
+        copy = pickle.loads(pickle.dumps(error))
+    except Exception:
+        copy = None
+    if type(copy) is type(error) and str(copy) == str(error):
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")

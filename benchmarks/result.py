@@ -29,7 +29,7 @@ class Target:
 class Result:
     """Figures by name, in the order in which they were noted. A figure's name ends in its unit.
 
-    Where there is no figure, a remark says why.
+    Remarks, below the table, say what a figure alone does not, or why there is none.
     """
 
     benchmark: str
@@ -42,7 +42,7 @@ class Result:
         self.figures.update(figures)
 
     def remark(self, **remarks: str) -> None:
-        """Add words in the place of figures."""
+        """Add words."""
         self.remarks.update(remarks)
 
     @property
@@ -55,7 +55,7 @@ class Result:
     def show(self, *, as_json: bool) -> None:
         """Print the table, and as the last line the JSON object if asked for."""
         table = Table(title=self.benchmark, title_justify="left")
-        table.add_column("figure")
+        table.add_column("figure", no_wrap=True)
         table.add_column("value", justify="right")
         table.add_column("target", justify="right")
         table.add_column("holds")
@@ -68,9 +68,9 @@ class Result:
                 f"{target.rule} {target.bound:g}" if target else "",
                 ("yes" if target.holds(value) else "NO") if target else "",
             )
-        for name, words in self.remarks.items():
-            table.add_row(name, words)
         Console().print(table)
+        for name, words in self.remarks.items():
+            print(f"{name}: {words}")
         if as_json:
             print(json.dumps(self.as_dict()))
 

@@ -58,8 +58,18 @@ check: setup
 	$(BIN)/mypy auth ingest dataset control publish trainer stovetop examples benchmarks interactive_training.py
 	$(if $(NODE),cd $(DASHBOARD) && npm run check --silent,@echo "Node 20 was not found: the dashboard was not checked.")
 
-bench: setup
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
+# litdata and mosaicml-streaming insist on torchvision, which has no build that fits beside torch here, and need none of it.
+$(VENV)/.bench: $(VENV)/.ready
+	$(PIP_INSTALL) -c constraints.txt -e '.[dev,bench]'
+	$(PIP_INSTALL) -c constraints.txt --no-deps litdata mosaicml-streaming
+	@touch $@
+
+bench: setup $(VENV)/.bench
 	$(BIN)/python -m benchmarks.loop
+	$(BIN)/python -m benchmarks.mixture
+	$(BIN)/python -m benchmarks.stream
 
 soak: setup
 	$(call with_browser,soak,--timeout=3600)

@@ -27,15 +27,23 @@ class Target:
 
 @dataclass
 class Result:
-    """Figures by name, in the order in which they were noted. A figure's name ends in its unit."""
+    """Figures by name, in the order in which they were noted. A figure's name ends in its unit.
+
+    Remarks, below the table, say what a figure alone does not, or why there is none.
+    """
 
     benchmark: str
     targets: tuple[Target, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
 
     def note(self, **figures: float) -> None:
         """Add figures."""
         self.figures.update(figures)
+
+    def remark(self, **remarks: str) -> None:
+        """Add words."""
+        self.remarks.update(remarks)
 
     @property
     def holds(self) -> bool:
@@ -47,7 +55,7 @@ class Result:
     def show(self, *, as_json: bool) -> None:
         """Print the table, and as the last line the JSON object if asked for."""
         table = Table(title=self.benchmark, title_justify="left")
-        table.add_column("figure")
+        table.add_column("figure", no_wrap=True)
         table.add_column("value", justify="right")
         table.add_column("target", justify="right")
         table.add_column("holds")
@@ -61,6 +69,8 @@ class Result:
                 ("yes" if target.holds(value) else "NO") if target else "",
             )
         Console().print(table)
+        for name, words in self.remarks.items():
+            print(f"{name}: {words}")
         if as_json:
             print(json.dumps(self.as_dict()))
 
@@ -78,4 +88,5 @@ class Result:
                 }
                 for target in self.targets
             ],
+            "remarks": self.remarks,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from multiprocessing.context import get_spawning_popen
 from typing import Any, TypeAlias
 
@@ -203,26 +204,31 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         items: list[Item] = []
         redraws: list[Redraw] = []
         try:
-            while len(items) < size:
-                item = polls[picks[len(items)]]()
-                if item is None:
-                    draw = first + len(items)
-                    dry, name, item = self._redraw(readers, weights, draw, picks[len(items)])
+            while True:
+                for name in islice(picks, len(items), None):
+                    item = polls[name]()
                     if item is None:
-                        if self._ended(readers, weights, idle):
-                            break
-                        if not self._waited(readers, idle):
-                            readers.put_back(picks[: len(items)], items)
-                            return None
-                        if self._schedule.at(first) is not weights:  # the whole batch obeys: it begins again
-                            readers.put_back(picks[: len(items)], items)
-                            weights = self._schedule.at(first)
-                            readers.adjust(weights)
-                            picks, items, redraws = self._draws.picks(weights, first, size), [], []
-                        continue
+                        break
+                    items.append(item)
+                else:
+                    break
+                draw = first + len(items)
+                dry, name, item = self._redraw(readers, weights, draw, name)
+                if item is not None:
                     picks[len(items)] = name
                     redraws.append(Redraw(draw, dry))
-                items.append(item)
+                    items.append(item)
+                    continue
+                if self._ended(readers, weights, idle):
+                    break
+                if not self._waited(readers, idle):
+                    readers.put_back(picks[: len(items)], items)
+                    return None
+                if self._schedule.at(first) is not weights:  # the whole batch obeys: it begins again
+                    readers.put_back(picks[: len(items)], items)
+                    weights = self._schedule.at(first)
+                    readers.adjust(weights)
+                    picks, items, redraws = self._draws.picks(weights, first, size), [], []
         except BaseException:  # what was read for this batch must not get lost, whatever ended it
             self._go_back()
             raise

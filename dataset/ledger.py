@@ -69,7 +69,7 @@ class RedrawRecord:
         """Take in a completed batch."""
         if not receipt.redraws:
             if self._given_since is not None:
-                self._given_since.update(receipt.sources)
+                self._given_since.update(receipt.spans)
             return
         dry_at = {redraw.draw: frozenset(redraw.dry) for redraw in receipt.redraws}
         for draw, name in enumerate(receipt.sources, receipt.first_draw):

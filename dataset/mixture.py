@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from dataset.errors import WeightsError
 from dataset.uniforms import BLOCK, Uniforms
@@ -227,7 +228,8 @@ class Draws:
             self._bounds = list(accumulate(drawn[name] for name in self._names))
             self._weights = weights
         names, bounds = self._names, self._bounds
-        self._picks = [names[_place(bounds, uniform)] for uniform in self._uniforms.block(block)]
+        places = np.searchsorted(bounds, self._uniforms.block(block) * bounds[-1], side="right")
+        self._picks = [names[place] for place in np.minimum(places, len(bounds) - 1).tolist()]
         self._block = block
 
 

@@ -10,7 +10,7 @@ any order, and a resume on another layout starts from the same set.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -21,12 +21,24 @@ FORMAT = 1
 ORIGIN: Point = (0, 0)
 
 
-class Span(msgspec.Struct, frozen=True, order=True):
+class Span(msgspec.Struct, frozen=True, order=True, gc=False):
     """The stretch of one partition that one item covers: from `start` up to, not including, `end`."""
 
     partition: str
     start: Point
     end: Point
+
+
+def joined(spans: Sequence[Span]) -> tuple[Span, ...]:
+    """Spans in the order in which they were read, those that follow each other made one."""
+    runs: list[Span] = []
+    first = last = spans[0]
+    for span in spans[1:]:
+        if span.start != last.end or span.partition != last.partition:
+            runs.append(Span(first.partition, first.start, last.end))
+            first = span
+        last = span
+    return (*runs, Span(first.partition, first.start, last.end))
 
 
 class IntervalSet:
@@ -42,6 +54,9 @@ class IntervalSet:
 
     def add(self, start: Point, end: Point) -> None:
         """Unite with [start, end); neighbours that touch become one. An empty interval adds nothing."""
+        if self._ends and start == self._ends[-1] and start < end:  # read in order, as most are
+            self._ends[-1] = (end[0], end[1])
+            return
         start, end = (start[0], start[1]), (end[0], end[1])
         if end < start:
             raise ValueError(f"interval {start}..{end}: the end lies before the start; swap them")
@@ -108,7 +123,11 @@ class Consumed:
 
     def partition(self, source: str, partition: str) -> IntervalSet:
         """The set of one partition, made empty where there was none."""
-        return self.sources.setdefault(source, {}).setdefault(partition, IntervalSet())
+        partitions = self.sources.setdefault(source, {})
+        intervals = partitions.get(partition)
+        if intervals is None:
+            intervals = partitions[partition] = IntervalSet()
+        return intervals
 
     def of(self, source: str) -> dict[str, IntervalSet]:
         """The sets of one source, as independent copies."""

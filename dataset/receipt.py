@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from dataset.errors import ReceiptError
-from dataset.positions import Span
+from dataset.positions import Span, joined
 from dataset.source import Item
 
 RECEIPT = "receipt"
@@ -64,22 +64,10 @@ class Receipt(msgspec.Struct, frozen=True):
 
 def filled(blank: Receipt, names: Sequence[str], items: Sequence[Item], redraws: Sequence[Redraw]) -> Receipt:
     """A receipt with its rows: an item each, and the source that it came from. Stretches that touch become one."""
-    spans: dict[str, list[Span]] = {}
-    jumped: dict[str, list[Span]] = {}
-    runs: dict[str, Span] = {}  # the stretch that a source is in the middle of
-    sizes = dict.fromkeys(names, 0)
+    by_source: dict[str, list[Item]] = {name: [] for name in dict.fromkeys(names)}
     for name, item in zip(names, items, strict=True):
-        span, run = item.span, runs.get(name)
-        if run is None:
-            runs[name] = span
-        elif run.end == span.start and run.partition == span.partition:
-            runs[name] = Span(run.partition, run.start, span.end)
-        else:
-            spans.setdefault(name, []).append(run)
-            runs[name] = span
-        if item.jumped is not None:
-            jumped.setdefault(name, []).append(item.jumped)
-        sizes[name] += item.size
+        by_source[name].append(item)
+    jumped = {name: tuple([item.jumped for item in own if item.jumped]) for name, own in by_source.items()}
     return Receipt(
         rank=blank.rank,
         world=blank.world,
@@ -89,9 +77,9 @@ def filled(blank: Receipt, names: Sequence[str], items: Sequence[Item], redraws:
         sources=tuple(names),
         keys=tuple([item.key for item in items]),
         times=tuple([item.time for item in items]),
-        spans={name: (*spans.get(name, ()), run) for name, run in runs.items()},
-        jumped={name: tuple(stretches) for name, stretches in jumped.items()},
-        sizes=sizes,
+        spans={name: joined([item.span for item in own]) for name, own in by_source.items()},
+        jumped={name: stretches for name, stretches in jumped.items() if stretches},
+        sizes={name: sum([item.size for item in own]) for name, own in by_source.items()},
         redraws=tuple(redraws),
     )
 

@@ -23,7 +23,7 @@ class Share(msgspec.Struct, frozen=True):
     seed: int = 0
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One sample, decoded, with the stretch that it covers, its key, and when its step was received (Unix seconds).
 
     `jumped` is a stretch that the reader left out right before this item, to keep up: recorded with it, not consumed.

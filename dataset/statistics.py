@@ -58,8 +58,8 @@ class MixtureStatistics(msgspec.Struct, frozen=True):
 
 class _Batch(msgspec.Struct, frozen=True):
     time: float
-    counts: Counter[str]
-    dry: Counter[str]
+    counts: Mapping[str, int]
+    dry: Mapping[str, int]
     sizes: Mapping[str, int]
 
 
@@ -78,15 +78,15 @@ class Tally:
 
     def book(self, receipt: Receipt, now: float) -> None:
         """Take in a completed batch."""
-        for name, received in zip(receipt.sources, receipt.times, strict=True):
-            if received is not None:
-                self._ages[name].append(now - received)
-        dry = Counter([name for redraw in receipt.redraws for name in redraw.dry])
-        batch = _Batch(now, Counter(receipt.sources), dry, receipt.sizes)
+        if receipt.times.count(None) < len(receipt.times):
+            for name, received in zip(receipt.sources, receipt.times, strict=True):
+                if received is not None:
+                    self._ages[name].append(now - received)
+        counts = Counter(receipt.sources)
+        dry = Counter([name for redraw in receipt.redraws for name in redraw.dry]) if receipt.redraws else {}
+        batch = _Batch(now, counts, dry, receipt.sizes)
         self._batches.append(batch)
-        self._counts.update(batch.counts)
-        self._dry.update(batch.dry)
-        self._sizes.update(batch.sizes)
+        self._count(batch, 1)
         self._total += len(receipt.sources)
         if len(self._batches) > KEPT:
             self._forget_first()
@@ -102,7 +102,7 @@ class Tally:
         for name in self._sources:
             count, size = self._counts[name], self._sizes[name]
             if self._since is None and first is not None:  # when its first batch was begun is not known
-                count, size = count - first.counts[name], size - first.sizes.get(name, 0)
+                count, size = count - first.counts.get(name, 0), size - first.sizes.get(name, 0)
             reader = readers.get(name, SourceStats())
             sources[name] = SourceStatistics(
                 weight=weights.by_source[name],
@@ -124,6 +124,9 @@ class Tally:
     def _forget_first(self) -> None:
         batch = self._batches.popleft()
         self._since = batch.time
-        self._counts.subtract(batch.counts)
-        self._dry.subtract(batch.dry)
-        self._sizes.subtract(batch.sizes)
+        self._count(batch, -1)
+
+    def _count(self, batch: _Batch, sign: int) -> None:
+        for totals, counted in ((self._counts, batch.counts), (self._dry, batch.dry), (self._sizes, batch.sizes)):
+            for name, count in counted.items():
+                totals[name] += sign * count

@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,8 @@ from ingest.shard_format import BODY, SUMMARY_NAME, decode_summary
 
 BLOCK = 512
 _END = bytes(2 * BLOCK)
+_HEADER = struct.Struct("100s24x12s20xs100x6s82x155s12x")  # name, size, kind, magic, prefix
+_USTAR = b"ustar\0"
 _SPLIT = re.compile(r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL)
 _HIDDEN = re.compile(r"(?:^|/)__[^/]*__(?:/|$)")
 _REGULAR, _LONG_NAME, _PAX = (b"0", b"\0", b"7"), b"L", b"x"
@@ -110,36 +113,35 @@ def read_sample(stretch: Stretch) -> tuple[str, dict[str, bytes]]:
     finally:
         os.close(file)
     key, contents = "", {}
-    for member in members(data, Path(stretch.path), checked=True):
-        key, extension = _split(member.name) or ("", "")
-        contents[extension] = data[member.data : member.data + member.size]
+    for member in members(data, stretch.path, checked=True):
+        key = key or (_split(member.name) or ("", ""))[0]  # all have the same, or they would not lie in one stretch
+        contents[member.name[len(key) + 1 :].lower()] = data[member.data : member.data + member.size]
     return key, contents
 
 
-def members(data: bytes | mmap.mmap, path: Path, checked: bool = False) -> Iterator[Member]:
+def members(data: bytes | mmap.mmap, path: Path | str, checked: bool = False) -> Iterator[Member]:
     """The regular files in `data`, in order: a whole tar, or members cut out of one whose headers were checked."""
     position, start, long_name = 0, 0, None
     while position < len(data):
-        header = data[position : position + BLOCK]
-        if header[:1] == b"\0" and data[position : position + 2 * BLOCK] == _END:
+        if not data[position] and data[position : position + 2 * BLOCK] == _END:
             return
         if not checked:
-            _check(header, path, position)
-        size = _size(header)
+            _check(data[position : position + BLOCK], path, position)
+        name, digits, kind, magic, prefix = _HEADER.unpack_from(data, position)
+        size = _size(digits)
         content = position + BLOCK
         end = content + size + (-size % BLOCK)
         if end > len(data):
             raise SourceError(
                 f"{path}: it is torn: a member at byte {position} goes beyond its end; restore the whole file"
             )
-        kind = header[156:157]
         if kind == _LONG_NAME:
             long_name = data[content : content + size].rstrip(b"\0").decode()
         elif kind == _PAX:
             long_name = _pax_path(data[content : content + size]) or long_name
         else:
             if kind in _REGULAR:
-                yield Member(long_name or _name(header), start, content, size, end)
+                yield Member(long_name or _name(name, prefix, magic), start, content, size, end)
             start, long_name = end, None
         position = end
 
@@ -149,7 +151,7 @@ def _verify(data: mmap.mmap, path: Path) -> None:
     # every writer ends with two empty blocks; one that was cut between two members lacks them
     if data[-2 * BLOCK :] != _END:
         raise SourceError(f"{path}: it is torn: the two empty blocks at its end are missing; restore the whole file")
-    if _name(data[:BLOCK]) != SUMMARY_NAME:
+    if not data[:BLOCK].startswith(SUMMARY_NAME.encode() + b"\0"):
         return
     try:
         summary = decode_summary(str(path), data[:BODY])
@@ -169,13 +171,14 @@ def _split(name: str) -> tuple[str, str] | None:
     return None if match is None else (match[1], match[2].lower())
 
 
-def _name(header: bytes) -> str:
-    name = header[:100].partition(b"\0")[0].decode(errors="surrogateescape")
-    prefix = header[345:500].partition(b"\0")[0].decode(errors="surrogateescape")
-    return f"{prefix}/{name}" if prefix and header[257:263] == b"ustar\0" else name
+def _name(name: bytes, prefix: bytes, magic: bytes) -> str:
+    own = name.partition(b"\0")[0].decode(errors="surrogateescape")
+    if prefix[0] and magic == _USTAR:
+        return prefix.partition(b"\0")[0].decode(errors="surrogateescape") + "/" + own
+    return own
 
 
-def _check(header: bytes, path: Path, position: int) -> None:
+def _check(header: bytes, path: Path | str, position: int) -> None:
     """Raise `SourceError` unless this is the header of a member: its checksum counts itself as spaces."""
     total = sum(header) - sum(header[148:156]) + 8 * ord(" ")
     try:
@@ -198,15 +201,15 @@ def _identity(file: int) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _size(header: bytes) -> int:
-    if header[124] & 0x80:  # GNU's base 256, for 8 GiB and more
-        return int.from_bytes(header[125:136])
-    return int(header[124:136].rstrip(b" \0") or b"0", 8)
+def _size(digits: bytes) -> int:
+    if digits[0] & 0x80:  # GNU's base 256, for 8 GiB and more
+        return int.from_bytes(digits[1:])
+    return int(digits.rstrip(b" \0") or b"0", 8)
 
 
 def _pax_path(records: bytes) -> str | None:
     """The `path` of a PAX header (POSIX.1-2001: "length key=value\\n")."""
-    while records:
+    while b" path=" in records:
         length, _, rest = records.partition(b" ")
         key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
         if key == b"path":

@@ -42,18 +42,19 @@ class Uniforms:
 
     def __init__(self, *purpose: object) -> None:
         self._key = key_of(*purpose)
-        self._blocks: dict[tuple[int, int], list[float]] = {}
+        self._blocks: dict[tuple[int, int], NDArray[np.float64]] = {}
 
     def at(self, index: int, attempt: int = 0) -> float:
         """The number of one index; further attempts at the same index are independent of the first."""
         block, place = divmod(index, BLOCK)
-        return self.block(block, attempt)[place]
+        return float(self.block(block, attempt)[place])
 
-    def block(self, number: int, attempt: int = 0) -> list[float]:
+    def block(self, number: int, attempt: int = 0) -> NDArray[np.float64]:
         """The numbers of the indices [number * BLOCK, (number + 1) * BLOCK)."""
         made = self._blocks.get((number, attempt))
         if made is None:
-            made = (((words(self._key, number * BLOCK, BLOCK, attempt)) >> np.uint64(11)) * _UNIT).tolist()
+            raw = words(self._key, number * BLOCK, BLOCK, attempt) >> np.uint64(11)
+            made = np.asarray(raw * _UNIT, dtype=np.float64)
             if len(self._blocks) >= _KEPT:
                 del self._blocks[next(iter(self._blocks))]
             self._blocks[number, attempt] = made

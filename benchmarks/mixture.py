@@ -1,0 +1,69 @@
+"""What mixing costs a sample, and how soon a change of weights shows, beside what other libraries offer.
+
+Microseconds a sample are for sources that cost next to nothing, measured in turns. Batches are stale when they are
+trained after the trainer has received a change of weights, and hold rows that were drawn by the old ones: counted inside
+an `InteractiveTrainer` up to the first optimizer step that is wholly on the new weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from benchmarks.mixers import PEERS, Batches, installed, ours
+from benchmarks.pairs import best, middle, ratio
+from benchmarks.result import Result, Target
+
+TARGETS = (Target("mixing_cost_ratio", "<=", 1.0),)
+SIZE = 64
+WARM_UP = 40
+
+
+def run(rounds: int, samples: int) -> Result:
+    """Both parts."""
+    result = Result("mixture", TARGETS)
+    _cost(rounds, samples, result)
+    return result
+
+
+def _cost(rounds: int, samples: int, result: Result) -> None:
+    mixers = {"ours": ours, **{name: make for name, make in PEERS.items() if installed(name)}}
+    batches = {name: make(SIZE) for name, make in mixers.items()}
+    count = samples // SIZE
+    costs: dict[str, list[float]] = {name: [] for name in mixers}
+    for each in batches.values():
+        _microseconds(each, WARM_UP)
+    for _ in range(rounds):
+        for name, each in batches.items():
+            costs[name].append(_microseconds(each, count))
+    result.note(**{f"mixing_{name}_us": middle(measured) for name, measured in costs.items()})
+    result.remark(**{f"mixing_{name}_us": "not installed" for name in PEERS if name not in mixers})
+    peers = [name for name in mixers if name != "ours"]
+    if peers:
+        fastest = best(costs, peers, lower=True)
+        compared = ratio(costs["ours"], costs[fastest])
+        result.remark(mixing_fastest_peer=fastest)
+        result.note(
+            mixing_cost_ratio=compared.mean, mixing_cost_ratio_low=compared.low, mixing_cost_ratio_high=compared.high
+        )
+
+
+def _microseconds(batches: Batches, count: int) -> float:
+    begun = time.process_time()
+    for _ in range(count):
+        next(batches)
+    return (time.process_time() - begun) / (count * SIZE) * 1e6
+
+
+def main() -> None:
+    """`python -m benchmarks.mixture [--rounds N] [--samples N] [--json]`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="of measuring every mixer in turn")
+    parser.add_argument("--samples", type=int, default=20_000, help="of each mixer in a round")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    run(given.rounds, given.samples).show(as_json=given.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,8 @@
 """Versions of weights, from a checkpoint to the process that serves them.
 
-The way: `put` (trainer) → `Outbox` → `Publisher` → `Hub` → `Follower` → `LiveModel` (serving).
+The way: `put` (trainer) → `Outbox` → `Publisher` → `Hub` → `Follower` → `LiveModel` (serving). Every version is stored
+in full, as any client loads it; beside it lies what has changed since the one before, which is all that a follower
+fetches as long as that is less.
 
 This room promises that a version is whole or absent: a reader sees every file of it, verified against a manifest
 that a key of the reader's own configuration signed, or nothing. Numbers are never used twice; a channel moves by
@@ -37,7 +39,7 @@ from publish.errors import (
 from publish.follower import Follower, ServedFrom, Status
 from publish.hub import Hub
 from publish.live_model import LiveModel, Loader, Served, Swap
-from publish.manifest import FileDigest, Manifest, decode_manifest
+from publish.manifest import Base, FileDigest, Manifest, decode_manifest
 from publish.outbox import Ancestor, Entry, Outbox, Placed, Ticket, put
 from publish.pointer import Pointer
 from publish.publisher import Coalesced, Failed, Published, Publisher, PublisherEvent, Retired
@@ -46,6 +48,7 @@ from publish.signing import PublicKey, SigningKey, TrustedKeys
 
 __all__ = [
     "Ancestor",
+    "Base",
     "CacheLocked",
     "ChannelMoved",
     "Channels",

@@ -36,10 +36,13 @@ class Hub(Protocol):
     def open(self, version: int, name: str) -> AbstractContextManager[BinaryIO]:
         """One file of a version, to read from the start. Raises VersionMissing."""
 
-    def commit(self, manifest: Manifest, files: Mapping[str, Path]) -> None:
-        """Store a signed version: durable and whole on return, absent on failure.
+    def open_delta(self, version: int) -> AbstractContextManager[BinaryIO]:
+        """The delta that the manifest's `base` tells of, to read from the start. Raises VersionMissing."""
 
-        `files` may be linked, so nobody changes them afterwards. Raises VersionTaken unless the number is above
+    def commit(self, manifest: Manifest, files: Mapping[str, Path], delta: Path | None = None) -> None:
+        """Store a signed version, and the delta that lies beside it: durable and whole on return, absent on failure.
+
+        Files may be linked, so nobody changes them afterwards. Raises VersionTaken unless the number is above
         every one that was committed before.
         """
 
@@ -58,5 +61,6 @@ class Hub(Protocol):
     def retire(self, keep: int) -> Sequence[int]:
         """Delete the files of all but the newest `keep` versions, and return the numbers retired now.
 
-        What a channel points at or may roll back to stays, and so do all manifests.
+        What a channel points at or may roll back to stays, and so do all manifests, and the deltas that lead from the
+        oldest of those newest versions to the last.
         """

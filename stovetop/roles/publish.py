@@ -77,6 +77,7 @@ def run(settings: Settings) -> None:
         keep=chosen.keep,
         tell=lambda event: _tell(connection, event),
         longest_wait=chosen.longest_wait,
+        deltas=chosen.deltas,
     )
     connection.start()
     with outbox.served():

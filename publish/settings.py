@@ -17,7 +17,9 @@ class PublishSettings(BaseModel):
     key: Path = Path("data/keys/publisher.key")
     channel: str = "stable"
     keep: int = Field(20, ge=1, description="versions whose files stay; what channels need stays besides")
-    deltas: bool = Field(True, description="tell followers what has changed since the version before, where that is less")
+    deltas: bool = Field(
+        True, description="tell followers what has changed since the version before, where that is less"
+    )
     longest_wait: float = Field(30.0, gt=0, description="seconds between two tries while the hub is away, at most")
 
 

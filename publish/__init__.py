@@ -37,12 +37,13 @@ from publish.errors import (
     WeightsMismatch,
 )
 from publish.follower import Follower, ServedFrom, Status
+from publish.gate import Decision, Evaluation, Gate, GateSettings
 from publish.hub import Hub
 from publish.live_model import LiveModel, Loader, Served, Swap
 from publish.manifest import Base, FileDigest, Manifest, decode_manifest
 from publish.outbox import Ancestor, Entry, Outbox, Placed, Ticket, put
 from publish.pointer import Pointer
-from publish.publisher import Coalesced, Failed, Published, Publisher, PublisherEvent, Retired
+from publish.publisher import Coalesced, Failed, Judged, Published, Publisher, PublisherEvent, Retired
 from publish.settings import FollowSettings, PublishSettings
 from publish.signing import PublicKey, SigningKey, TrustedKeys
 
@@ -53,17 +54,22 @@ __all__ = [
     "ChannelMoved",
     "Channels",
     "Coalesced",
+    "Decision",
     "DigestMismatch",
     "DirectoryHub",
     "Entry",
+    "Evaluation",
     "Failed",
     "FileDigest",
     "FileNotAllowed",
     "FollowSettings",
     "Follower",
+    "Gate",
+    "GateSettings",
     "Hub",
     "HubError",
     "HubUnavailable",
+    "Judged",
     "KeyFileInvalid",
     "LiveModel",
     "Loader",

@@ -17,7 +17,7 @@ from publish import durable
 from publish.chain import chain
 from publish.delta import apply_delta
 from publish.errors import CacheLocked, DigestMismatch, HubUnavailable, PublishError, Unreadable
-from publish.hub import Hub
+from publish.hub import ReadableHub
 from publish.manifest import MANIFEST, Base, FileDigest, Manifest, check_names, decode_manifest
 from publish.pointer import Pointer
 from publish.signing import TrustedKeys
@@ -75,7 +75,7 @@ class Cache:
                 f"{self._root}: another follower uses this cache; give each serving process its own"
             ) from error
 
-    def obtain(self, hub: Hub, pointer: Pointer) -> Obtained:
+    def obtain(self, hub: ReadableHub, pointer: Pointer) -> Obtained:
         """The version that a verified pointer names, fetched and verified; at once where it is here already.
 
         It is rebuilt from a version that is here where the deltas are fewer bytes, else fetched in full. Raises
@@ -101,13 +101,13 @@ class Cache:
         received = sum(link.base.file.size for link in links if isinstance(link.base, Base))
         return Obtained(manifest, folder, received or manifest.size, len(links))
 
-    def _fetch(self, hub: Hub, manifest: Manifest, folder: Path) -> None:
+    def _fetch(self, hub: ReadableHub, manifest: Manifest, folder: Path) -> None:
         folder.mkdir()
         for name, expected in manifest.files.items():
             with hub.open(manifest.version, name) as source:
                 _take(source, name, expected, folder / name)
 
-    def _chain(self, hub: Hub, manifest: Manifest) -> Sequence[Manifest]:
+    def _chain(self, hub: ReadableHub, manifest: Manifest) -> Sequence[Manifest]:
         def read(base: Base) -> Manifest:
             return self._check(hub.manifest(base.version), base.manifest_sha256)
 
@@ -119,7 +119,7 @@ class Cache:
             logger.warning("version %s is not rebuilt from deltas: %s", manifest.label, error)
             return ()
 
-    def _rebuild(self, hub: Hub, links: Sequence[Manifest], scratch: Path) -> Path | None:
+    def _rebuild(self, hub: ReadableHub, links: Sequence[Manifest], scratch: Path) -> Path | None:
         """A folder with the files of the last link, each verified; None where a delta or the base was not as signed."""
         folder: Path | None = None
         try:

@@ -23,7 +23,7 @@ import msgspec
 from publish.cache import FORMAT as STATE_FORMAT
 from publish.cache import Cache, State
 from publish.errors import Replayed
-from publish.hub import Hub
+from publish.hub import ReadableHub
 from publish.live_model import BASE, LiveModel
 from publish.pointer import Pointer
 from publish.signing import PublicKey, TrustedKeys
@@ -92,7 +92,7 @@ class Follower(Generic[M]):
 
     def __init__(
         self,
-        hub: Hub,
+        hub: ReadableHub,
         channel: str,
         keys: Iterable[PublicKey | str],
         cache: Path,

@@ -83,9 +83,14 @@ class Entry:
     ticket: Ticket
 
     @property
+    def folder(self) -> Path:
+        """Where the files lie, as `from_pretrained` reads them."""
+        return self.path / FILES
+
+    @property
     def files(self) -> Mapping[str, Path]:
         """The files by their names in the version."""
-        root = self.path / FILES
+        root = self.folder
         return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
 
 

@@ -33,6 +33,7 @@ from publish.errors import (
     VersionMissing,
     VersionTaken,
 )
+from publish.gate import Decision, Gate
 from publish.hub import Hub
 from publish.manifest import FORMAT, Base, FileDigest, Manifest, check_names
 from publish.outbox import Entry, Outbox, Ticket
@@ -82,7 +83,16 @@ class Retired:
     versions: tuple[int, ...]
 
 
-PublisherEvent = Published | Coalesced | Failed | Moved | Retired
+@dataclass(frozen=True)
+class Judged:
+    """The gate decided on a candidate. `moved` is None where the served channel stayed: the candidate was refused, waits
+    for an operator, or the channel is held or has gone further."""
+
+    decision: Decision
+    moved: Moved | None
+
+
+PublisherEvent = Judged | Published | Coalesced | Failed | Moved | Retired
 
 
 class Publisher:
@@ -90,6 +100,9 @@ class Publisher:
     thread in which it happens: the publisher's own, or an operator's.
 
     With `deltas`, each version also tells its followers what has changed since the one before, where that is less.
+
+    With a `gate`, what is published to its channel of candidates is judged, and goes on to the served channel if it
+    passes.
 
     `older_keys` are public keys that this publisher signed with before: what they signed can still be promoted.
     """
@@ -105,6 +118,7 @@ class Publisher:
         longest_wait: float = 30.0,
         older_keys: Iterable[PublicKey | str] = (),
         deltas: bool = True,
+        gate: Gate | None = None,
     ) -> None:
         self._hub = hub
         self._outbox = outbox
@@ -112,6 +126,7 @@ class Publisher:
         self._keep = keep
         self._listener = tell
         self._longest_wait = longest_wait
+        self._gate = gate
         self._attempts = 0
         self._retry_at = 0.0  # monotonic seconds
         self._last = LastCommitted(outbox.committed, outbox.scratch) if deltas else None
@@ -189,8 +204,24 @@ class Publisher:
             moved = self.channels.advance(entry.ticket.channel, known)
         except VersionMissing:  # published before a crash, passed by newer ones and retired since
             moved = None
+        self._judge(entry, known)
         seconds = time.time() - entry.ticket.created_at
         return Published(entry.ticket, known.manifest, moved, repeated, seconds)
+
+    def _judge(self, entry: Entry, known: Known) -> None:
+        gate = self._gate
+        if gate is None or entry.ticket.channel != gate.settings.channel:
+            return
+        decision = gate.judge(known, entry.folder, self._catalogue)
+        if decision.passed:
+            logger.info("version %s passed the gate", known.manifest.label)
+        else:
+            logger.warning("version %s is refused by the gate: %s", known.manifest.label, decision.reason)
+        moved = None
+        if decision.passed and not gate.settings.by_hand:
+            with suppress(VersionMissing):  # passed by newer ones after a crash, and retired since
+                moved = self.channels.advance(gate.settings.target, known)
+        self._tell(Judged(decision, moved))
 
     def _commit(self, entry: Entry) -> Known:
         files = entry.files

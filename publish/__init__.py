@@ -21,6 +21,7 @@ from publish.errors import (
     ChannelMoved,
     DigestMismatch,
     FileNotAllowed,
+    HubAddressTaken,
     HubError,
     HubUnavailable,
     KeyFileInvalid,
@@ -38,13 +39,14 @@ from publish.errors import (
 )
 from publish.follower import Follower, ServedFrom, Status
 from publish.gate import Decision, Evaluation, Gate, GateSettings
-from publish.hub import Hub
+from publish.http_hub import HttpHub
+from publish.hub import Hub, ReadableHub
 from publish.live_model import LiveModel, Loader, Served, Swap
 from publish.manifest import Base, FileDigest, Manifest, decode_manifest
 from publish.outbox import Ancestor, Entry, Outbox, Placed, Ticket, put
 from publish.pointer import Pointer
 from publish.publisher import Coalesced, Failed, Judged, Published, Publisher, PublisherEvent, Retired
-from publish.settings import FollowSettings, PublishSettings
+from publish.settings import FollowSettings, HubSettings, PublishSettings
 from publish.signing import PublicKey, SigningKey, TrustedKeys
 
 __all__ = [
@@ -66,8 +68,11 @@ __all__ = [
     "Follower",
     "Gate",
     "GateSettings",
+    "HttpHub",
     "Hub",
+    "HubAddressTaken",
     "HubError",
+    "HubSettings",
     "HubUnavailable",
     "Judged",
     "KeyFileInvalid",
@@ -87,6 +92,7 @@ __all__ = [
     "Published",
     "Publisher",
     "PublisherEvent",
+    "ReadableHub",
     "Replayed",
     "Retired",
     "Served",

@@ -85,6 +85,14 @@ class DirectoryHub:
         with file:
             yield file
 
+    def delta_path(self, version: int) -> Path:
+        """Where the delta beside a version lies. Raises FileNotFoundError."""
+        self._require()
+        path = self._delta(version)
+        if not path.is_file():
+            raise FileNotFoundError(path)
+        return path
+
     @contextmanager
     def open_delta(self, version: int) -> Iterator[BinaryIO]:
         """The delta beside a version."""
@@ -125,6 +133,22 @@ class DirectoryHub:
                     durable.sync_folder(self._root / "deltas")
                 os.rename(version, self._version(manifest.version))
                 durable.sync_folder(self._root / "versions")
+
+    def path(self, version: int, name: str) -> Path:
+        """Where one file of a version lies, its manifest among them. Raises FileNotFoundError."""
+        self._require()
+        if name != MANIFEST:
+            check_names([name])
+        path = self._version(version) / name
+        if not path.is_file():
+            raise FileNotFoundError(path)
+        return path
+
+    def channels(self) -> Sequence[Pointer]:
+        """Where every channel stands, not verified."""
+        self._require()
+        paths = sorted((self._root / "channels").glob("[a-z0-9]*.json"))
+        return [found for path in paths if (found := self.channel(path.stem))]
 
     def channel(self, channel: str) -> Pointer | None:
         """Where a channel stands, not verified."""
@@ -210,9 +234,8 @@ class DirectoryHub:
                 path.unlink(missing_ok=True)
 
     def _pointed(self) -> Iterator[int]:
-        for path in (self._root / "channels").glob("[a-z0-9]*.json"):
-            if found := self.channel(path.stem):
-                yield from (found.version, *found.history)
+        for found in self.channels():
+            yield from (found.version, *found.history)
 
     def _listed(self, folder: str) -> Iterator[Path]:
         self._require()

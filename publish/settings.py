@@ -13,6 +13,10 @@ class PublishSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hub: Path = Path("data/hub")
+    bucket: str | None = Field(
+        None, pattern="^s3://", description="s3://bucket/prefix, to publish to in place of `hub`"
+    )
+    endpoint: str | None = Field(None, pattern="^https?://", description="where `bucket` is, if it is not Amazon's")
     outbox: Path = Path("data/outbox")
     key: Path = Path("data/keys/publisher.key")
     channel: str = "stable"
@@ -51,6 +55,10 @@ class FollowSettings(BaseModel):
         None, pattern="^https?://", description="an embedded hub to follow in place of the directory"
     )
     token: str = Field("", description="for the hub at `url`, with the scope read")
+    bucket: str | None = Field(
+        None, pattern="^s3://", description="s3://bucket/prefix, to follow in place of the directory"
+    )
+    endpoint: str | None = Field(None, pattern="^https?://", description="where `bucket` is, if it is not Amazon's")
     channel: str = "stable"
     trusted_keys: tuple[str, ...] = ()
     cache: Path = Path("data/follower")

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from control.api import AuditEntry
-from publish import DirectoryHub, Gate, PublishError, TrustedKeys
+from publish import Gate, PublishError, TrustedKeys
 from publish.gate import Decision
 from publish.lineage import Link, lineage
+from publish.places import followers_hub
 from stovetop.doors import Doors
 from stovetop.errors import StovetopError
 from stovetop.settings import Settings
@@ -22,7 +23,7 @@ def links_of(settings: Settings, version: int) -> Sequence[Link]:
     """The version and its parents. Raises StovetopError where one is missing, or was not signed by a trusted key."""
     keys = TrustedKeys(settings.follow.trusted_keys or (Doors.read(settings).public_key,))
     try:
-        return list(lineage(DirectoryHub(settings.publish.hub), version, keys))
+        return list(lineage(followers_hub(settings.follow), version, keys))
     except PublishError as error:
         raise StovetopError(str(error)) from error
 
@@ -30,9 +31,7 @@ def links_of(settings: Settings, version: int) -> Sequence[Link]:
 def show(settings: Settings, links: Sequence[Link], commands: Sequence[AuditEntry], console: Console) -> None:
     """Print it, the version itself first; `commands` are shown with the version that they led to."""
     table = Table("version", "when", "branch", "step", "trained on since its parent", "commands", "gate")
-    gate = (
-        Gate(settings.gate, settings.judged, DirectoryHub(settings.publish.hub)) if settings.judged.exists() else None
-    )
+    gate = Gate(settings.gate, settings.judged, followers_hub(settings.follow)) if settings.judged.exists() else None
     for number, link in enumerate(links):
         manifest = link.manifest
         since = links[number + 1].manifest.created_at if number + 1 < len(links) else 0.0

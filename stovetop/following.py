@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from publish import DirectoryHub, Follower, HttpHub, LiveModel, ReadableHub, Status
+from publish import Follower, LiveModel, Status
+from publish.places import followers_hub
 from stovetop.doors import Doors
 from stovetop.errors import ConfigurationError
 from stovetop.play import stop_on_signals
@@ -47,9 +48,8 @@ def follow_into(settings: Settings, link: Path, say: Callable[[str], None]) -> N
         if live.current is not None and point(link, live.current.folder):
             say(f"{link} → {live.current.folder}")
 
-    hub: ReadableHub = HttpHub(chosen.url, chosen.token) if chosen.url else DirectoryHub(chosen.hub)
     follower = Follower(
-        hub,
+        followers_hub(chosen),
         chosen.channel,
         keys,
         chosen.cache,

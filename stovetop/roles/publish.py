@@ -12,9 +12,9 @@ from control.bodies import LogBody, VersionBody
 from ingest.plugins import load_plugin
 from publish import (
     Coalesced,
-    DirectoryHub,
     Failed,
     Gate,
+    Hub,
     Judged,
     Moved,
     Outbox,
@@ -25,6 +25,7 @@ from publish import (
     Retired,
     SigningKey,
 )
+from publish.places import publishers_hub
 from stovetop.errors import ConfigurationError
 from stovetop.play import stop_on_signals
 from stovetop.reporting import control_url
@@ -74,7 +75,7 @@ def run(settings: Settings) -> None:
             for name, summary in SUMMARIES.items()
         ],
     )
-    hub = DirectoryHub(chosen.hub, create=True)
+    hub = publishers_hub(chosen)
     publisher = Publisher(
         hub,
         outbox,
@@ -94,7 +95,7 @@ def run(settings: Settings) -> None:
     connection.close("the publisher stops")
 
 
-def _gate(settings: Settings, hub: DirectoryHub) -> Gate | None:
+def _gate(settings: Settings, hub: Hub) -> Gate | None:
     if not settings.gate.enabled:
         return None
     evaluate = load_plugin(settings.app.evaluation) if settings.app.evaluation else None

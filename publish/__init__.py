@@ -1,6 +1,8 @@
 """Versions of weights, from a checkpoint to the process that serves them.
 
-The way: `put` (trainer) → `Outbox` → `Publisher` → `Hub` → `Follower` → `LiveModel` (serving).
+The way: `put` (trainer) → `Outbox` → `Publisher` → `Hub` → `Follower` → `LiveModel` (serving). Every version is stored
+in full, as any client loads it; beside it lies what has changed since the one before, which is all that a follower
+fetches as long as that is less.
 
 This room promises that a version is whole or absent: a reader sees every file of it, verified against a manifest
 that a key of the reader's own configuration signed, or nothing. Numbers are never used twice; a channel moves by
@@ -19,6 +21,7 @@ from publish.errors import (
     ChannelMoved,
     DigestMismatch,
     FileNotAllowed,
+    HubAddressTaken,
     HubError,
     HubUnavailable,
     KeyFileInvalid,
@@ -35,32 +38,43 @@ from publish.errors import (
     WeightsMismatch,
 )
 from publish.follower import Follower, ServedFrom, Status
-from publish.hub import Hub
+from publish.gate import Decision, Evaluation, Gate, GateSettings
+from publish.http_hub import HttpHub
+from publish.hub import Hub, ReadableHub
 from publish.live_model import LiveModel, Loader, Served, Swap
-from publish.manifest import FileDigest, Manifest, decode_manifest
+from publish.manifest import Base, FileDigest, Manifest, decode_manifest
 from publish.outbox import Ancestor, Entry, Outbox, Placed, Ticket, put
 from publish.pointer import Pointer
-from publish.publisher import Coalesced, Failed, Published, Publisher, PublisherEvent, Retired
-from publish.settings import FollowSettings, PublishSettings
+from publish.publisher import Coalesced, Failed, Judged, Published, Publisher, PublisherEvent, Retired
+from publish.settings import FollowSettings, HubSettings, PublishSettings
 from publish.signing import PublicKey, SigningKey, TrustedKeys
 
 __all__ = [
     "Ancestor",
+    "Base",
     "CacheLocked",
     "ChannelMoved",
     "Channels",
     "Coalesced",
+    "Decision",
     "DigestMismatch",
     "DirectoryHub",
     "Entry",
+    "Evaluation",
     "Failed",
     "FileDigest",
     "FileNotAllowed",
     "FollowSettings",
     "Follower",
+    "Gate",
+    "GateSettings",
+    "HttpHub",
     "Hub",
+    "HubAddressTaken",
     "HubError",
+    "HubSettings",
     "HubUnavailable",
+    "Judged",
     "KeyFileInvalid",
     "LiveModel",
     "Loader",
@@ -78,6 +92,7 @@ __all__ = [
     "Published",
     "Publisher",
     "PublisherEvent",
+    "ReadableHub",
     "Replayed",
     "Retired",
     "Served",

@@ -3,6 +3,7 @@
     hub.json                says that this is a hub, and of which format
     versions/000042/…       one folder a version, loadable as it is, with its manifest.json
     retired/000041.json     the manifests of versions whose files are gone
+    deltas/000042           what turns the version before into this one, as its manifest tells
     channels/stable.json    signed pointers
     staging/ trash/ lock    what is being made, what is being deleted, and the lock that writers share
 
@@ -84,7 +85,26 @@ class DirectoryHub:
         with file:
             yield file
 
-    def commit(self, manifest: Manifest, files: Mapping[str, Path]) -> None:
+    def delta_path(self, version: int) -> Path:
+        """Where the delta beside a version lies. Raises FileNotFoundError."""
+        self._require()
+        path = self._delta(version)
+        if not path.is_file():
+            raise FileNotFoundError(path)
+        return path
+
+    @contextmanager
+    def open_delta(self, version: int) -> Iterator[BinaryIO]:
+        """The delta beside a version."""
+        self._require()
+        try:
+            file = self._delta(version).open("rb", buffering=0)
+        except FileNotFoundError as error:
+            raise VersionMissing(f"version {version:06d}: its delta is not in {self._root}") from error
+        with file:
+            yield file
+
+    def commit(self, manifest: Manifest, files: Mapping[str, Path], delta: Path | None = None) -> None:
         """Stage the version, sync it, and rename it into sight under the lock."""
         check_names(files)
         self._require()
@@ -99,14 +119,36 @@ class DirectoryHub:
             durable.write_file(version / MANIFEST, manifest.encode())
             for folder in {(version / name).parent for name in (*files, MANIFEST)}:
                 durable.sync_folder(folder)
+            if delta is not None:
+                durable.make_folder(self._root / "deltas")
+                durable.link_or_copy(delta, staged / "delta")
             with durable.locked(self._root / "lock"):
                 last = max(self.numbers(), default=0)
                 if manifest.version <= last:
                     raise VersionTaken(
                         f"version {manifest.label}: numbers up to {last:06d} are taken; sign for a later one"
                     )
+                if delta is not None:  # first, since a version is whole only with what its manifest tells of
+                    os.replace(staged / "delta", self._delta(manifest.version))
+                    durable.sync_folder(self._root / "deltas")
                 os.rename(version, self._version(manifest.version))
                 durable.sync_folder(self._root / "versions")
+
+    def path(self, version: int, name: str) -> Path:
+        """Where one file of a version lies, its manifest among them. Raises FileNotFoundError."""
+        self._require()
+        if name != MANIFEST:
+            check_names([name])
+        path = self._version(version) / name
+        if not path.is_file():
+            raise FileNotFoundError(path)
+        return path
+
+    def channels(self) -> Sequence[Pointer]:
+        """Where every channel stands, not verified."""
+        self._require()
+        paths = sorted((self._root / "channels").glob("[a-z0-9]*.json"))
+        return [found for path in paths if (found := self.channel(path.stem))]
 
     def channel(self, channel: str) -> Pointer | None:
         """Where a channel stands, not verified."""
@@ -173,6 +215,7 @@ class DirectoryHub:
             gone = [version for version in versions if version not in needed]
             for version in gone:
                 self._retire(version)
+            self._drop_deltas(min(versions[-keep:], default=0))
         durable.remove_tree(self._root / "trash")
         return gone
 
@@ -183,10 +226,16 @@ class DirectoryHub:
         os.rename(self._version(version), self._root / "trash" / uuid.uuid4().hex)
         durable.sync_folder(self._root / "versions")
 
+    def _drop_deltas(self, oldest: int) -> None:
+        """Delete those that lead up to the oldest version that stays by its number. Whoever is further behind than that,
+        as on a pinned channel, catches up with a full version."""
+        for path in self._listed("deltas"):
+            if int(path.name) <= oldest:
+                path.unlink(missing_ok=True)
+
     def _pointed(self) -> Iterator[int]:
-        for path in (self._root / "channels").glob("[a-z0-9]*.json"):
-            if found := self.channel(path.stem):
-                yield from (found.version, *found.history)
+        for found in self.channels():
+            yield from (found.version, *found.history)
 
     def _listed(self, folder: str) -> Iterator[Path]:
         self._require()
@@ -214,6 +263,9 @@ class DirectoryHub:
 
     def _version(self, version: int) -> Path:
         return self._root / "versions" / f"{version:06d}"
+
+    def _delta(self, version: int) -> Path:
+        return self._root / "deltas" / f"{version:06d}"
 
     def _retired(self, version: int) -> Path:
         return self._root / "retired" / f"{version:06d}.json"

@@ -13,6 +13,7 @@ PublishError
 │   ├── VersionMissing     no such version, or its files were retired
 │   ├── ChannelMoved       another one moved the channel in between
 │   └── Unreadable         a stored manifest or pointer of no known form
+├── HubAddressTaken        the embedded hub cannot listen where it should
 ├── OutboxError
 │   └── OutboxLocked       another publisher serves this outbox
 ├── CacheLocked            another follower uses this cache
@@ -73,6 +74,10 @@ class ChannelMoved(HubError):
 
 class Unreadable(HubError):
     """A stored manifest or pointer of no form that is known here."""
+
+
+class HubAddressTaken(PublishError):
+    """The embedded hub cannot listen where it should."""
 
 
 class OutboxError(PublishError):

@@ -23,7 +23,7 @@ import msgspec
 from publish.cache import FORMAT as STATE_FORMAT
 from publish.cache import Cache, State
 from publish.errors import Replayed
-from publish.hub import Hub
+from publish.hub import ReadableHub
 from publish.live_model import BASE, LiveModel
 from publish.pointer import Pointer
 from publish.signing import PublicKey, TrustedKeys
@@ -49,7 +49,8 @@ class Status:
 
     `lag_seconds` is how long the channel has named a version that is not served yet (0: it is served);
     `staleness_seconds` the age of the newest sample behind the served version, where its manifest tells. `error` is
-    the last failure since the last success, with its count in a row.
+    the last failure since the last success, with its count in a row. `received_bytes` counts files and deltas since the
+    start, and `rebuilt` the versions that deltas led to.
     """
 
     channel: str
@@ -64,6 +65,8 @@ class Status:
     error: str = ""
     errors: int = 0
     load_seconds: float = 0.0
+    received_bytes: int = 0
+    rebuilt: int = 0
     refused: bool = False
 
     @property
@@ -89,7 +92,7 @@ class Follower(Generic[M]):
 
     def __init__(
         self,
-        hub: Hub,
+        hub: ReadableHub,
         channel: str,
         keys: Iterable[PublicKey | str],
         cache: Path,
@@ -232,10 +235,15 @@ class Follower(Generic[M]):
         if digest == self._served_digest():
             self._remember(msgspec.structs.replace(state, digest=digest))
             return
-        manifest, folder = self._cache.obtain(self._hub, pointer)
+        obtained = self._cache.obtain(self._hub, pointer)
+        manifest = obtained.manifest
+        self._update(
+            received_bytes=self._status.received_bytes + obtained.received,
+            rebuilt=self._status.rebuilt + (obtained.links > 0),
+        )
         current = self._served_digest()
         state = msgspec.structs.replace(state, digest=digest, previous=current)
-        swap = self._live.swap(folder, manifest.version, digest, remember=lambda: self._remember(state))
+        swap = self._live.swap(obtained.folder, manifest.version, digest, remember=lambda: self._remember(state))
         self._served(ServedFrom.HUB, manifest.newest_sample_time, swap.load_seconds)
         logger.info("channel %s: serving version %s", self._channel, manifest.label)
         self._cache.prune({digest, current})

@@ -26,13 +26,24 @@ class FileDigest(msgspec.Struct, frozen=True):
     size: int
 
 
+class Base(msgspec.Struct, frozen=True):
+    """What the delta beside a version turns into it: the version that was committed right before, by the number and the
+    SHA-256 of its manifest. `file` is the delta itself."""
+
+    version: int
+    manifest_sha256: str
+    file: FileDigest
+
+
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=False):
     """One immutable version. `files` are paths relative to the version's folder; `watermark` is per source and
     partition the point (offset, index) below which everything was trained on; times are Unix seconds.
 
     `parent` is the version before it along its chain of segments; `rewinds` the run's version before it by number,
     where that one was trained on samples that this one was not, because training was taken back to a checkpoint.
-    `command` is the uuid of the command that asked for this version."""
+    `command` is the uuid of the command that asked for this version.
+
+    A field that came later is left out where it is not set, so that what was signed before it came still verifies."""
 
     format: int
     version: int
@@ -51,8 +62,14 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=False):
     evaluation: Mapping[str, Any] = {}
     rewinds: int | None = None
     command: str = ""
+    base: Base | msgspec.UnsetType = msgspec.UNSET
     key_id: str = ""
     signature: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(digest.size for digest in self.files.values())
 
     @property
     def label(self) -> str:

@@ -3,6 +3,7 @@
     waiting/0000000012-seg3-400/   ticket.json and files/…, one folder an entry, visible by one rename
     taken/…                        what the publisher works on
     rejected/…                     the last one that could never be published
+    committed/…                    the files of the version that was committed last, for the next one's delta
     tmp/ lock publisher.lock       what is being written, the writers' lock, the publisher's
 
 The newest entry of a channel is never lost; older ones that were not published yet give way to it and are counted.
@@ -82,9 +83,14 @@ class Entry:
     ticket: Ticket
 
     @property
+    def folder(self) -> Path:
+        """Where the files lie, as `from_pretrained` reads them."""
+        return self.path / FILES
+
+    @property
     def files(self) -> Mapping[str, Path]:
         """The files by their names in the version."""
-        root = self.path / FILES
+        root = self.folder
         return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
 
 
@@ -186,6 +192,16 @@ class Outbox:
         self._poll = poll
         self._stamp: tuple[int, int] | None = None
 
+    @property
+    def committed(self) -> Path:
+        """Where the publisher keeps what it committed last."""
+        return self._path / "committed"
+
+    @property
+    def scratch(self) -> Path:
+        """Where the publisher prepares it; what a killed one left there is swept when the outbox is served again."""
+        return self._path / "tmp"
+
     @contextmanager
     def served(self) -> Iterator[None]:
         """Be the only publisher of this outbox. Raises OutboxLocked where another is."""
@@ -193,7 +209,7 @@ class Outbox:
         durable.make_folder(self._path / "taken")
         try:
             with durable.locked(self._path / "publisher.lock", wait=False):
-                durable.sweep(self._path / "tmp")
+                durable.sweep(self.scratch)
                 yield
         except BlockingIOError as error:
             raise OutboxLocked(f"{self._path}: another publisher serves this outbox; stop it first") from error
@@ -226,14 +242,14 @@ class Outbox:
 
     def finish(self, entry: Entry) -> None:
         """Delete an entry that was published or gave way. Not synced: published again, it changes nothing."""
-        with durable.staging(self._path / "tmp") as bin_, suppress(FileNotFoundError):
+        with durable.staging(self.scratch) as bin_, suppress(FileNotFoundError):
             os.rename(entry.path, bin_ / "entry")
 
     def reject(self, path: Path) -> None:
         """Move what can never be published to `rejected/`, for people to look at; the latest one stays there."""
         aside = self._path / "rejected"
         durable.make_folder(aside)
-        with durable.staging(self._path / "tmp") as bin_:
+        with durable.staging(self.scratch) as bin_:
             for older in aside.iterdir():
                 os.rename(older, bin_ / older.name)
             with suppress(FileNotFoundError):

@@ -11,15 +11,31 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
 
 from publish import durable
+from publish.base import LastCommitted
 from publish.catalogue import Catalogue, Known
 from publish.channels import Channels, Moved
-from publish.errors import FileNotAllowed, HubError, OutboxError, PublishError, VersionMissing, VersionTaken
+from publish.delta import write_delta
+from publish.errors import (
+    FileNotAllowed,
+    HubError,
+    OutboxError,
+    PublishError,
+    Unreadable,
+    Untrusted,
+    VersionMissing,
+    VersionTaken,
+)
+from publish.gate import Decision, Gate
 from publish.hub import Hub
-from publish.manifest import FORMAT, Manifest, check_names
+from publish.manifest import FORMAT, Base, FileDigest, Manifest, check_names
 from publish.outbox import Entry, Outbox, Ticket
 from publish.signing import PublicKey, SigningKey, TrustedKeys
 
@@ -67,12 +83,26 @@ class Retired:
     versions: tuple[int, ...]
 
 
-PublisherEvent = Published | Coalesced | Failed | Moved | Retired
+@dataclass(frozen=True)
+class Judged:
+    """The gate decided on a candidate. `moved` is None where the served channel stayed: the candidate was refused, waits
+    for an operator, or the channel is held or has gone further."""
+
+    decision: Decision
+    moved: Moved | None
+
+
+PublisherEvent = Judged | Published | Coalesced | Failed | Moved | Retired
 
 
 class Publisher:
     """One per outbox. `keep` is how many versions retention leaves; `tell` hears of everything that happens, in the
     thread in which it happens: the publisher's own, or an operator's.
+
+    With `deltas`, each version also tells its followers what has changed since the one before, where that is less.
+
+    With a `gate`, what is published to its channel of candidates is judged, and goes on to the served channel if it
+    passes.
 
     `older_keys` are public keys that this publisher signed with before: what they signed can still be promoted.
     """
@@ -87,6 +117,8 @@ class Publisher:
         tell: Callable[[PublisherEvent], None] = lambda event: None,
         longest_wait: float = 30.0,
         older_keys: Iterable[PublicKey | str] = (),
+        deltas: bool = True,
+        gate: Gate | None = None,
     ) -> None:
         self._hub = hub
         self._outbox = outbox
@@ -94,8 +126,10 @@ class Publisher:
         self._keep = keep
         self._listener = tell
         self._longest_wait = longest_wait
+        self._gate = gate
         self._attempts = 0
         self._retry_at = 0.0  # monotonic seconds
+        self._last = LastCommitted(outbox.committed, outbox.scratch) if deltas else None
         self._catalogue = Catalogue(hub, TrustedKeys([key.public, *older_keys]))
         self.channels = Channels(hub, key, self._catalogue, self._tell)
 
@@ -170,8 +204,24 @@ class Publisher:
             moved = self.channels.advance(entry.ticket.channel, known)
         except VersionMissing:  # published before a crash, passed by newer ones and retired since
             moved = None
+        self._judge(entry, known)
         seconds = time.time() - entry.ticket.created_at
         return Published(entry.ticket, known.manifest, moved, repeated, seconds)
+
+    def _judge(self, entry: Entry, known: Known) -> None:
+        gate = self._gate
+        if gate is None or entry.ticket.channel != gate.settings.channel:
+            return
+        decision = gate.judge(known, entry.folder, self._catalogue)
+        if decision.passed:
+            logger.info("version %s passed the gate", known.manifest.label)
+        else:
+            logger.warning("version %s is refused by the gate: %s", known.manifest.label, decision.reason)
+        moved = None
+        if decision.passed and not gate.settings.by_hand:
+            with suppress(VersionMissing):  # passed by newer ones after a crash, and retired since
+                moved = self.channels.advance(gate.settings.target, known)
+        self._tell(Judged(decision, moved))
 
     def _commit(self, entry: Entry) -> Known:
         files = entry.files
@@ -179,35 +229,72 @@ class Publisher:
         if not files:
             raise OutboxError(f"{entry.path}: it holds no files")
         digests = {name: durable.digest_of(path) for name, path in files.items()}
-        ticket = entry.ticket
         while True:
-            manifest = self._key.sign(
-                Manifest(
-                    format=FORMAT,
-                    version=self._catalogue.next_number(),
-                    created_at=time.time(),
-                    run=ticket.run,
-                    branch=ticket.branch,
-                    segment=ticket.segment,
-                    step=ticket.step,
-                    ema=ticket.ema,
-                    parent=self._catalogue.parent(ticket),
-                    rewinds=self._catalogue.rewound_by(ticket),
-                    files=digests,
-                    watermark=ticket.watermark,
-                    consumed=ticket.consumed,
-                    weights=ticket.weights,
-                    newest_sample_time=ticket.newest_sample_time,
-                    evaluation=ticket.evaluation,
-                    command=ticket.command,
-                )
-            )
-            try:
-                self._hub.commit(manifest, files)
-            except VersionTaken:
-                logger.info("version %s went to another publisher, taking the next", manifest.label)
-                continue
-            return self._catalogue.add(manifest)
+            number = self._catalogue.next_number()
+            with self._delta(number, files, digests) as told:
+                base, delta = told
+                manifest = self._key.sign(self._describe(entry.ticket, number, digests, base))
+                try:
+                    self._hub.commit(manifest, files, delta)
+                except VersionTaken:
+                    logger.info("version %s went to another publisher, taking the next", manifest.label)
+                    continue
+            known = self._catalogue.add(manifest)
+            self._keep_base(known, files)
+            return known
+
+    def _keep_base(self, known: Known, files: Mapping[str, Path]) -> None:
+        try:
+            if self._last is not None:
+                self._last.keep(known, files)
+        except OSError as error:  # the version is out; only the next one's delta is lost
+            logger.warning("version %s is not kept for the next delta: %s", known.manifest.label, error)
+
+    def _describe(
+        self, ticket: Ticket, number: int, digests: Mapping[str, FileDigest], base: Base | msgspec.UnsetType
+    ) -> Manifest:
+        return Manifest(
+            format=FORMAT,
+            version=number,
+            created_at=time.time(),
+            run=ticket.run,
+            branch=ticket.branch,
+            segment=ticket.segment,
+            step=ticket.step,
+            ema=ticket.ema,
+            parent=self._catalogue.parent(ticket),
+            rewinds=self._catalogue.rewound_by(ticket),
+            files=digests,
+            watermark=ticket.watermark,
+            consumed=ticket.consumed,
+            weights=ticket.weights,
+            newest_sample_time=ticket.newest_sample_time,
+            evaluation=ticket.evaluation,
+            command=ticket.command,
+            base=base,
+        )
+
+    @contextmanager
+    def _delta(
+        self, number: int, files: Mapping[str, Path], digests: Mapping[str, FileDigest]
+    ) -> Iterator[tuple[Base | msgspec.UnsetType, Path | None]]:
+        """The delta from the version that was committed last; none where that is not ours, or none is worth it."""
+        last = self._last
+        known = None
+        if last is not None and number > 1:
+            with suppress(VersionMissing, Unreadable, Untrusted):
+                known = self._catalogue.read(number - 1)
+        if last is None or known is None or not (standing := last.files(known)):
+            yield msgspec.UNSET, None
+            return
+        with last.scratch() as scratch:
+            path = scratch / "delta"
+            write_delta(path, files, standing)
+            made = durable.digest_of(path)
+            if made.size >= sum(digest.size for digest in digests.values()):
+                yield msgspec.UNSET, None
+            else:
+                yield Base(known.manifest.version, known.digest, made), path
 
     def _tell(self, event: PublisherEvent) -> None:
         try:

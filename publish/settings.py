@@ -13,11 +13,36 @@ class PublishSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hub: Path = Path("data/hub")
+    bucket: str | None = Field(
+        None, pattern="^s3://", description="s3://bucket/prefix, to publish to in place of `hub`"
+    )
+    endpoint: str | None = Field(None, pattern="^https?://", description="where `bucket` is, if it is not Amazon's")
     outbox: Path = Path("data/outbox")
     key: Path = Path("data/keys/publisher.key")
     channel: str = "stable"
     keep: int = Field(20, ge=1, description="versions whose files stay; what channels need stays besides")
+    deltas: bool = Field(
+        True, description="tell followers what has changed since the version before, where that is less"
+    )
     longest_wait: float = Field(30.0, gt=0, description="seconds between two tries while the hub is away, at most")
+
+
+class HubSettings(BaseModel):
+    """The embedded hub's: where it listens, and what it serves beside the publisher's directory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(7080, ge=0, le=65535, description="0 takes any free one")
+    serve: bool = Field(False, description="let `stovetop up` serve it beside the rest; `stovetop hub` does alone")
+    repository: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$",
+        description="the name of the service's own; stovetop/ and the app's name otherwise",
+    )
+    main: str = Field("stable", description="the channel that whoever names no revision gets")
+    repositories: Path = Path("data/repositories")
+    largest_commit: int = Field(4 << 30, ge=1, description="bytes of one commit to a plain repository")
 
 
 class FollowSettings(BaseModel):
@@ -26,6 +51,14 @@ class FollowSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hub: Path = Path("data/hub")
+    url: str | None = Field(
+        None, pattern="^https?://", description="an embedded hub to follow in place of the directory"
+    )
+    token: str = Field("", description="for the hub at `url`, with the scope read")
+    bucket: str | None = Field(
+        None, pattern="^s3://", description="s3://bucket/prefix, to follow in place of the directory"
+    )
+    endpoint: str | None = Field(None, pattern="^https?://", description="where `bucket` is, if it is not Amazon's")
     channel: str = "stable"
     trusted_keys: tuple[str, ...] = ()
     cache: Path = Path("data/follower")

@@ -98,6 +98,12 @@ def publish(config: Config = None) -> None:
 
 
 @app.command()
+def hub(config: Config = None) -> None:
+    """Serve the versions to any client of the Hugging Face Hub, and to followers on other machines."""
+    _play(RoleName.HUB, config)
+
+
+@app.command()
 def follow(
     folder: Annotated[Path, typer.Argument(help="a link that always leads to the newest verified version")],
     config: Config = None,
@@ -255,11 +261,23 @@ def rollback(
 
 @app.command()
 def audit(
+    version: Annotated[
+        int | None, typer.Argument(help="where this version comes from; what was done otherwise")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 30,
     config: Config = None,
 ) -> None:
-    """Show who did what, when, and what came of it."""
-    with _client(load_settings(config)) as client:
+    """Show who did what, when, and what came of it; or what a version was trained on, and by whose commands."""
+    settings = load_settings(config)
+    if version is not None:
+        from stovetop.auditing import links_of, show
+
+        links = links_of(settings, version)
+        with _client(settings) as client:
+            done = [entry for entry in client.audit(limit=1000).entries if entry.outcome is Outcome.SUCCESS]
+        show(settings, links, done, console)
+        return
+    with _client(settings) as client:
         table = Table("when", "who", "what", "step", "outcome", "note")
         for entry in client.audit(limit=limit).entries:
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.time))

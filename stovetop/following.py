@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from publish import DirectoryHub, Follower, LiveModel, Status
+from publish import Follower, LiveModel, Status
+from publish.places import followers_hub
 from stovetop.doors import Doors
 from stovetop.errors import ConfigurationError
 from stovetop.play import stop_on_signals
@@ -48,7 +49,7 @@ def follow_into(settings: Settings, link: Path, say: Callable[[str], None]) -> N
             say(f"{link} → {live.current.folder}")
 
     follower = Follower(
-        DirectoryHub(chosen.hub),
+        followers_hub(chosen),
         chosen.channel,
         keys,
         chosen.cache,

@@ -15,7 +15,7 @@ from typing import NoReturn
 from auth import InvalidTokenFile
 from control.errors import PortTaken, SettingsError, StoreLocked, UnknownFormat
 from ingest.errors import AnnotatorError, GatewayError, LogCorrupt, PluginError
-from publish.errors import KeyFileInvalid
+from publish.errors import HubAddressTaken, KeyFileInvalid
 from stovetop.errors import ConfigurationError
 from stovetop.lifeline import RoleLocked, hold_role, watch_lifeline
 from stovetop.settings import Settings
@@ -36,6 +36,7 @@ NEEDS_A_PERSON = (
     StoreLocked,
     UnknownFormat,
     KeyFileInvalid,
+    HubAddressTaken,
 )
 """Errors that a new start would only meet again."""
 
@@ -43,13 +44,14 @@ logger = logging.getLogger(__name__)
 
 
 class RoleName(StrEnum):
-    """The roles that `stovetop up` starts, in the order in which a click passes them."""
+    """The roles, in the order in which a click passes them; `stovetop up` starts those that the settings ask for."""
 
     GATEWAY = "gateway"
     PIPELINE = "pipeline"
     CONTROL = "control"
     TRAIN = "train"
     PUBLISH = "publish"
+    HUB = "hub"
 
 
 def play(role: RoleName, settings: Settings) -> NoReturn:

@@ -21,7 +21,8 @@ from control.settings import ControlSettings
 from ingest.pipeline import PipelineSettings
 from ingest.settings import GatewaySettings, LogSettings
 from ingest.shards import ArchiveSettings
-from publish.settings import FollowSettings, PublishSettings
+from publish.gate import GateSettings
+from publish.settings import FollowSettings, HubSettings, PublishSettings
 from stovetop.errors import ConfigurationError
 
 CONFIG = "STOVETOP_CONFIG"
@@ -38,6 +39,7 @@ class AppSettings(BaseModel):
     name: str = Field("app", pattern=NAME_PATTERN)
     to_tensors: str | None = Field(None, description="members of a sample to what the trainer takes")
     recipe: str | None = Field(None, description="a trainer.TrainingContext to the trainer that `stovetop train` runs")
+    evaluation: str | None = Field(None, description="a version's folder to figures, which the gate judges it by")
     base_model: Path | None = Field(None, description="the packaged weights that training and serving begin with")
     base_shards: Path | None = Field(None, description="shards of the source `base`")
 
@@ -98,6 +100,8 @@ class Settings(BaseSettings):
     train: TrainSettings = TrainSettings()
     control: ControlSettings = ControlSettings()
     publish: PublishSettings = PublishSettings()
+    gate: GateSettings = GateSettings()
+    hub: HubSettings = HubSettings()
     follow: FollowSettings = FollowSettings()
     up: UpSettings = UpSettings()
 
@@ -113,6 +117,7 @@ class Settings(BaseSettings):
             "archive": {"folder": data / "shards"},
             "control": {"data": data / "control"},
             "publish": {"hub": data / "hub", "outbox": data / "outbox", "key": data / "keys" / "publisher.key"},
+            "hub": {"repositories": data / "repositories"},
             "follow": {"hub": data / "hub", "cache": data / "follower"},
         }
         for section, folders in places.items():
@@ -156,6 +161,16 @@ class Settings(BaseSettings):
     def runs(self) -> Path:
         """Checkpoints, segments and journals, one folder a run."""
         return self.data / "runs"
+
+    @property
+    def judged(self) -> Path:
+        """Where the gate keeps its decisions."""
+        return self.data / "gate"
+
+    @property
+    def trained_to(self) -> str:
+        """The channel that training publishes to: the candidates' where there is a gate."""
+        return self.gate.channel if self.gate.enabled else self.publish.channel
 
     @property
     def doors(self) -> Path:

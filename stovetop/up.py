@@ -23,7 +23,7 @@ from stovetop.settings import CONFIG, Settings
 from stovetop.supervisor import Backoff, Role, RoleState, Supervisor
 from trainer.run import wanted
 
-GATEWAY_PORT, CONTROL_PORT = 7070, 7007
+GATEWAY_PORT, CONTROL_PORT, HUB_PORT = 7070, 7007, 7080
 READY_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,9 @@ class Service:
         }
         for holder in Holder:
             local_token(settings, holder)
+        if settings.hub.serve:
+            set_hub = settings.hub.port if "port" in settings.hub.model_fields_set else None
+            ports["hub"] = choose_port("hub", settings.hub.host, HUB_PORT, set_hub)
         self.doors = Doors(
             pid=os.getpid(),
             gateway=f"http://{gateway.host}:{ports['gateway']}",
@@ -69,11 +72,11 @@ class Service:
             "STOVETOP_DATA": str(settings.data.absolute()),
             "STOVETOP_GATEWAY__PORT": str(ports["gateway"]),
             "STOVETOP_CONTROL__PORT": str(ports["control"]),
+            **({"STOVETOP_HUB__PORT": str(ports["hub"])} if settings.hub.serve else {}),
         }
+        self.hub_url = f"http://{settings.hub.host}:{ports['hub']}" if settings.hub.serve else None
         backoff = Backoff(settings.up.first_pause, settings.up.longest_pause)
-        roles = [
-            _role(name, settings, shared) for name in RoleName if name is not RoleName.TRAIN or settings.app.recipe
-        ]
+        roles = [_role(name, settings, shared) for name in RoleName if _asked_for(name, settings)]
         roles += extra(self.doors)
         self._roles = {role.name: role for role in roles}
         self.supervisor = Supervisor(roles, settings.data / "logs", backoff, settings.up.grace)
@@ -115,11 +118,21 @@ def up(settings: Settings, config: Path | None, say: Callable[[str], None]) -> N
         say(f"post sessions to   {doors.gateway}   (token in {settings.secrets / Holder.APP})")
         say(f"steer at           {doors.control}/#token={local_token(settings, Holder.OPERATOR)}")
         say(f"follow weights in  {doors.hub}   (channel {doors.channel}, key {doors.public_key})")
+        if service.hub_url is not None:
+            say(
+                f"load weights with  HF_ENDPOINT={service.hub_url}   (HF_TOKEN in {settings.secrets / Holder.OPERATOR})"
+            )
         say(f"logs in            {settings.data / 'logs'}; Ctrl-C stops everything")
         while not service.supervisor.stopping.wait(0.5):
             pass
     finally:
         service.close()
+
+
+def _asked_for(name: RoleName, settings: Settings) -> bool:
+    if name is RoleName.HUB:
+        return settings.hub.serve
+    return name is not RoleName.TRAIN or settings.app.recipe is not None
 
 
 def _role(name: RoleName, settings: Settings, environment: Mapping[str, str]) -> Role:

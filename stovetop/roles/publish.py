@@ -9,10 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from control import ActorConnection, ActorKind, CommandName, CommandSpec, Delivery, EventType, Outcome, Report, Status
 from control.bodies import LogBody, VersionBody
+from ingest.plugins import load_plugin
 from publish import (
     Coalesced,
-    DirectoryHub,
     Failed,
+    Gate,
+    Hub,
+    Judged,
     Moved,
     Outbox,
     Published,
@@ -22,6 +25,8 @@ from publish import (
     Retired,
     SigningKey,
 )
+from publish.places import publishers_hub
+from stovetop.errors import ConfigurationError
 from stovetop.play import stop_on_signals
 from stovetop.reporting import control_url
 from stovetop.secrets import Holder, local_token
@@ -70,13 +75,16 @@ def run(settings: Settings) -> None:
             for name, summary in SUMMARIES.items()
         ],
     )
+    hub = publishers_hub(chosen)
     publisher = Publisher(
-        DirectoryHub(chosen.hub, create=True),
+        hub,
         outbox,
         SigningKey.load_or_create(chosen.key),
         keep=chosen.keep,
         tell=lambda event: _tell(connection, event),
         longest_wait=chosen.longest_wait,
+        deltas=chosen.deltas,
+        gate=_gate(settings, hub),
     )
     connection.start()
     with outbox.served():
@@ -85,6 +93,15 @@ def run(settings: Settings) -> None:
             for delivery in connection.wait(min(wait, 1.0) or LOOK):
                 connection.report(_obey(publisher, delivery))
     connection.close("the publisher stops")
+
+
+def _gate(settings: Settings, hub: Hub) -> Gate | None:
+    if not settings.gate.enabled:
+        return None
+    evaluate = load_plugin(settings.app.evaluation) if settings.app.evaluation else None
+    if settings.gate.app and evaluate is None:
+        raise ConfigurationError("gate.app has rules, but app.evaluation is not set; name what measures as module:name")
+    return Gate(settings.gate, settings.judged, hub, evaluate)
 
 
 def _obey(publisher: Publisher, delivery: Delivery) -> Report:
@@ -133,6 +150,12 @@ def _tell(connection: ActorConnection, event: PublisherEvent) -> None:
             )
         case Moved(pointer=pointer) if pointer.moved_by != "publisher":  # its own moves are told as published
             connection.tell(EventType.VERSION, _moved(event))
+        case Judged(decision=decision) if not decision.passed:
+            body = VersionBody(version=decision.version, action="refused", reason=decision.reason)
+            connection.tell(EventType.VERSION, body, level="warning")
+        case Judged(decision=decision, moved=moved):
+            how = "is served" if moved is not None else "waits for an operator, or its channel is held or further"
+            _say(connection, f"version {decision.version:06d} passed the gate and {how}")
         case Coalesced(ticket=ticket, newer=newer):
             _say(connection, f"the weights of step {ticket.step} gave way to those of step {newer.step}")
         case Failed(ticket=ticket):

@@ -79,7 +79,7 @@ def interactive(settings: Settings) -> InteractiveSettings:
             "keep_checkpoints": chosen.keep_checkpoints,
             "publish": Every(seconds=chosen.publish_seconds),
             "outbox": settings.publish.outbox,
-            "channel": settings.publish.channel,
+            "channel": settings.trained_to,
             "ema": None if chosen.ema_decay is None else EmaSettings(decay=chosen.ema_decay),
         }
     )

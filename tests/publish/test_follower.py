@@ -70,6 +70,7 @@ def test_one_flipped_byte_in_any_file_is_never_served(
     kitchen.publish(1)
     follower.step()
     kitchen.publish(2)
+    (kitchen.root / "hub" / "deltas" / "000002").unlink()  # else it leads around the damage
     path = version(kitchen, 2) / file
     whole = path.read_bytes()
     at = {"first": 0, "middle": len(whole) // 2, "last": len(whole) - 1}[place]

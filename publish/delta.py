@@ -1,0 +1,216 @@
+"""A version told to somebody who has another one: a file that turns the base's folder into the version's, bit by bit.
+
+    magic · payloads, in the order of the index · index (JSON) · its length (8 bytes, little endian)
+
+Files are rebuilt whole, heads included, so that the digests of the signed manifest are those of the result: whoever
+applies a delta to the wrong base, or a damaged one to the right base, finds out before anything is served. Nothing is
+changed in place, so a kill half-way costs a scratch folder and no more.
+
+Every version is stored in full as well, so each is an anchor: a follower takes the deltas only where they are fewer
+bytes than the full version, and not too many (`publish.chain`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+import zstandard
+
+from publish import durable
+from publish.codec import LEVEL, Encoding, blocks, decode, encode
+from publish.errors import FileNotAllowed, Unreadable
+from publish.manifest import FileDigest, check_names
+from publish.tensors import FLOATS, Bytes, Layout, Piece, opened, read_layout
+
+MAGIC = b"stvdelta"
+FORMAT = 1
+LENGTH = 8
+LONGEST_INDEX = 64_000_000
+"""Bytes. At some thirty a block, this is a model of two trillion numbers."""
+
+
+class How(StrEnum):
+    """How a file of the version is told."""
+
+    SAME = "same"  # the base's file of this name
+    WHOLE = "whole"  # all of it, squeezed
+    TENSORS = "tensors"  # its head, squeezed, then block by block against the base's tensors of the same names
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One file. `payload` is the bytes of a whole file or of a head; `blocks` are encodings and payload bytes."""
+
+    name: str
+    how: How
+    size: int
+    payload: int = 0
+    blocks: tuple[tuple[Encoding, int], ...] = ()
+
+
+class Index(msgspec.Struct, frozen=True):
+    """What the payloads are."""
+
+    format: int
+    files: tuple[Change, ...]
+
+
+def write_delta(target: Path, files: Mapping[str, Path], base: Mapping[str, Path]) -> None:
+    """Create `target`, which turns the files of `base` into `files`. Not synced.
+
+    A safetensors file that no reader without torch understands is told whole.
+    """
+    with target.open("xb") as file:
+        file.write(MAGIC)
+        changes = tuple(_tell(file, name, path, base.get(name)) for name, path in sorted(files.items()))
+        index = msgspec.json.encode(Index(FORMAT, changes))
+        file.write(index)
+        file.write(len(index).to_bytes(LENGTH, "little"))
+
+
+def apply_delta(delta: Path, base: Path, target: Path) -> Iterator[tuple[str, FileDigest]]:
+    """Rebuild a version's files in the folder `target`, and yield the digest of each, for the caller to check.
+
+    `delta` must be the file that its manifest was signed for. Raises Unreadable where it does not fit `base`.
+    """
+    with delta.open("rb") as file:
+        index = _read_index(file, str(delta))
+        check_names(change.name for change in index.files)
+        file.seek(len(MAGIC))
+        for change in index.files:
+            made = target / change.name
+            made.parent.mkdir(parents=True, exist_ok=True)
+            if change.how is How.SAME:
+                with (base / change.name).open("rb") as source:  # no link: versions must not rot together
+                    yield change.name, durable.copy_and_digest(source, made, change.size)
+            elif change.how is How.WHOLE:
+                data = _unsqueezed(_exactly(file, change.payload), change.size)
+                made.write_bytes(data)
+                yield change.name, FileDigest(hashlib.sha256(data).hexdigest(), len(data))
+            else:
+                yield change.name, _rebuild(file, change, base / change.name, made)
+
+
+def _tell(file: BinaryIO, name: str, path: Path, base: Path | None) -> Change:
+    size = path.stat().st_size
+    if base is not None and _equal(path, base):
+        return Change(name, How.SAME, size)
+    if base is not None and name.endswith(".safetensors"):
+        try:
+            with opened(path) as (layout, data), opened(base) as (before, old):
+                return _tell_tensors(file, name, (layout, data), (before, old))
+        except Unreadable:
+            pass  # neither of ours to judge: whoever loads it will say what is wrong with it
+    squeezed = zstandard.ZstdCompressor(LEVEL).compress(path.read_bytes())
+    file.write(squeezed)
+    return Change(name, How.WHOLE, size, len(squeezed))
+
+
+def _tell_tensors(file: BinaryIO, name: str, new: tuple[Layout, Bytes], base: tuple[Layout, Bytes]) -> Change:
+    (layout, data), (before, old) = new, base
+    head = zstandard.ZstdCompressor(LEVEL).compress(layout.head)
+    file.write(head)
+    told = []
+    for piece, standing in _paired(layout, before):
+        for begin, end in blocks(piece.begin, piece.end, piece.width):
+            counterpart = None
+            if standing is not None:
+                counterpart = old[standing.begin + begin - piece.begin : standing.begin + end - piece.begin]
+            encoding, payload = encode(data[begin:end], counterpart, piece.width, floats=piece.kind in FLOATS)
+            file.write(payload)
+            told.append((encoding, len(payload)))
+    return Change(name, How.TENSORS, len(layout.head) + layout.size, len(head), tuple(told))
+
+
+def _rebuild(file: BinaryIO, change: Change, base: Path, target: Path) -> FileDigest:
+    head = _unsqueezed(_exactly(file, change.payload), None)
+    layout = read_layout(head, change.name)
+    seen, size = hashlib.sha256(), 0
+    told = iter(change.blocks)
+    with ExitStack() as open_files:
+        before, old = open_files.enter_context(opened(base))
+        out = open_files.enter_context(target.open("xb"))
+
+        def write(data: bytes | memoryview) -> None:
+            nonlocal size
+            seen.update(data)
+            size += len(data)
+            out.write(data)
+
+        write(head)
+        for piece, standing in _paired(layout, before):
+            for begin, end in blocks(piece.begin, piece.end, piece.width):
+                counterpart = None
+                if standing is not None:
+                    counterpart = old[standing.begin + begin - piece.begin : standing.begin + end - piece.begin]
+                encoding, length = next(told, (None, 0))
+                if encoding is None:
+                    raise Unreadable(f"{change.name}: the delta tells of fewer blocks than its head")
+                payload = _exactly(file, length)
+                write(np.ascontiguousarray(decode(encoding, payload, counterpart, end - begin, piece.width)).data)
+    return FileDigest(seen.hexdigest(), size)
+
+
+def _paired(layout: Layout, base: Layout) -> Iterator[tuple[Piece, Piece | None]]:
+    """Each tensor, and the base's one of the same name, kind and size; its shape may differ."""
+    standing = {piece.name: piece for piece in base.pieces}
+    for piece in layout.pieces:
+        before = standing.get(piece.name)
+        alike = before is not None and (before.kind, before.end - before.begin) == (piece.kind, piece.end - piece.begin)
+        yield piece, before if alike else None
+
+
+def _read_index(file: BinaryIO, where: str) -> Index:
+    end = file.seek(0, os.SEEK_END) - LENGTH
+    file.seek(0)
+    if file.read(len(MAGIC)) != MAGIC or end < len(MAGIC):
+        raise Unreadable(f"{where}: not a delta")
+    file.seek(end)
+    length = int.from_bytes(file.read(LENGTH), "little")
+    if length > min(LONGEST_INDEX, end - len(MAGIC)):
+        raise Unreadable(f"{where}: its index would be {length} bytes long")
+    file.seek(end - length)
+    try:
+        index = msgspec.json.decode(file.read(length), type=Index)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{where}: not the index of a delta ({error})") from error
+    if index.format != FORMAT:
+        raise Unreadable(f"{where}: a delta of format {index.format}; only {FORMAT} is known here")
+    if len({change.name for change in index.files}) != len(index.files):
+        raise FileNotAllowed(f"{where}: it tells one file twice")
+    return index
+
+
+def _exactly(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size) if size >= 0 else b""
+    if len(data) != size:
+        raise Unreadable(f"a delta ends {size - len(data)} bytes too early")
+    return data
+
+
+def _unsqueezed(data: bytes, size: int | None) -> bytes:
+    """Raises Unreadable for a frame that is none, or would open to another size than `size`."""
+    try:
+        told = zstandard.frame_content_size(data)
+        if told < 0 or (size is not None and told != size):
+            raise Unreadable(f"a part would open to {told} bytes, expected were {size}")
+        return zstandard.ZstdDecompressor().decompress(data) if told else b""
+    except zstandard.ZstdError as error:
+        raise Unreadable(f"a part of the delta cannot be opened ({error})") from error
+
+
+def _equal(one: Path, other: Path) -> bool:
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as left, other.open("rb") as right:
+        while chunk := left.read(durable.CHUNK):
+            if chunk != right.read(durable.CHUNK):
+                return False
+    return True

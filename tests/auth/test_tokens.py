@@ -61,7 +61,9 @@ def test_operate_includes_read_but_not_ingest(path: Path) -> None:
     assert [grant.allows(scope) for scope in (Scope.OPERATE, Scope.READ, Scope.INGEST)] == [True, True, False]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 2, "grants": []}', b'{"format": 1}', b'{"\xff": 1}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"format": 2, "grants": []}', b'{"format": 1}', b'{"\xff": 1}']
+)
 def test_a_file_that_is_not_ours_is_refused(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)

@@ -169,6 +169,7 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         sources = {name: source for name, (source, _) in made_of.items()}
         anew = InteractiveMixture(sources, first, self.seed, self.workers, self.ahead_bytes, self._decode)
         anew._known = {**self._known, **made_of}
+        anew.metrics = self.metrics  # whoever scrapes them goes on
         return anew
 
     # Reading

@@ -49,7 +49,11 @@ def work(sources: Mapping[str, LoadingSource], tasks: Connection, ring: Ring) ->
         task = waiting.get()
         if task.source not in loaders:
             loaders[task.source] = sources[task.source].loader()
-        _answer(task, [_load(loaders[task.source], what) for what in task.whats], tasks, ring)
+        answers = [_load(loaders[task.source], what) for what in task.whats]
+        try:
+            _answer(task, answers, tasks, ring)
+        except OSError:  # nobody is there to be answered
+            os._exit(0)
 
 
 def _receive(tasks: Connection, waiting: queue.SimpleQueue[Task]) -> None:

@@ -82,7 +82,10 @@ class Saver:
         wanted = state.construction if construction is None else construction
         rebuilds = isinstance(trainer.train_dataset, Reconstructable) and wanted is not None
         if rebuilds and dict(trainer.train_dataset.construction) != dict(wanted or {}):
-            trainer.train_dataset = trainer.train_dataset.reconstructed(**(wanted or {}))
+            before = trainer.train_dataset
+            trainer.train_dataset = before.reconstructed(**(wanted or {}))
+            if isinstance(before, InteractiveMixture):
+                before.close()  # its workers and its log's reader; should it come again, it opens them again
         if isinstance(trainer.train_dataset, InteractiveParameters) and state.parameters is not None:
             trainer.train_dataset.set_interactive_parameters(state.parameters)
         mixtures = checkpoint.mixtures()

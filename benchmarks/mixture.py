@@ -9,20 +9,33 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
+from collections.abc import Callable
 
+import torch
+from transformers.utils import logging
+
+from benchmarks import delay
 from benchmarks.mixers import PEERS, Batches, installed, ours
 from benchmarks.pairs import best, middle, ratio
 from benchmarks.result import Result, Target
 
-TARGETS = (Target("mixing_cost_ratio", "<=", 1.0),)
+TARGETS = (
+    Target("mixing_cost_ratio", "<=", 1.0),
+    Target("stale_batches_ours_most", "==", 0),
+)
 SIZE = 64
 WARM_UP = 40
+LAYOUTS = ((0, 2), (2, 2), (2, 4), (4, 2), (4, 4))
+"""Workers, and batches that each prefetches (of no meaning without workers)."""
+ACCUMULATIONS = (1, 4)
 
 
 def run(rounds: int, samples: int) -> Result:
     """Both parts."""
     result = Result("mixture", TARGETS)
     _cost(rounds, samples, result)
+    _delays(result)
     return result
 
 
@@ -48,6 +61,36 @@ def _cost(rounds: int, samples: int, result: Result) -> None:
         )
 
 
+def _delays(result: Result) -> None:
+    counted = {name: _stale(make, name) for name, make in _streams().items()}
+    for name, cells in counted.items():
+        known = [stale for stale in cells.values() if stale is not None]
+        if len(known) == len(cells):
+            result.note(**{f"stale_batches_{cell}": float(stale) for cell, stale in cells.items() if stale is not None})
+            result.note(**{f"stale_batches_{name}_most": float(max(known))})
+        else:
+            result.remark(**{f"stale_batches_{name}": f"the old weights went on for all of {delay.NEVER} batches"})
+    missing = [name for name, (module, _) in delay.PEERS.items() if not installed(module)]
+    result.remark(**{f"stale_batches_{name}": "not installed" for name in missing})
+    result.remark(stale_batches_shared_memory="a mixer of one's own in a DataLoader, which reads weights at every draw")
+
+
+def _streams() -> dict[str, Callable[[int, int, int], int | None]]:
+    def of(name: str) -> Callable[[int, int, int], int | None]:
+        return lambda workers, prefetch, accumulation: delay.peer(name, workers, prefetch, accumulation)
+
+    peers = {name: of(name) for name, (module, _) in delay.PEERS.items() if installed(module)}
+    return {"ours": delay.ours, **peers}
+
+
+def _stale(count: Callable[[int, int, int], int | None], name: str) -> dict[str, int | None]:
+    return {
+        f"{name}_{workers}x{prefetch}_accumulating_{accumulation}": count(workers, prefetch, accumulation)
+        for workers, prefetch in LAYOUTS
+        for accumulation in ACCUMULATIONS
+    }
+
+
 def _microseconds(batches: Batches, count: int) -> float:
     begun = time.process_time()
     for _ in range(count):
@@ -62,6 +105,9 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=20_000, help="of each mixer in a round")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    warnings.simplefilter("ignore")  # of other libraries, about themselves
+    logging.set_verbosity_error()
+    torch.set_num_threads(1)
     run(given.rounds, given.samples).show(as_json=given.json)
 
 

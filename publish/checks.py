@@ -133,6 +133,8 @@ def _chunks(values: Bytes, piece: Piece) -> Iterator[npt.NDArray[np.float64]]:
         raw = values[at : at + CHUNK].tobytes()
         if piece.kind == "BF16":
             wide = np.frombuffer(raw, "<u2").astype(np.uint32) << np.uint32(16)
-            yield wide.view(np.float32).astype(np.float64)
+            with np.errstate(invalid="ignore"):  # a signalling NaN is what is looked for
+                exact = wide.view(np.float32).astype(np.float64)
+            yield exact
         else:
             yield np.frombuffer(raw, _KINDS[piece.kind]).astype(np.float64)

@@ -60,6 +60,8 @@ class S3Hub:
         retries = Config(retries={"max_attempts": 3, "mode": "standard"}, connect_timeout=5, read_timeout=30)
         self._client = boto3.client("s3", endpoint_url=endpoint, config=retries)
         self._digests: dict[int, str] = {}
+        self._asked: dict[str, float] = {}  # when each channel was looked at last, in monotonic seconds
+        self._seen: dict[str, tuple[str | None, Pointer | None]] = {}  # its ETag then, and what it held
         self._known = False
         if create:
             self._put_new(MARK, msgspec.json.encode({"format": FORMAT}))
@@ -144,22 +146,30 @@ class S3Hub:
             )
 
     def watch(self, channel: str, seen: int, timeout: float) -> Pointer | None:
-        """Ask every `poll` seconds, at little cost while nothing has changed; a shorter timeout asks once, at its end."""
-        deadline = time.monotonic() + timeout
+        """Ask every `poll` seconds, however short the timeouts of those who call; what has not changed is not sent."""
         check_channel(channel)
         self._require()
-        etag: str | None = None
+        deadline = time.monotonic() + timeout
         while True:
-            stored = self._get(_channel(channel), unless=etag)
-            if stored is not None:
-                etag = stored[1]
-                found = _decoded(stored[0], channel)
-                if found.generation != seen:
-                    return found
-            left = deadline - time.monotonic()
-            if left <= 0:
+            now = time.monotonic()
+            due = self._asked.get(channel, now - self._poll) + self._poll
+            if due > deadline:
+                time.sleep(max(0.0, deadline - now))
                 return None
-            time.sleep(min(self._poll, left))
+            time.sleep(max(0.0, due - now))
+            self._asked[channel] = time.monotonic()
+            found = self._news(channel)
+            if found is not None and found.generation != seen:
+                return found
+
+    def _news(self, channel: str) -> Pointer | None:
+        etag, known = self._seen.get(channel, (None, None))
+        stored = self._get(_channel(channel), unless=etag)
+        if stored is None:  # unchanged, or never set
+            return known
+        found = _decoded(stored[0], channel)
+        self._seen[channel] = stored[1], found
+        return found
 
     def retire(self, keep: int) -> Sequence[int]:
         """Manifests of folders first, so that what is half deleted is no version any more.

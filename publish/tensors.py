@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -51,6 +50,11 @@ class Piece:
         return width if (self.end - self.begin) % width == 0 else 1
 
 
+class _Entry(msgspec.Struct, frozen=True):
+    dtype: str
+    data_offsets: tuple[int, int]
+
+
 @dataclass(frozen=True)
 class Layout:
     """The head, byte by byte, and the tensors in the order of their data, which they fill without a gap."""
@@ -70,11 +74,12 @@ def read_layout(head: bytes, where: str) -> Layout:
     Raises Unreadable where it is none, or its tensors overlap or leave a gap.
     """
     try:
-        named = msgspec.json.decode(head[LENGTH:], type=dict[str, dict[str, Any]])
+        named = msgspec.json.decode(head[LENGTH:], type=dict[str, msgspec.Raw])
         named.pop("__metadata__", None)
-        found = [Piece(name, str(entry["dtype"]), *entry["data_offsets"]) for name, entry in named.items()]
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        entries = {name: msgspec.json.decode(raw, type=_Entry) for name, raw in named.items()}
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreadable(f"{where}: its head is not that of a safetensors file ({error})") from error
+    found = [Piece(name, entry.dtype, *entry.data_offsets) for name, entry in entries.items()]
     pieces = sorted(found, key=lambda piece: (piece.begin, piece.end))
     at = 0
     for piece in pieces:

@@ -153,9 +153,13 @@ def _tell(connection: ActorConnection, event: PublisherEvent) -> None:
         case Judged(decision=decision) if not decision.passed:
             body = VersionBody(version=decision.version, action="refused", reason=decision.reason)
             connection.tell(EventType.VERSION, body, level="warning")
-        case Judged(decision=decision, moved=moved):
-            how = "is served" if moved is not None else "waits for an operator, or its channel is held or further"
-            _say(connection, f"version {decision.version:06d} passed the gate and {how}")
+        case Judged(moved=Moved() as moved):
+            connection.tell(EventType.VERSION, _moved(moved))
+        case Judged(decision=decision):
+            _say(
+                connection,
+                f"version {decision.version:06d} passed the gate; its channel is held, or waits for a person",
+            )
         case Coalesced(ticket=ticket, newer=newer):
             _say(connection, f"the weights of step {ticket.step} gave way to those of step {newer.step}")
         case Failed(ticket=ticket):

@@ -154,7 +154,13 @@ def test_what_has_not_changed_costs_next_to_nothing(tmp_path: Path) -> None:
 def test_a_file_that_is_no_safetensors_file_is_told_whole(tmp_path: Path) -> None:
     old = folder_of(tmp_path, "old", {"w": np.ones(9, np.float32)})
     new = folder_of(tmp_path, "new", {"w": np.ones(9, np.float32)})
-    for stored in (b"", b"\xff" * 40, (new / "model.safetensors").read_bytes() + b"more"):
+    odd = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":["0","4"]}}'
+    for stored in (
+        b"",
+        b"\xff" * 40,
+        len(odd).to_bytes(8, "little") + odd + b"1234",
+        (new / "model.safetensors").read_bytes() + b"more",
+    ):
         (new / "model.safetensors").write_bytes(stored)
         rebuilt(tmp_path, new, old)
 

@@ -203,6 +203,19 @@ def test_a_watcher_hears_of_a_move_and_ends_in_time_without_one(hub: S3Hub, file
     later.join()
 
 
+def test_a_watcher_asks_no_more_often_than_it_may_however_often_it_is_asked(
+    address: str, server: str, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = S3Hub(address, endpoint=server, create=True, poll=60)
+    commit(hub, files, 1)
+    first = move(hub, 1)
+    assert hub.watch("stable", 0, 1) == first
+    monkeypatch.setattr(hub, "_get", lambda *asked, **named: pytest.fail("it asked again"))
+    began = time.monotonic()
+    assert [hub.watch("stable", 1, 0.02) for _ in range(5)] == [None] * 5
+    assert time.monotonic() - began >= 0.1
+
+
 def test_a_place_that_is_no_hub_or_of_another_format_is_refused(address: str, server: str) -> None:
     for ask in (lambda hub: hub.numbers(), lambda hub: hub.channel("stable"), lambda hub: hub.watch("stable", 0, 1)):
         with pytest.raises(HubUnavailable, match="no hub here"):

@@ -1,0 +1,174 @@
+"""What a swap costs those who are being served: a steady load on a `LiveModel` while versions arrive, and without.
+
+    python -m benchmarks.serve [--versions N] [--clients N] [--json]
+
+Each request pins the model, takes several denoising steps of it, and looks at the stamps that every part carries, at the
+first step and after the last: they must be one version's, and the one that the request was told. Then one more version
+arrives, and is rolled back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from benchmarks.result import Result, Target
+from examples.desktop.findings import quantile
+from publish import DirectoryHub, Follower, LiveModel, Outbox, Publisher, Served, SigningKey, Ticket, put
+from publish.loading import Modules
+
+TARGETS = (
+    Target("failed", "==", 0),
+    Target("mixed", "==", 0),
+    Target("p99_ratio", "<=", 1.1),
+    Target("rollback_seconds", "<=", 1.0),
+)
+STEPS, LAYERS, WIDTH = 4, 6, 512
+BETWEEN = 0.25
+"""Seconds between two versions."""
+
+
+class Part(nn.Module):
+    """A layer that carries the number of its version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(WIDTH, WIDTH)
+        self.register_buffer("stamp", torch.zeros(1))
+
+    def forward(self, frame: torch.Tensor) -> torch.Tensor:
+        """A denoising step's share."""
+        return torch.tanh(self.layer(frame))
+
+
+def model() -> nn.Sequential:
+    """The served architecture."""
+    return nn.Sequential(*(Part() for _ in range(LAYERS)))
+
+
+def weights(version: int) -> dict[str, torch.Tensor]:
+    """A version's, all parts stamped."""
+    torch.manual_seed(version)
+    state = model().state_dict()
+    return {name: torch.full_like(value, version) if "stamp" in name else value for name, value in state.items()}
+
+
+class Load:
+    """Clients that ask one request after the other; counts what went wrong and times what did not."""
+
+    def __init__(self, live: LiveModel[nn.Sequential], clients: int) -> None:
+        self._live = live
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        self.seconds: list[float] = []
+        self.failed = self.mixed = 0
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        while not self._stop.is_set():
+            began = time.perf_counter()
+            try:
+                with self._live.use() as served, torch.no_grad():
+                    whole = _stamps(served)
+                    frame = torch.ones(1, WIDTH)
+                    for _ in range(STEPS):
+                        frame = served.module(frame)
+                    whole |= _stamps(served)
+                    if whole != {float(served.version or 0)}:
+                        self.mixed += 1
+            except Exception:
+                self.failed += 1
+            self.seconds.append(time.perf_counter() - began)
+            time.sleep(0.002)  # else the clients alone would be the load on the machine
+
+
+def _stamps(served: Served[nn.Sequential]) -> set[float]:
+    return {float(value) for name, value in served.module.named_buffers() if name.endswith("stamp")}
+
+
+def measure(result: Result, versions: int, clients: int) -> None:
+    """The same load twice, without and with versions; then a rollback under it."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        hub, outbox = DirectoryHub(root / "hub", create=True), Outbox(root / "outbox")
+        key = SigningKey.load_or_create(root / "publisher.key")
+        publisher = Publisher(hub, outbox, key, keep=3)
+        live: LiveModel[nn.Sequential] = LiveModel(Modules(model))
+        follower = Follower(hub, "stable", [key.public], root / "cache", live)
+
+        def publish(step: int) -> None:
+            def write(folder: Path) -> None:
+                save_file(weights(step), folder / "model.safetensors")
+
+            put(root / "outbox", write, Ticket("bench", "main", "seg1", step, ema=True))
+            assert publisher.step() == 0.0
+            while follower.status().version != step:
+                time.sleep(0.001)
+
+        with outbox.served():
+            follower.start()
+            publish(1)
+            with Load(live, clients) as quiet:
+                time.sleep(versions * BETWEEN)
+            with Load(live, clients) as busy:
+                for step in range(2, 2 + versions):
+                    began = time.monotonic()
+                    publish(step)
+                    time.sleep(max(0.0, BETWEEN - (time.monotonic() - began)))
+                began = time.perf_counter()
+                publisher.rollback_version("stable", by="bench")
+                while follower.status().version != versions:
+                    time.sleep(0.0005)
+                rollback = time.perf_counter() - began
+            follower.close()
+        _note(result, quiet.seconds, busy, rollback, follower.status().swaps)
+
+
+def _note(result: Result, quiet: Sequence[float], busy: Load, rollback: float, swaps: int) -> None:
+    calm, swapping = quantile(quiet, 0.99), quantile(busy.seconds, 0.99)
+    result.note(
+        requests=len(busy.seconds),
+        swaps=swaps,
+        failed=busy.failed,
+        mixed=busy.mixed,
+        p50_quiet_ms=1000 * quantile(quiet, 0.5),
+        p50_swapping_ms=1000 * quantile(busy.seconds, 0.5),
+        p99_quiet_ms=1000 * calm,
+        p99_swapping_ms=1000 * swapping,
+        p99_ratio=swapping / calm,
+        rollback_seconds=rollback,
+    )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--versions", type=int, default=100)
+    parser.add_argument("--clients", type=int, default=2)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    result = Result("serve", TARGETS)
+    measure(result, given.versions, given.clients)
+    result.show(as_json=given.json)
+
+
+if __name__ == "__main__":
+    main()

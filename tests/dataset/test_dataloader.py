@@ -64,9 +64,7 @@ def test_weights_reach_workers_and_no_more_batches_are_stale_than_were_fetched_a
     assert {name for receipt in trained(data, batches, 4) for name in receipt.sources} == {"a"}
     version = data.set_weights({"a": 0, "b": 1}).version
     receipts = trained(data, batches, 20)
-    stale = [receipt for receipt in receipts if receipt.version < version]
-    assert len(stale) <= workers * prefetch
-    fresh = receipts[len(stale) :]
+    fresh = receipts[workers * prefetch :]  # one worker may be further ahead than another: the bound is what holds
     assert all(receipt.version == version for receipt in fresh)
     assert {name for receipt in fresh for name in receipt.sources} == {"b"}
 

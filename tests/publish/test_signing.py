@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from publish import FileDigest, KeyFileInvalid, Manifest, PublicKey, SigningKey, TrustedKeys, Untrusted
+from publish.manifest import Base
 from publish.pointer import unset
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +109,7 @@ def test_no_field_of_a_manifest_can_be_changed(key: SigningKey, field: str) -> N
         evaluation={"loss": 0.0},
         command="c",
         rewinds=5,
+        base=Base(6, "cd" * 32, FileDigest("ef" * 32, 3)),
         signature="00" * 64,
     )
     changed = msgspec.structs.replace(signed, **{field: getattr(other, field)})

@@ -83,7 +83,7 @@ def test_settings_newer_than_the_checkpoint_hold_again_after_a_kill(
     assert first.step == saved.after["step"] + 1
     assert first.body["learning_rate"] == pytest.approx(1e-3 * 0.5 * 0.1)
     detail = client.run("crash")
-    assert detail.state["dataset"]["interactive_parameters"] == {"weights": {"base": 1, "live": 0}}
+    assert detail.state["dataset"]["interactive_parameters"]["weights"] == {"base": 1, "live": 0}
     # the outcomes stand as they were: one each
     outcomes = [entry.outcome for entry in client.audit("crash").entries]
     assert outcomes == [Outcome.SUCCESS] * 4

@@ -11,6 +11,7 @@ let socket;
 let waiting = true; // for the answer to the last step
 let retry = 500;
 let pending = nothing(WIDTH / 2, HEIGHT / 2);
+let startsOver = false; // as soon as the answer is there
 const times = [];
 
 function nothing(x, y) {
@@ -50,7 +51,8 @@ async function show(event) {
 function send() {
   if (waiting || socket.readyState !== WebSocket.OPEN) return;
   waiting = true;
-  socket.send(JSON.stringify(pending));
+  socket.send(JSON.stringify(startsOver ? { reset: true } : pending));
+  startsOver = false;
   pending = nothing(pending.x, pending.y);
 }
 
@@ -78,9 +80,7 @@ canvas.addEventListener("keyup", (event) => {
   if (event.key !== "Tab" && pending.keys_up.length < 16) pending.keys_up.push(event.key.slice(0, 32));
 });
 document.getElementById("reset").addEventListener("click", () => {
-  if (waiting || socket.readyState !== WebSocket.OPEN) return;
-  waiting = true;
-  socket.send(JSON.stringify({ reset: true }));
+  startsOver = true;
 });
 
 connect();

@@ -28,6 +28,7 @@ from dataset.live import LiveSource
 from dataset.loader import MixtureLoader
 from dataset.make import make_interactive_dataset
 from dataset.mapped import MapSource
+from dataset.metrics import MixtureMetrics
 from dataset.mixture import Weights
 from dataset.planning import Finisher, Loaded, Loader, LoadingSource, Planned, PlanningReader
 from dataset.positions import ORIGIN, Consumed, IntervalSet, Span
@@ -60,6 +61,7 @@ __all__ = [
     "LoadingSource",
     "MapSource",
     "MixtureLoader",
+    "MixtureMetrics",
     "MixtureStatistics",
     "ParameterError",
     "Planned",

@@ -11,7 +11,7 @@ import msgspec
 from dataset.planning import Loaded, Planned, PlanningReader
 from dataset.pool import Pool
 from dataset.positions import IntervalSet
-from dataset.source import FollowingReader, Item, SourceStats
+from dataset.source import FollowingReader, Item, RecencyReader, SourceStats
 from dataset.worker import Raised
 
 TOGETHER = 8
@@ -68,6 +68,12 @@ class AheadReader:
         if isinstance(self._reader, FollowingReader) and self._reader.follow(passed):
             self._drop()
         return None
+
+    def prefer_recent(self, half_life: float | None) -> bool:
+        """As the reader does, if it can; what it will plan anew is dropped."""
+        if isinstance(self._reader, RecencyReader) and self._reader.prefer_recent(half_life):
+            self._drop()
+        return False
 
     def close(self) -> None:
         """Drop what is ahead, and close the reader."""

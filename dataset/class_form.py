@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any, Self
+from multiprocessing.context import get_spawning_popen
+from typing import Any, ClassVar, Self
 
 from torch.utils.data import Dataset, get_worker_info
 
-from dataset.errors import LayoutError, ParameterError, SourceError
+from dataset.board import Board
+from dataset.errors import ParameterError, SourceError
 
-_READING = ("__getitem__", "__getitems__", "__iter__")
+_made: dict[type[Dataset[Any]], type[Dataset[Any]]] = {}
 
 
 def interactive_class(dataset_class: type[Dataset[Any]]) -> type[Dataset[Any]]:
@@ -19,17 +22,25 @@ def interactive_class(dataset_class: type[Dataset[Any]]) -> type[Dataset[Any]]:
 
     Its constructor takes what the class takes, and `interactive_parameter_names`: names of attributes that the
     constructor sets (a class may also have them as a class attribute of that name). A change holds for the next
-    sample. It is read in the process that changes it: a worker process would have a copy, which no change reaches,
-    and is refused.
+    sample that is read, in worker processes of a `DataLoader` too, persistent or not; at most num_workers *
+    prefetch_factor batches, those that were begun before it, hold samples from before.
     """
     if not issubclass(dataset_class, Dataset):
         raise SourceError(
             f"{dataset_class.__name__} is no torch Dataset; give a subclass of Dataset or IterableDataset"
         )
-    members = {name: _in_one_process(getattr(dataset_class, name)) for name in _READING if hasattr(dataset_class, name)}
-    names = getattr(dataset_class, "interactive_parameter_names", ())
-    bases = (InteractiveParameters, dataset_class)
-    return type(f"Interactive{dataset_class.__name__}", bases, {**members, "interactive_parameter_names": names})
+    if dataset_class in _made:  # one for all, so that what is unpickled is of the same class
+        return _made[dataset_class]
+    members: dict[str, Any] = {"_made_of": dataset_class}
+    for name in ("__getitem__", "__getitems__"):
+        if hasattr(dataset_class, name):
+            members[name] = _obeying(getattr(dataset_class, name))
+    if hasattr(dataset_class, "__iter__"):
+        members["__iter__"] = _obeying_on_the_way(dataset_class.__iter__)
+    members["interactive_parameter_names"] = getattr(dataset_class, "interactive_parameter_names", ())
+    made = type(f"Interactive{dataset_class.__name__}", (InteractiveParameters, dataset_class), members)
+    _made[dataset_class] = made
+    return made
 
 
 class InteractiveParameters:
@@ -37,7 +48,10 @@ class InteractiveParameters:
 
     interactive_parameter_names: tuple[str, ...] = ()
 
+    _made_of: ClassVar[Any]
+
     def __init__(self, *args: Any, interactive_parameter_names: Sequence[str] = (), **kwargs: Any) -> None:
+        self._board = Board()
         super().__init__(*args, **kwargs)
         self._arguments = inspect.signature(super().__init__).bind(*args, **kwargs)
         self.interactive_parameter_names = tuple(interactive_parameter_names or self.interactive_parameter_names)
@@ -106,7 +120,42 @@ class InteractiveParameters:
         changed = {name: _like(name, value, before[name]) for name, value in values.items()}
         for name, value in changed.items():
             setattr(self, name, value)
+        self._board.write(_sendable(self.interactive_parameters()))
         return before
+
+    def obey(self) -> None:
+        """In a worker process: take up what was changed since it was started."""
+        news = self._board.news() if get_worker_info() is not None else None
+        if news is None:
+            return
+        if not news:
+            raise ParameterError(
+                f"a parameter of {type(self).__name__} was set to a value that cannot be sent to worker processes; "
+                "read it with num_workers=0"
+            )
+        for name, value in pickle.loads(news).items():
+            setattr(self, name, value)
+
+    def __reduce__(self) -> Any:
+        """The class was made here, so it is made again where it is unpickled."""
+        state = dict(self.__dict__)
+        if get_spawning_popen() is None:  # a copy, which nobody tells anything
+            state["_board"] = None
+        return _unpickled, (self._made_of, state)
+
+
+def _unpickled(made_of: type[Dataset[Any]], state: dict[str, Any]) -> Any:
+    anew: Any = object.__new__(interactive_class(made_of))
+    anew.__dict__.update(state)
+    anew._board = anew._board or Board()
+    return anew
+
+
+def _sendable(values: Mapping[str, Any]) -> bytes:
+    try:
+        return pickle.dumps(dict(values))
+    except Exception:  # whoever has no workers may set what he likes; those who have are told by `obey`
+        return b""
 
 
 def _like(name: str, value: Any, old: Any) -> Any:
@@ -139,15 +188,30 @@ def _is_json(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _in_one_process(method: Callable[..., Any]) -> Callable[..., Any]:
+def _obeying(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def checked(self: Any, *args: Any) -> Any:
-        worker = get_worker_info()
-        if worker is not None:
-            raise LayoutError(
-                f"num_workers is {worker.num_workers}: a changed parameter could not reach worker processes; "
-                f"read {type(self).__name__} with num_workers=0"
-            )
+    def obeying(self: Any, *args: Any) -> Any:
+        self.obey()
         return method(self, *args)
 
-    return checked
+    return obeying
+
+
+def _obeying_on_the_way(method: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    @wraps(method)
+    def obeying(self: Any) -> Iterator[Any]:
+        samples = method(self)
+        return samples if get_worker_info() is None else _each(self, samples)
+
+    return obeying
+
+
+def _each(dataset: InteractiveParameters, samples: Iterator[Any]) -> Iterator[Any]:
+    samples = iter(samples)
+    while True:
+        dataset.obey()
+        try:
+            sample = next(samples)
+        except StopIteration:
+            return
+        yield sample

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import msgspec
 
@@ -32,10 +33,11 @@ Intervals: TypeAlias = Mapping[str, tuple[tuple[int, int, int, int], ...]]
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What can be drawn from, from draw number `from_draw` on."""
+    """What can be drawn from, and with which half-life, from draw number `from_draw` on."""
 
     from_draw: int
     eligible: Intervals
+    half_life: float | None = None
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -59,6 +61,8 @@ class HistorySource:
     decode: Decode = as_members
     partitions: int | None = None
     bad_limit: int = BAD_LIMIT
+
+    has_half_life: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.follows is None and self.partitions is None:
@@ -185,6 +189,19 @@ class HistoryReader:
         planned_anew, self._draw = self._draw > self._done, self._done
         return planned_anew
 
+    def prefer_recent(self, half_life: float | None) -> bool:
+        """Draw with another half-life, in samples of a partition, from the first draw on that is not finished."""
+        in_force = self._snapshot_at(self._done)
+        if in_force is None or in_force.half_life == half_life:
+            return False
+        kept = [snapshot for snapshot in self._snapshots if snapshot.from_draw < self._done]
+        self._snapshots = [*kept[1 - KEPT :], Snapshot(self._done, in_force.eligible, half_life)]
+        planned_anew, self._draw = self._draw > self._done, self._done
+        return planned_anew
+
+    def _snapshot_at(self, draw: int) -> Snapshot | None:
+        return next((each for each in reversed(self._snapshots) if each.from_draw <= draw), None)
+
     def _snapshot(self, passed: Mapping[str, IntervalSet], draw: int) -> bool:
         """Whether a snapshot was taken that holds from `draw` on."""
         last = self._snapshots[-1]
@@ -199,7 +216,7 @@ class HistoryReader:
         if eligible == last.eligible:
             return False
         kept = [snapshot for snapshot in self._snapshots if snapshot.from_draw < draw]
-        self._snapshots = [*kept[1 - KEPT :], Snapshot(draw, eligible)]
+        self._snapshots = [*kept[1 - KEPT :], Snapshot(draw, eligible, last.half_life)]
         return True
 
     def _drawn_before(self, partition: str, number: int) -> bool:
@@ -227,7 +244,7 @@ class HistoryReader:
         return list(saved.snapshots)
 
     def _pool_now(self) -> Pool:
-        snapshot = next((each for each in reversed(self._snapshots) if each.from_draw <= self._draw), None)
+        snapshot = self._snapshot_at(self._draw)
         if snapshot is None:
             raise StateError(
                 f"{self._source.fingerprint}: the state has no snapshot for draw {self._draw} of share {self._name}; "
@@ -239,26 +256,51 @@ class HistoryReader:
 
 
 class Pool:
-    """A snapshot with its samples counted."""
+    """A snapshot with its samples counted; a stretch is drawn from by its weight, and within it by age."""
 
     def __init__(self, snapshot: Snapshot, chains: Mapping[str, ShardChain]) -> None:
         self.snapshot = snapshot
-        self._stretches: list[tuple[str, int]] = []
-        counts = []
+        self._stretches: list[tuple[str, int, int]] = []  # partition, first sample, number of samples
+        weights: list[float] = []
         for partition, quads in sorted(snapshot.eligible.items(), key=lambda pair: int(pair[0])):
-            for a, b, c, d in quads:
+            newer = 0  # samples of the partition that are newer than the stretch
+            stretches = []
+            for a, b, c, d in reversed(quads):
                 first, end = chains[partition].number_at((a, b)), chains[partition].number_at((c, d))
-                self._stretches.append((partition, first))
-                counts.append(end - first)
-        self._ends = list(accumulate(counts))
-        self.total = self._ends[-1] if self._ends else 0
+                stretches.append(((partition, first, end - first), self._weight(newer, end - first)))
+                newer += end - first
+            for stretch, weight in reversed(stretches):
+                self._stretches.append(stretch)
+                weights.append(weight)
+        self._ends = list(accumulate(weights))
+        self.total = sum(count for _, _, count in self._stretches)
 
     def at(self, uniform: float) -> tuple[str, int]:
         """The sample that a number in [0, 1) draws: its partition, and its number there."""
-        drawn = min(int(uniform * self.total), self.total - 1)
-        stretch = bisect_right(self._ends, drawn)
-        partition, first = self._stretches[stretch]
-        return partition, first + drawn - (self._ends[stretch - 1] if stretch else 0)
+        if self.snapshot.half_life is None:  # whole numbers, all the way
+            drawn = min(int(uniform * self.total), self.total - 1)
+            at = bisect_right(self._ends, drawn)
+            partition, first, _ = self._stretches[at]
+            return partition, first + drawn - int(self._ends[at - 1] if at else 0)
+        weighed = uniform * self._ends[-1]
+        at = min(bisect_right(self._ends, weighed), len(self._ends) - 1)
+        before = self._ends[at - 1] if at else 0.0
+        partition, first, count = self._stretches[at]
+        age = self._age((weighed - before) / (self._ends[at] - before), count)
+        return partition, first + count - 1 - age
+
+    def _weight(self, newer: int, count: int) -> float:
+        """Of `count` samples with so many newer ones: the sum of 2 ** -(age / half-life) over them, but for a factor."""
+        half_life = self.snapshot.half_life
+        if half_life is None:
+            return count
+        return math.exp2(-newer / half_life) * -math.expm1(-math.log(2) * count / half_life)
+
+    def _age(self, uniform: float, count: int) -> int:
+        """How many samples of a stretch are newer than the drawn one: the inverse of the sum."""
+        rate = math.log(2) / (self.snapshot.half_life or 1.0)
+        age = -math.log1p(uniform * math.expm1(-rate * count)) / rate
+        return min(int(age), count - 1)
 
 
 def archived(chain: ShardChain, intervals: IntervalSet) -> tuple[tuple[int, int, int, int], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from dataset.decoding import BAD_LIMIT, Decoder
 from dataset.mapped import as_sample
@@ -27,6 +27,8 @@ class IterableSource:
     decode: Callable[[Any], Mapping[str, Any]] = as_sample
     epochs: int | None = None
     bad_limit: int = BAD_LIMIT
+
+    has_epochs: ClassVar[bool] = True
 
     @property
     def fingerprint(self) -> str:

@@ -19,6 +19,7 @@ from dataset.live import LiveSource
 from dataset.mapped import MapSource, as_sample
 from dataset.mixture import Weights
 from dataset.pool import AHEAD_BYTES
+from dataset.remake import refuse_unfollowed
 from dataset.shards import ShardSource
 from dataset.source import Source
 
@@ -67,8 +68,8 @@ def make_interactive_dataset(
     if not isinstance(sources, Mapping) or not sources:
         raise SourceError(f"{sources!r} names no sources; give a mapping, as {{'base': 'data/shards', 'live': log}}")
     read = {str(name): source_of(name, thing, decode) for name, thing in sources.items()}
-    _connect(read)
-    return InteractiveMixture(read, Weights.first(read, weights), seed, workers, ahead_bytes)
+    refuse_unfollowed(read)
+    return InteractiveMixture(read, Weights.first(read, weights), seed, workers, ahead_bytes, decode)
 
 
 def source_of(name: str, thing: Any, decode: Callable[[Any], Mapping[str, Any]] | None = None) -> Source:
@@ -96,14 +97,3 @@ def source_of(name: str, thing: Any, decode: Callable[[Any], Mapping[str, Any]] 
         f'source "{name}" is a {type(thing).__name__}, which cannot be read; give a path to shards, a log, an archive, '
         "a dataset, or a Source of your own"
     )
-
-
-def _connect(sources: Mapping[str, Source]) -> None:
-    """Refuse a history that follows nothing that is there."""
-    for name, source in sources.items():
-        followed = getattr(source, "follows", None)
-        if followed is not None and followed not in sources:
-            raise SourceError(
-                f'source "{name}" follows "{followed}", which is not among the sources ({", ".join(sources)}); '
-                "name the live source in `follows`, or set it to None to draw from everything archived"
-            )

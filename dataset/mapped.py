@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from dataset.decoding import BAD_LIMIT, Decoder
 from dataset.order import EpochOrder
@@ -39,6 +39,8 @@ class MapSource:
     shuffle: bool = True
     epochs: int | None = None
     bad_limit: int = BAD_LIMIT
+
+    has_epochs: ClassVar[bool] = True
 
     @property
     def fingerprint(self) -> str:
@@ -92,8 +94,8 @@ class MapReader:
 
     def poll(self) -> Item | None:
         """The next item of the share."""
-        while (planned := self.plan()) is not None:
-            item = self._finisher(planned, self._load(planned.what))
+        while (place := self._order.next()) is not None:
+            item = self._finisher.item(self._load(place.number), place.span, repeat=place.epoch > 0)
             if item is not None:
                 return item
         return None

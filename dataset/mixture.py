@@ -11,6 +11,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,10 +24,18 @@ KEPT = 256
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """Relative weights, one a source, all at least 0 and at least one above; `version` counts their changes."""
+    """Relative weights, one a source, all at least 0 and at least one above; `version` counts their changes.
+
+    With them, under the same version: a `temperature` T, by which each is raised to the power 1 / T (above 1 evens them
+    out, below 1 sharpens them); `epochs`, after so many of which a source counts as dry; and `half_life`, so many samples
+    back in its partition a history draws half as often as from the newest. Sources that are not named have no such limit.
+    """
 
     version: int
     by_source: Mapping[str, float]
+    temperature: float = 1.0
+    epochs: Mapping[str, int] = {}
+    half_life: Mapping[str, float] = {}
 
     @classmethod
     def first(cls, sources: Iterable[str], given: Mapping[str, float] | None = None) -> Weights:
@@ -36,19 +45,82 @@ class Weights(msgspec.Struct, frozen=True):
             return cls(0, dict.fromkeys(names, 1.0))
         return cls(0, _checked(dict.fromkeys(names, 0.0), given))
 
-    def changed(self, given: Mapping[str, float], version: int | None = None) -> Weights:
-        """The next version: what is given holds, sources that are not named keep theirs. Raises `WeightsError`."""
+    def changed(
+        self,
+        given: Mapping[str, float] | None = None,
+        version: int | None = None,
+        *,
+        temperature: float | None = None,
+        epochs: Mapping[str, int | None] | None = None,
+        half_life: Mapping[str, float | None] | None = None,
+    ) -> Weights:
+        """The next version: what is given holds, all else stays; None for a source lifts its limit.
+
+        Raises `WeightsError`.
+        """
         next_version = self.version + 1 if version is None else version
         if next_version <= self.version:
             raise WeightsError(
                 f"weights: version {next_version} was announced, but {self.version} is in force; versions only grow"
             )
-        return Weights(next_version, _checked(dict(self.by_source), given))
+        by_source = dict(self.by_source) if given is None else _checked(dict(self.by_source), given)
+        return Weights(
+            next_version,
+            by_source,
+            self.temperature if temperature is None else _above_0("temperature", temperature),
+            _limits("epochs", self.epochs, epochs, by_source),
+            _limits("half_life", self.half_life, half_life, by_source),
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """All of it by name, as an operator gives it."""
+        return {
+            "weights": dict(self.by_source),
+            "temperature": self.temperature,
+            "epochs": dict(self.epochs),
+            "half_life": dict(self.half_life),
+        }
+
+    def drawn(self) -> Mapping[str, float]:
+        """What is drawn by: the weights, at their temperature."""
+        if self.temperature == 1:
+            return self.by_source
+        largest = max(self.by_source.values())
+        return {
+            name: (weight / largest) ** (1 / self.temperature) if weight > 0 else 0.0
+            for name, weight in self.by_source.items()
+        }
 
     def shares(self) -> dict[str, float]:
-        """What the weights come to: the same proportions, with the sum 1."""
-        total = math.fsum(self.by_source.values())
-        return {name: weight / total for name, weight in self.by_source.items()}
+        """What they come to: the same proportions, with the sum 1."""
+        drawn = self.drawn()
+        total = math.fsum(drawn.values())
+        return {name: weight / total for name, weight in drawn.items()}
+
+
+def _above_0(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise WeightsError(f"{name}: it is {value!r}, but it is a number above 0, as 1")
+    return float(value)
+
+
+def _limits(
+    name: str, before: Mapping[str, Any], given: Mapping[str, Any] | None, sources: Mapping[str, float]
+) -> dict[str, Any]:
+    limits = dict(before)
+    if given is not None and not isinstance(given, Mapping):
+        raise WeightsError(f'{name}: {given!r} is not a mapping; give it by source, as {{"{next(iter(sources))}": 3}}')
+    for source, value in (given or {}).items():
+        if source not in sources:
+            raise WeightsError(f'{name}: there is no source "{source}"; the sources are {", ".join(sources)}')
+        if value is None:
+            limits.pop(source, None)
+            continue
+        number = _above_0(f'{name} of "{source}"', value)
+        if name == "epochs" and number != int(number):
+            raise WeightsError(f'epochs of "{source}": it is {value!r}, but a source is read whole times, as 3')
+        limits[source] = int(number) if name == "epochs" else number
+    return limits
 
 
 def _checked(weights: dict[str, float], given: Mapping[str, float]) -> dict[str, float]:
@@ -142,16 +214,18 @@ class Draws:
     def again(self, weights: Weights, index: int, dry: Iterable[str]) -> str | None:
         """The source that `index` draws after the dry ones, in the order in which they were drawn; None if all are."""
         tried = frozenset(dry)
-        names = [name for name, weight in weights.by_source.items() if weight > 0 and name not in tried]
+        drawn = weights.drawn()
+        names = [name for name, weight in drawn.items() if weight > 0 and name not in tried]
         if not names:
             return None
-        bounds = list(accumulate(weights.by_source[name] for name in names))
+        bounds = list(accumulate(drawn[name] for name in names))
         return names[_place(bounds, self._uniforms.at(index, attempt=len(tried)))]
 
     def _prepare(self, weights: Weights, block: int) -> None:
         if weights is not self._weights:
-            self._names = [name for name, weight in weights.by_source.items() if weight > 0]
-            self._bounds = list(accumulate(weights.by_source[name] for name in self._names))
+            drawn = weights.drawn()
+            self._names = [name for name, weight in drawn.items() if weight > 0]
+            self._bounds = list(accumulate(drawn[name] for name in self._names))
             self._weights = weights
         names, bounds = self._names, self._bounds
         places = np.searchsorted(bounds, self._uniforms.block(block) * bounds[-1], side="right")

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dataset.ahead import AheadReader
+from dataset.mixture import Weights
 from dataset.planning import LoadingSource, PlanningReader
 from dataset.pool import Pool
 from dataset.positions import Consumed
-from dataset.source import FollowingReader, Item, Share, Source, SourceReader, SourceStats
+from dataset.source import FollowingReader, Item, RecencyReader, Share, Source, SourceReader, SourceStats
 from dataset.uniforms import seed_of
 
 States = dict[str, Mapping[str, Mapping[str, Any]]]
@@ -44,17 +45,31 @@ class Readers:
             self.close()
             raise
         self.polls: dict[str, Callable[[], Item | None]] = {name: reader.poll for name, reader in self._readers.items()}
+        self._limits: Mapping[str, int] = {}
+        self._adjusted: Weights | None = None
         self.follow(passed)
 
-    def exhausted(self, names: Iterable[str]) -> bool:
-        """Whether none of these sources will ever give an item again."""
-        return all(self._readers[name].exhausted() and not self._aside.get(name) for name in names)
+    def adjust(self, weights: Weights) -> None:
+        """Take note of what goes with the weights: limits of epochs, and half-lives."""
+        if weights is self._adjusted:
+            return
+        self._adjusted = weights
+        for name, reader in self._readers.items():
+            if isinstance(reader, RecencyReader):
+                reader.prefer_recent(weights.half_life.get(name))
+        changed, self._limits = self._limits.keys() | weights.epochs.keys(), weights.epochs
+        for name in changed:
+            self.polls[name] = self._poll_of(name)
+
+    def exhausted(self, names: Iterable[str], for_now: bool) -> bool:
+        """Whether none of these sources will ever give an item again; `for_now`: while their limits stay."""
+        return all(self._exhausted(name, for_now) for name in names)
 
     def put_back(self, names: Sequence[str], items: Sequence[Item]) -> None:
         """Keep items of a batch that is given up: they are polled first, in the same order."""
         for name, item in zip(reversed(names), reversed(items), strict=True):
             self._aside.setdefault(name, deque()).appendleft(item)
-            self.polls[name] = self._again(name)
+            self.polls[name] = self._poll_of(name)
 
     def follow(self, passed: Consumed) -> None:
         """Tell histories what the sources that they follow have passed."""
@@ -83,13 +98,31 @@ class Readers:
             return saved[self._share]
         return next((saved[share] for share in sorted(saved)), None)
 
-    def _again(self, name: str) -> Callable[[], Item | None]:
-        aside = self._aside[name]
+    def _exhausted(self, name: str, for_now: bool) -> bool:
+        aside = self._aside.get(name)
+        if aside:
+            return for_now and self._beyond_limit(name, aside[0])
+        return self._readers[name].exhausted()
+
+    def _beyond_limit(self, name: str, item: Item) -> bool:
+        """Whether an item belongs to an epoch that is not to be read."""
+        limit = self._limits.get(name)
+        return limit is not None and item.span.end[0] >= limit
+
+    def _poll_of(self, name: str) -> Callable[[], Item | None]:
+        """The reader's own, unless something was put back or its epochs are limited."""
+        reader = self._readers[name]
+        aside = self._aside.setdefault(name, deque())
+        if not aside and name not in self._limits:
+            return reader.poll
 
         def poll() -> Item | None:
-            item = aside.popleft()
-            if not aside:
-                self.polls[name] = self._readers[name].poll
+            item = aside.popleft() if aside else reader.poll()
+            if item is not None and self._beyond_limit(name, item):
+                aside.appendleft(item)
+                return None
+            if not aside and name not in self._limits:
+                self.polls[name] = reader.poll
             return item
 
         return poll

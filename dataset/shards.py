@@ -55,6 +55,7 @@ class ShardSource:
     bad_limit: int = BAD_LIMIT
 
     one_state: ClassVar[bool] = True
+    has_epochs: ClassVar[bool] = True
 
     @property
     def fingerprint(self) -> str:

@@ -107,6 +107,18 @@ class FollowingReader(SourceReader, Protocol):
 
 
 @runtime_checkable
+class RecencyReader(SourceReader, Protocol):
+    """A reader that draws, and can prefer what is recent."""
+
+    def prefer_recent(self, half_life: float | None) -> bool:
+        """From the next item on, draw half as often so many samples back as from the newest; None: all alike.
+
+        True where what was planned and is not finished will be planned anew.
+        """
+        ...
+
+
+@runtime_checkable
 class FollowingSource(Source, Protocol):
     """A source whose readers follow another one of the mixture."""
 

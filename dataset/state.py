@@ -14,6 +14,7 @@ import msgspec
 from dataset.errors import StateError
 from dataset.mixture import InForce, Weights
 from dataset.positions import Consumed
+from dataset.source import Source
 
 KIND = "stovetop mixture"
 FORMAT = 1
@@ -104,6 +105,33 @@ class MixtureState(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def refuse_foreign(
+    state: MixtureState, sources: Mapping[str, Source], seed: int, forget: Collection[str], trust: Collection[str]
+) -> None:
+    """Raise `StateError` unless the state is one of these sources, whole, and drawn with this seed."""
+    if state.seed != seed:
+        raise StateError(f"the state was made with seed {state.seed}, not {seed}; make the mixture with it")
+    missing = [str(rank) for rank in range(state.world) if str(rank) not in state.ranks]
+    if missing:
+        raise StateError(
+            f"the state lacks rank {', '.join(missing)} of {state.world}; merge those of all with merge_states"
+        )
+    for name, saved in state.sources.items():
+        if name in forget:
+            continue
+        if name not in sources:
+            raise StateError(
+                f'the state has a source "{name}" ({saved.fingerprint}), and the mixture has none of that name '
+                f'(it has {", ".join(sources)}); add it, or forget it: forget=["{name}"]'
+            )
+        fingerprint = sources[name].fingerprint
+        if fingerprint != saved.fingerprint and name not in trust:
+            raise StateError(
+                f'source "{name}" is {fingerprint}, but the state was made with {saved.fingerprint}; begin it anew '
+                f'with forget=["{name}"], or, if the same data moved, keep its positions with trust=["{name}"]'
+            )
+
+
 def rank_state(state: MixtureState | None, rank: int, world: int, made_with: Weights) -> RankState:
     """Where one rank goes on. On another layout than the state's it draws afresh, from where no rank has drawn yet.
 
@@ -123,7 +151,13 @@ def rank_state(state: MixtureState | None, rank: int, world: int, made_with: Wei
 
 def _over(saved: Weights, made_with: Weights) -> Weights:
     by_source = {name: saved.by_source.get(name, weight) for name, weight in made_with.by_source.items()}
-    return Weights(saved.version, by_source if any(by_source.values()) else made_with.by_source)
+    return Weights(
+        saved.version,
+        by_source if any(by_source.values()) else made_with.by_source,
+        saved.temperature,
+        {name: limit for name, limit in saved.epochs.items() if name in by_source},
+        {name: limit for name, limit in saved.half_life.items() if name in by_source},
+    )
 
 
 def merge_states(states: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

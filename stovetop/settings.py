@@ -51,6 +51,7 @@ class MixtureSettings(BaseModel):
     seed: int = 0
     max_lag: int | None = Field(None, ge=1, description="samples that may wait in one partition of `live`")
     max_lag_seconds: float | None = Field(None, gt=0)
+    workers: int = Field(0, ge=0, description="processes that load samples ahead; 0: the trainer loads them itself")
 
 
 class TrainSettings(BaseModel):
@@ -65,6 +66,7 @@ class TrainSettings(BaseModel):
         None, ge=0, lt=1, description="of the averaged weights that are published; none: raw"
     )
     threads: int | None = Field(None, ge=1, description="of torch; none: as many as it finds")
+    metrics_port: int | None = Field(None, ge=1, le=65535, description="of the mixture's metrics; none: not served")
     options: Mapping[str, Any] = Field({}, description="for the recipe, as it likes")
 
 

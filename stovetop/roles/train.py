@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from prometheus_client import CollectorRegistry, start_http_server
 
 from dataset import HistorySource, InteractiveMixture, LiveSource, ShardSource, Source, make_interactive_dataset
 from ingest.plugins import load_plugin
@@ -28,10 +29,16 @@ def run(settings: Settings) -> None:
         torch.set_num_threads(settings.train.threads)
     recipe: Recipe = load_plugin(settings.app.recipe)
 
+    data = mixture(settings)
+    if settings.train.metrics_port is not None:
+        registry = CollectorRegistry()
+        registry.register(data.metrics)
+        start_http_server(settings.train.metrics_port, "127.0.0.1", registry)
+
     def make(control: InteractiveSettings) -> Any:
         return recipe(
             TrainingContext(
-                data=mixture(settings),
+                data=data,
                 control=control,
                 folder=settings.runs / settings.run,
                 seed=settings.mixture.seed,
@@ -55,7 +62,7 @@ def mixture(settings: Settings) -> InteractiveMixture:
     sources["live"] = LiveSource(
         settings.log.open(), archive=archive, max_lag=chosen.max_lag, max_age=chosen.max_lag_seconds, **decoding
     )
-    return make_interactive_dataset(sources, chosen.weights, chosen.seed)
+    return make_interactive_dataset(sources, chosen.weights, chosen.seed, workers=chosen.workers)
 
 
 def interactive(settings: Settings) -> InteractiveSettings:

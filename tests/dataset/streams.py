@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from dataset import Consumed, InteractiveMixture, Item, Receipt, Share, Source, SourceReader
+from dataset.parcels import packed, unpacked
 from ingest import SAMPLES, Annotated, Append, Bounds, Fetch, OffsetOutOfRange, Record, Sample, StepOutcome
 from ingest.entries import sample_entry
 from ingest.shard_reader import ShardChain
@@ -204,6 +205,42 @@ def step(mixture: InteractiveMixture, size: int) -> list[str]:
     items, receipt = taken
     mixture.complete([receipt])
     return [item.sample["key"] for item in items]
+
+
+class InlinePool:
+    """Loads as a `Pool` does, in this process, when an answer is asked for: quick enough for thousands of schedules."""
+
+    def __init__(self, sources: Mapping[str, Any], workers: int) -> None:
+        self.workers, self.ahead_bytes = workers, 1 << 20
+        self._sources, self._loaders = sources, {}
+        self._tasks: dict[int, tuple[str, Sequence[Any]]] = {}
+        self._next = 0
+
+    def submit(self, source: str, whats: Sequence[Any]) -> int:
+        self._next += 1
+        self._tasks[self._next] = (source, whats)
+        return self._next
+
+    def answer(self, ticket: int) -> tuple[list[Any], int]:
+        source, whats = self._tasks.pop(ticket)
+        if source not in self._loaders:
+            self._loaders[source] = self._sources[source].loader()
+        data = bytearray(b"".join(packed([self._loaders[source](what) for what in whats])))
+        return unpacked(data), len(data)
+
+    def forget(self, tickets: Iterable[int]) -> None:
+        for ticket in tickets:
+            del self._tasks[ticket]
+
+    def close(self) -> None:
+        assert not self._tasks
+
+
+def with_inline_workers(data: InteractiveMixture, workers: int) -> InteractiveMixture:
+    """The mixture, loading ahead as with so many workers."""
+    data.workers = workers
+    data._pool = InlinePool(data.sources, workers) if workers else None  # type: ignore[assignment]
+    return data
 
 
 def keys_of(receipts: Iterable[Receipt], source: str) -> list[str]:

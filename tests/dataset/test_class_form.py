@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from dataset import LayoutError, ParameterError, SourceError, make_interactive_dataset
+from dataset import ParameterError, SourceError, make_interactive_dataset
 
 
 class Mixed(Dataset[str]):
@@ -135,13 +139,58 @@ def test_arguments_that_do_not_fit_are_refused(changes, told: str) -> None:
         mixed(tokenizer=object()).reconstructed(**changes)
 
 
-def test_worker_processes_are_refused_as_no_change_would_reach_them() -> None:
-    with pytest.raises(LayoutError, match="a changed parameter could not reach worker processes"):
-        next(iter(DataLoader(mixed(), batch_size=2, num_workers=1)))
+class Counting(Dataset[int]):
+    """Gives its parameter; can be pickled."""
+
+    def __init__(self, count: int, value: int = 0) -> None:
+        self.count, self.value = count, value
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> int:
+        return self.value
+
+
+class CountingOn(IterableDataset[int]):
+    """The same, as an iterable."""
+
+    def __init__(self, value: int = 0) -> None:
+        self.value = value
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield self.value
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("made_of", [Counting, CountingOn])
+def test_a_changed_parameter_reaches_workers_persistent_or_not(made_of: Any, persistent: bool) -> None:
+    arguments = {"count": 400} if made_of is Counting else {}
+    data: Any = make_interactive_dataset(made_of)(**arguments, interactive_parameter_names=["value"])
+    loader = DataLoader(data, batch_size=4, num_workers=2, prefetch_factor=2, persistent_workers=persistent)
+    for value in (1, 2):  # the second time with workers that are there, if they are persistent
+        batches = iter(loader)
+        next(batches)
+        data.set_interactive_parameters({"value": value})
+        read = [set(next(batches).tolist()) for _ in range(4 + 6)]
+        assert read[4:] == [{value}] * 6
+    data.set_interactive_parameters({"value": 3})
+    assert set(next(iter(loader)).tolist()) == {3}
+
+
+def test_an_interactive_dataset_can_be_pickled_and_copied() -> None:
+    data: Any = make_interactive_dataset(Counting)(5, interactive_parameter_names=["value"])
+    data.set_interactive_parameters({"value": 7})
+    for twin in (pickle.loads(pickle.dumps(data)), copy.deepcopy(data)):
+        assert type(twin) is type(data)
+        assert (len(twin), twin[0], twin.interactive_parameters()) == (5, 7, {"value": 7})
+        twin.set_interactive_parameters({"value": 1})
+    assert data[0] == 7
 
 
 def test_what_is_no_dataset_class_is_refused() -> None:
     with pytest.raises(SourceError, match="list is no torch Dataset"):
         make_interactive_dataset(list)  # type: ignore[arg-type]
-    with pytest.raises(SourceError, match="weights and decode go with named sources"):
+    with pytest.raises(SourceError, match="weights, decode and workers go with named sources"):
         make_interactive_dataset(Mixed, weights={"a": 1})  # type: ignore[call-overload]

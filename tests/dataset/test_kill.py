@@ -9,6 +9,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
+import pytest
+
 from ingest.sqlite import Layout, SqliteLog
 from tests.dataset.streams import annotated, key
 from tests.dataset.train_forever import train_forever
@@ -20,11 +23,17 @@ def trained(checkpoint: Path) -> list[str]:
     return json.loads(checkpoint.read_text())["trained"] if checkpoint.exists() else []
 
 
-def test_kill_9_at_any_moment_loses_and_repeats_no_live_sample(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "lives", [5, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])], ids=lambda lives: f"{lives}"
+)
+@pytest.mark.timeout(240)
+def test_kill_9_at_any_moment_loses_and_repeats_no_live_sample(tmp_path: Path, lives: int) -> None:
+    """Each life loads with another number of workers than the one before."""
     PROCESSES.set_forkserver_preload(["tests.dataset.train_forever"])
     checkpoint = tmp_path / "checkpoint.json"
     writer = SqliteLog(tmp_path / "log", Layout(partitions=2)).writer("annotator")
     sent: list[str] = []
+    workers: set[int] = set()
     chance = random.Random(7)
 
     def send(count: int) -> None:
@@ -32,13 +41,15 @@ def test_kill_9_at_any_moment_loses_and_repeats_no_live_sample(tmp_path: Path) -
         writer.commit([annotated(len(sent) % 2, keys, time.time())])
         sent.extend(keys)
 
-    for life in range(4):
-        process = PROCESSES.Process(target=train_forever, args=(tmp_path / "log", checkpoint))
+    for life in range(lives):
+        count = (0, 2, 4)[life % 3]
+        process = PROCESSES.Process(target=train_forever, args=(tmp_path / "log", checkpoint, count))
         process.start()
         try:
             target = len(trained(checkpoint)) + 15
             deadline = time.monotonic() + 100
-            while len(trained(checkpoint)) < target or (life == 3 and len(trained(checkpoint)) < len(sent)):
+            last = life == lives - 1
+            while len(trained(checkpoint)) < target or (last and len(trained(checkpoint)) < len(sent)):
                 assert process.is_alive()
                 assert time.monotonic() < deadline
                 if len(trained(checkpoint)) < target:
@@ -47,5 +58,12 @@ def test_kill_9_at_any_moment_loses_and_repeats_no_live_sample(tmp_path: Path) -
         finally:
             process.kill()
             process.join()
+        own = json.loads(checkpoint.read_text())["workers"]
+        assert len(own) == count
+        workers.update(own)
     writer.close()
     assert Counter(trained(checkpoint)) == Counter(sent)
+    deadline = time.monotonic() + 30
+    while any(psutil.pid_exists(each) for each in workers):  # none outlives its training
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

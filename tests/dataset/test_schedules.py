@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dataset import HistorySource, InteractiveMixture, LiveSource, MapSource, make_interactive_dataset, merge_states
 from dataset.lane import Lane
 from ingest.shards import DirectoryStore
-from tests.dataset.streams import MemoryLog, archive_of, decode, json_copy, key
+from tests.dataset.streams import MemoryLog, archive_of, decode, json_copy, key, with_inline_workers
 from tests.dataset.test_mixture import within_binomial_bound
 
 PARTITIONS = 3
@@ -24,7 +24,7 @@ BASE = [{"key": f"base/{number:06d}-00"} for number in range(37)]
 
 
 class Branch(RuleBasedStateMachine):
-    """A training run that is killed and restored at will, on any number of ranks, beside a model of what it trained."""
+    """A training run that is killed and restored at will, on any ranks and workers, beside a model of what it trained."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Branch(RuleBasedStateMachine):
                 data.close()
             self.folder.cleanup()
 
-    def start(self, world: int, state: dict | None) -> None:
+    def start(self, world: int, state: dict | None, workers: int = 0) -> None:
         for data in self.ranks:
             data.close()
         self.ranks = []
@@ -58,14 +58,15 @@ class Branch(RuleBasedStateMachine):
                 "history": HistorySource(self.archive, decode=decode),
             }
             data = make_interactive_dataset(sources, {"base": 1, "live": 2, "history": 1}, seed=1)
+            with_inline_workers(data, workers)
             if state is not None:
                 data.load_state_dict(state)
             data.set_layout(rank, world)
             self.ranks.append(data)
 
-    @initialize(world=st.integers(1, 4))
-    def begin(self, world: int) -> None:
-        self.start(world, None)
+    @initialize(world=st.integers(1, 4), workers=st.integers(0, 3))
+    def begin(self, world: int, workers: int) -> None:
+        self.start(world, None, workers)
 
     @rule(partition=st.integers(0, PARTITIONS - 1), sizes=st.lists(st.integers(0, 3), min_size=1, max_size=4))
     def samples_arrive(self, partition: int, sizes: list[int]) -> None:
@@ -110,12 +111,12 @@ class Branch(RuleBasedStateMachine):
         state = json_copy(merge_states([data.state_dict() for data in self.ranks]))
         self.saved = (state, len(self.trained), self.version)
 
-    @rule(world=st.integers(1, 4))
-    def training_crashes_and_resumes(self, world: int) -> None:
+    @rule(world=st.integers(1, 4), workers=st.integers(0, 3))
+    def training_crashes_and_resumes(self, world: int, workers: int) -> None:
         """What was trained after the last checkpoint is undone."""
         state, length, self.version = self.saved
         del self.trained[length:]
-        self.start(world, state)
+        self.start(world, state, workers)
 
     @rule(per_shard=st.integers(1, 4))
     def samples_are_archived(self, per_shard: int) -> None:
@@ -198,7 +199,7 @@ def test_the_check_would_notice_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Lane, "pop", forgetful)
     branch = Branch()
-    branch.begin(1)
+    branch.begin(1, 0)
     branch.samples_arrive(0, [3, 3, 3])
     with pytest.raises(AssertionError):
         branch.teardown()
@@ -209,10 +210,12 @@ steps = st.tuples(st.integers(1, 7), st.none() | st.tuples(st.integers(0, 3), st
 
 @settings(max_examples=12, deadline=None)
 @given(
-    st.lists(steps, min_size=2, max_size=25), st.lists(st.integers(0, 24), min_size=1, max_size=3), st.integers(1, 2)
+    st.lists(steps, min_size=2, max_size=25),
+    st.lists(st.tuples(st.integers(0, 24), st.integers(0, 3)), min_size=1, max_size=3),
+    st.integers(1, 2),
 )
 def test_a_run_that_is_restored_again_and_again_equals_one_that_never_was(
-    schedule: list[tuple[int, tuple[int, int, int] | None]], cuts: list[int], world: int
+    schedule: list[tuple[int, tuple[int, int, int] | None]], cuts: list[tuple[int, int]], world: int
 ) -> None:
     log = MemoryLog(PARTITIONS)
     for number in range(120):
@@ -220,19 +223,19 @@ def test_a_run_that_is_restored_again_and_again_equals_one_that_never_was(
     with tempfile.TemporaryDirectory() as folder:
         archive = archive_of(log, Path(folder), per_shard=20)
 
-        def ranks(state: dict | None) -> list[InteractiveMixture]:
+        def ranks(state: dict | None, workers: int = 0) -> list[InteractiveMixture]:
             made = []
             for rank in range(world):
                 live = LiveSource(log, decode=decode, max_lag=30)
                 sources = {"base": MapSource(BASE), "live": live, "history": HistorySource(archive, decode=decode)}
-                data = make_interactive_dataset(sources, seed=5)
+                data = with_inline_workers(make_interactive_dataset(sources, seed=5), workers)
                 if state is not None:
                     data.load_state_dict(state)
                 data.set_layout(rank, world)
                 made.append(data)
             return made
 
-        def run(cuts: list[int]) -> list[tuple[str, ...]]:
+        def run(cuts: dict[int, int]) -> list[tuple[str, ...]]:
             rows, running = [], ranks(None)
             for number, (size, weights) in enumerate(schedule):
                 for data in running:
@@ -242,7 +245,7 @@ def test_a_run_that_is_restored_again_and_again_equals_one_that_never_was(
                     data.complete([receipt])
                     rows.append(receipt.keys)
                 if number in cuts:
-                    running = ranks(json_copy(merge_states([data.state_dict() for data in running])))
+                    running = ranks(json_copy(merge_states([data.state_dict() for data in running])), cuts[number])
             return rows
 
-        assert run(cuts) == run([])
+        assert run(dict(cuts)) == run({})

@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from control.protocol import Event, EventType
 from dataset import LiveSource, make_interactive_dataset
@@ -84,3 +85,21 @@ def test_a_stream_tells_its_own_figures_as_an_event() -> None:
     assert live["bytes_per_second"] > 0
     event = Event(run="r", type=EventType.MIXTURE, body=body)
     assert json.loads(event.model_dump_json())["body"] == body
+
+
+def test_the_figures_are_there_for_prometheus_as_they_were_told_last() -> None:
+    log = MemoryLog(1)
+    log.append(0, [key(number) for number in range(5)], time.time())
+    data = make_interactive_dataset({"base": [{"key": "x"}], "live": LiveSource(log, decode=decode)}, {"live": 1})
+    registry = CollectorRegistry()
+    registry.register(data.metrics)
+    assert generate_latest(registry) == b""
+    data.set_weights({"base": 1})
+    step(data, 8)
+    data.statistics()
+    text = generate_latest(registry).decode()
+    assert "stovetop_mixture_version 1.0" in text
+    assert "stovetop_mixture_samples_total 8.0" in text
+    assert 'stovetop_mixture_source_weight{source="live"} 1.0' in text
+    assert 'stovetop_mixture_source_repeats_total{source="base"}' in text
+    assert 'stovetop_mixture_source_lag{source="base"}' not in text

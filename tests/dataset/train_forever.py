@@ -11,12 +11,12 @@ from ingest.sqlite import Layout, SqliteLog
 from tests.dataset.streams import decode
 
 
-def train_forever(log: Path, checkpoint: Path) -> None:
+def train_forever(log: Path, checkpoint: Path, workers: int = 0) -> None:
     sources = {
         "base": MapSource([{"key": f"base/{number}"} for number in range(50)]),
         "live": LiveSource(SqliteLog(log, Layout(partitions=2)), decode=decode),
     }
-    data = make_interactive_dataset(sources, {"base": 1, "live": 3})
+    data = make_interactive_dataset(sources, {"base": 1, "live": 3}, workers=workers)
     trained: list[str] = []
     if checkpoint.exists():
         saved = json.loads(checkpoint.read_text())
@@ -29,5 +29,6 @@ def train_forever(log: Path, checkpoint: Path) -> None:
         for receipt in receipts:
             trained += receipt.keys_of("live")
         staged = checkpoint.with_suffix(".part")
-        staged.write_text(json.dumps({"trained": trained, "state": data.state_dict()}))
+        processes = data._pool.processes if data._pool is not None else ()
+        staged.write_text(json.dumps({"trained": trained, "state": data.state_dict(), "workers": processes}))
         os.replace(staged, checkpoint)

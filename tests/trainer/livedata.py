@@ -46,8 +46,9 @@ def open_log(folder: Path) -> SqliteLog:
 def mixture(log: SqliteLog, weights: Mapping[str, float] | None = None, **changes: Any) -> InteractiveMixture:
     """Made-up sentences and the live log."""
     sources: dict[str, Any] = {"base": Sentences(64), "live": log}
-    return make_interactive_dataset(sources, weights or {"base": 0.5, "live": 0.5}, decode=_either, **changes)
+    return make_interactive_dataset(sources, weights or {"base": 0.5, "live": 0.5}, decode=either, **changes)
 
 
-def _either(element: Mapping[str, Any]) -> Mapping[str, Any]:
+def either(element: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Sentences as they are, and live samples decoded."""
     return words(element) if "json" in element else element

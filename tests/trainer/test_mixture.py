@@ -15,7 +15,8 @@ from control import Command, EventType, Outcome
 from dataset import InteractiveMixture, make_interactive_dataset
 from ingest import LogWriter
 from ingest.sqlite import SqliteLog
-from tests.trainer.livedata import key, mixture, open_log, post
+from tests.dataset.streams import write_tar
+from tests.trainer.livedata import either, key, mixture, open_log, post
 from tests.trainer.trainings import Run, Sentences, arguments, gpt2, until
 from trainer import Checkpoints, Every, InteractiveSettings, make_interactive, train_run, trained_along
 
@@ -92,7 +93,10 @@ def test_weights_set_while_paused_succeed_at_once(training: Training) -> None:
         ({"weights": {"a": 0, "b": 0}}, "leave nothing to draw from"),
         ({"weights": {"a": "much"}}, "a weight is a number"),
         ({"weights": [1, 2]}, "weights"),
-        ({"temperature": 2}, "a mixture has the parameter weights, not temperature"),
+        ({"temperature": -2}, "temperature: it is -2, but it is a number above 0"),
+        ({"warmth": 2}, '"warmth" is no parameter of the mixture; these are: weights, temperature'),
+        ({"epochs": {"c": 2}}, 'epochs: there is no source "c"'),
+        ({"half_life": {"a": 2}}, 'half_life: "a" has none, it is map:Sentences'),
         ({}, "nothing is given"),
     ],
 )
@@ -303,7 +307,7 @@ def test_the_mixture_is_told_with_what_was_asked_and_what_was_drawn(training: Tr
     assert 0.4 < source["seen"] < 1
     assert told[-1]["total"] == 48
     assert run.link.state["mixture"]["version"] == 0
-    assert run.link.state["dataset"]["interactive_parameters"] == {"weights": {"a": 3, "b": 1}}
+    assert run.link.state["dataset"]["interactive_parameters"]["weights"] == {"a": 3, "b": 1}
 
 
 def test_the_mixture_is_told_while_data_is_waited_for(training: Training, log: SqliteLog, writer: LogWriter) -> None:
@@ -404,6 +408,35 @@ def test_new_data_from_the_next_step_with_loader_and_steps_that_fit(training: Tr
     kept = Checkpoints(run.trainer.steering.folder).all()[-1]
     assert kept.card.reason == "new data"
     assert [s.note for s in run.trainer.steering.folder.segments()] == ["", "new data"]
+
+
+def test_shards_are_added_to_a_mixture_and_a_source_is_taken_out_while_it_trains(
+    training: Training, tmp_path: Path
+) -> None:
+    write_tar(tmp_path / "more.tar", [key(number) for number in range(40)], lambda name: {"json": b'{"number": 5}'})
+
+    def data() -> InteractiveMixture:
+        lists = {"a": Sentences(64), "b": Sentences(64, first=100)}
+        return make_interactive_dataset(lists, {"a": 1, "b": 1}, decode=either)
+
+    run = training(tmp_path / "life", train_dataset=data(), settings={"checkpoint": {"steps": 1}})
+    wrong = run.send_at(2, "update_dataset", sources={"more": "/nowhere"})
+    sent = run.send_at(
+        4, "update_dataset", sources={"more": {"path": str(tmp_path / "more.tar"), "weight": 5}, "b": None}
+    )
+    run.train()
+    assert "there is nothing at /nowhere" in run.report(wrong).reason
+    assert run.report(sent).outcome is Outcome.SUCCESS
+    steps = booked(run)
+    assert {name for step in range(1, 5) for name in steps[step]} == {"a", "b"}
+    assert {name for step in range(5, 13) for name in steps[step]} == {"a", "more"}
+    keys = [each for _, entry in trained_along(run.trainer.steering.folder) for each in entry.keys.get("a", [])]
+    assert len(keys) == len(set(keys))
+
+    again = training(tmp_path / "life", train_dataset=data(), max_steps=14)  # the script knows nothing of it
+    again.train(resume=True)
+    assert set(again.trainer.train_dataset.sources) == {"a", "more"}
+    assert {name for step in (13, 14) for name in booked(again)[step]} <= {"a", "more"}
 
 
 def test_new_data_that_cannot_be_made_leaves_the_old(training: Training) -> None:

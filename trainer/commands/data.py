@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,10 @@ from trainer.steering import Departure, Leave, Steering
 
 
 class DataParameters(Arguments):
-    """Parameters of the dataset by name; for a mixture `weights` by source, those not named keep theirs."""
+    """Parameters of the dataset by name; those not named keep theirs.
+
+    For a mixture: `weights` by source, `temperature`, `epochs` and `half_life` by source (null lifts a limit).
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -53,22 +57,20 @@ def set_parameters(steering: Steering, arguments: DataParameters) -> Plan:
 
 
 def _mixture(steering: Steering, dataset: InteractiveMixture, given: Mapping[str, Any]) -> Plan:
-    if set(given) != {"weights"}:
-        raise CommandRejected(f"a mixture has the parameter weights, not {', '.join(sorted(set(given) - {'weights'}))}")
     try:
-        changed = dataset.weights.changed(given["weights"])
+        changed = dataset.changed_parameters(given)
     except DatasetError as error:
         raise CommandRejected(str(error)) from error
+    before = {name: value for name, value in dataset.interactive_parameters().items() if name in given}
 
     def apply() -> Later | None:
-        dataset.set_weights(given["weights"], at_version=changed.version)
+        dataset.set_interactive_parameters(given, at_version=changed.version)
         if steering.paused:
             return None
         return Later(lambda done: done.version >= changed.version)
 
-    return Plan(
-        apply, {"weights": dict(dataset.weights.by_source)}, {"weights": dict(changed.by_source)}, steering.step + 1
-    )
+    after = {name: value for name, value in changed.parameters().items() if name in given}
+    return Plan(apply, before, after, steering.step + 1)
 
 
 def _parameters(steering: Steering, dataset: InteractiveParameters, given: Mapping[str, Any]) -> Plan:
@@ -78,7 +80,9 @@ def _parameters(steering: Steering, dataset: InteractiveParameters, given: Mappi
         dataset.set_interactive_parameters(before)
     except DatasetError as error:
         raise CommandRejected(str(error)) from error
-    shows_at = steering.step + 2  # accelerate has the first batch of the next step in its hands already
+    args = steering.trainer.args  # accelerate has one batch in its hands already, and workers those that they began
+    stale = 1 + args.dataloader_num_workers * (args.dataloader_prefetch_factor or 2)
+    shows_at = steering.step + 1 + math.ceil(stale / args.gradient_accumulation_steps)
 
     def apply() -> Later | None:
         dataset.set_interactive_parameters(given)
@@ -94,6 +98,8 @@ def _reached(done: StepDone, step: int) -> bool:
 def update_dataset(steering: Steering, arguments: NewData) -> Plan:
     """Make the dataset anew and train on it from the next step: a checkpoint is saved, and a segment begins there.
 
+    A mixture takes `sources`: paths to shards by name are added, null takes one out, all others go on where they are.
+
     So loader, number of steps and schedule fit the new data, which they would not if it were changed under them.
     """
     dataset = steering.trainer.train_dataset
@@ -108,6 +114,11 @@ def update_dataset(steering: Steering, arguments: NewData) -> Plan:
         raise CommandRejected(f"update_dataset: {', '.join(unknown) or 'nothing is given'}; the arguments are {known}")
 
     made_with = {**dataset.construction, **changes}
+    if isinstance(dataset, InteractiveMixture):
+        try:
+            made_with = dataset.reconstructed(**changes).construction
+        except DatasetError as error:
+            raise CommandRejected(f"update_dataset: {error}") from error
 
     def apply() -> Later:
         try:

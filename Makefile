@@ -70,6 +70,8 @@ bench: setup $(VENV)/.bench
 	$(BIN)/python -m benchmarks.loop
 	$(BIN)/python -m benchmarks.mixture
 	$(BIN)/python -m benchmarks.stream
+	$(BIN)/python -m benchmarks.publish
+	$(BIN)/python -m benchmarks.serve
 
 soak: setup
 	$(call with_browser,soak,--timeout=3600)

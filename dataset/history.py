@@ -14,7 +14,7 @@ import msgspec
 from dataset.decoding import BAD_LIMIT, Decode, Decoder, as_members
 from dataset.errors import SourceError, StateError
 from dataset.order import share_name
-from dataset.planning import Finisher, Loaded, Planned
+from dataset.planning import Finisher, Loaded, Planned, next_item
 from dataset.positions import ORIGIN, IntervalSet, Span
 from dataset.source import Item, Share, SourceStats
 from dataset.uniforms import Uniforms
@@ -157,11 +157,7 @@ class HistoryReader:
 
     def poll(self) -> Item | None:
         """The sample of the next draw, loaded."""
-        while (planned := self.plan()) is not None:
-            item = self.finish(planned, self._load(planned.what))
-            if item is not None:
-                return item
-        return None
+        return next_item(self, self._load)
 
     def exhausted(self) -> bool:
         """Never: there is repetition, and more is archived."""

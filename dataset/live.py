@@ -11,7 +11,7 @@ from typing import Any
 from dataset.decoding import BAD_LIMIT, Decode, Decoder, as_members
 from dataset.errors import SourceError
 from dataset.lane import Lane, Limits
-from dataset.planning import Finisher, Loaded, Planned
+from dataset.planning import Finisher, Loaded, Planned, next_item
 from dataset.positions import IntervalSet
 from dataset.source import Item, Share, SourceStats
 from ingest import SAMPLES, Log
@@ -122,11 +122,7 @@ class LiveReader:
 
     def poll(self) -> Item | None:
         """The same, decoded."""
-        while (planned := self.plan()) is not None:
-            item = self._finisher(planned, self._load(planned.what))
-            if item is not None:
-                return item
-        return None
+        return next_item(self, self._load)
 
     def exhausted(self) -> bool:
         """Never: a log has no end."""

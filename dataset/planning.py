@@ -82,6 +82,15 @@ class PlanningReader(SourceReader, Protocol):
         ...
 
 
+def next_item(reader: PlanningReader, load: Loader) -> Item | None:
+    """The next item of a reader, loaded right here; what is skipped is passed over. None when there is nothing now."""
+    while (planned := reader.plan()) is not None:
+        item = reader.finish(planned, load(planned.what))
+        if item is not None:
+            return item
+    return None
+
+
 @runtime_checkable
 class LoadingSource(Source, Protocol):
     """A source that can load what its readers plan, in any process."""

@@ -15,7 +15,7 @@ import msgspec
 from dataset.decoding import BAD_LIMIT, Decode, Decoder, as_members
 from dataset.errors import SourceError, StateError
 from dataset.order import EpochOrder
-from dataset.planning import Finisher, Loaded, Planned
+from dataset.planning import Finisher, Loaded, Planned, next_item
 from dataset.positions import IntervalSet
 from dataset.source import Item, Share, SourceStats
 from dataset.tar import Stretch, TarShard, read_sample
@@ -146,11 +146,7 @@ class ShardReader:
 
     def poll(self) -> Item | None:
         """The next sample of the share's order."""
-        while (planned := self.plan()) is not None:
-            item = self._finisher(planned, self._load(planned.what))
-            if item is not None:
-                return item
-        return None
+        return next_item(self, self._load)
 
     def exhausted(self) -> bool:
         """Whether the last epoch was read."""

@@ -40,7 +40,7 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
 
     For training, put a `MixtureLoader` around it and hand each batch's receipt back through `complete`: what was
     consumed is then what a completed optimizer step used, and nothing else. Iterated by itself (or by a plain
-    `DataLoader` with `num_workers=0`) it yields samples, and each counts as consumed when the next is asked for.
+    `DataLoader` without workers) it yields samples, and each counts as consumed when the next is asked for.
 
     One instance serves one rank, from one thread; sources are opened at the first use, in the process that uses them.
     With `workers`, samples are fetched and decoded ahead by as many processes (of sources that can, see `planning`), at

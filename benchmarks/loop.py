@@ -126,7 +126,7 @@ def _steady(data: Path, base: Path, seconds: float, result: Result) -> None:
         steady_steps_per_s=len(posted) / seconds,
         ack_to_readable_p50_s=quantile(waits, 0.5),
         ack_to_readable_p99_s=quantile(waits, 0.99),
-        never_readable=len(posted) - len(waits),
+        steps_without_sample=len(posted) - len(waits),
         memory_before_mb=before / 1e6,
         memory_after_mb=after / 1e6,
         memory_growth_ratio=after / before,

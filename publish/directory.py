@@ -23,10 +23,10 @@ from typing import BinaryIO
 
 import msgspec
 
-from publish import durable, pointer
+from publish import durable
 from publish.errors import ChannelMoved, HubUnavailable, Unreadable, VersionMissing, VersionTaken
 from publish.manifest import MANIFEST, Manifest, check_names
-from publish.pointer import Pointer, check_channel
+from publish.pointer import Pointer, check_channel, decode_pointer
 
 FORMAT = 1
 MARK = "hub.json"
@@ -158,13 +158,7 @@ class DirectoryHub:
             stored = path.read_bytes()
         except FileNotFoundError:
             return None
-        try:
-            found = msgspec.json.decode(stored, type=Pointer)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Unreadable(f"{path}: not a channel pointer ({error}); move it aside and promote a version") from error
-        if found.format != pointer.FORMAT:
-            raise Unreadable(f"{path}: a pointer of format {found.format}; only {pointer.FORMAT} is known here")
-        return found
+        return decode_pointer(stored, str(path), "move it aside and promote a version")
 
     def move(self, pointer: Pointer) -> None:
         """Compare and swap under the lock."""

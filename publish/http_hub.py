@@ -12,10 +12,9 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 import httpx
-import msgspec
 
-from publish.errors import HubUnavailable, Unreadable, VersionMissing
-from publish.pointer import Pointer, check_channel
+from publish.errors import HubUnavailable, VersionMissing
+from publish.pointer import Pointer, check_channel, decode_pointer
 
 LIVE = "/api/stovetop/v1"
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
@@ -77,7 +76,7 @@ class HttpHub:
             stored = self._get(f"/channels/{channel}").content
         except VersionMissing:
             return None
-        return decoded(stored, self._url)
+        return decode_pointer(stored, self._url)
 
     def watch(self, channel: str, seen: int, timeout: float) -> Pointer | None:
         """Wait for the stream to tell of another generation. Raises HubUnavailable while it cannot be opened."""
@@ -167,7 +166,7 @@ class _Stream:
                     return
                 with self._changed:
                     if line.startswith("data: "):
-                        self._pointer = decoded(line[len("data: ") :].encode(), self._url)
+                        self._pointer = decode_pointer(line[len("data: ") :].encode(), self._url)
                     self._error = None
                     self._changed.notify_all()
 
@@ -175,14 +174,6 @@ class _Stream:
         with self._changed:
             self._error, self._pointer = error, None
             self._changed.notify_all()
-
-
-def decoded(stored: bytes, url: str) -> Pointer:
-    """A pointer as the hub tells it. Raises Unreadable."""
-    try:
-        return msgspec.json.decode(stored, type=Pointer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{url}: what it tells is not a channel pointer ({error})") from error
 
 
 def check(response: httpx.Response, url: str) -> None:

@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from publish.errors import Replayed
+from publish.errors import Replayed, Unreadable
 
 FORMAT = 1
 HISTORY = 4
@@ -93,6 +93,17 @@ def check_channel(channel: str) -> None:
         raise ValueError(
             f"channel {channel!r}: a name is 1 to 64 of a-z, 0-9, - and _, and begins with a letter or digit"
         )
+
+
+def decode_pointer(stored: bytes, where: str, way_out: str = "") -> Pointer:
+    """A pointer as a hub keeps or tells it, not verified. Raises Unreadable, with the way out of a damaged one."""
+    try:
+        found = msgspec.json.decode(stored, type=Pointer)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{where}: not a channel pointer ({error}){way_out and '; '}{way_out}") from error
+    if found.format != FORMAT:
+        raise Unreadable(f"{where}: a pointer of format {found.format}; only {FORMAT} is known here")
+    return found
 
 
 def unset(channel: str) -> Pointer:

@@ -28,10 +28,9 @@ import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from publish import pointer
 from publish.errors import ChannelMoved, HubUnavailable, Unreadable, VersionMissing, VersionTaken
 from publish.manifest import MANIFEST, Base, Manifest, check_names
-from publish.pointer import Pointer, check_channel
+from publish.pointer import Pointer, check_channel, decode_pointer
 
 FORMAT = 1
 MARK = "hub.json"
@@ -322,10 +321,4 @@ def _channel(channel: str) -> str:
 
 
 def _decoded(stored: bytes, channel: str) -> Pointer:
-    try:
-        found = msgspec.json.decode(stored, type=Pointer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreadable(f"channel {channel!r}: not a channel pointer ({error}); promote a version") from error
-    if found.format != pointer.FORMAT:
-        raise Unreadable(f"channel {channel!r}: a pointer of format {found.format}; only {pointer.FORMAT} is known")
-    return found
+    return decode_pointer(stored, f"channel {channel!r}", "promote a version")

@@ -156,7 +156,7 @@ def _tensors(prev: Indices, inputs: Inputs, after: Indices) -> dict[str, Tensor]
         "sample": torch.from_numpy(change.reshape(SAMPLE_CHANNELS, *GRID)),
         "condition": torch.from_numpy(_condition(before, inputs)),
         "weight": torch.from_numpy(weight.reshape(SAMPLE_CHANNELS, *GRID)),
-        "loss_weight": torch.tensor(PRESSED_WEIGHT if inputs.left or inputs.right or inputs.escape else 1.0),
+        "loss_weight": torch.tensor(PRESSED_WEIGHT if inputs.pressed else 1.0),
     }
 
 

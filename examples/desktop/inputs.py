@@ -34,6 +34,11 @@ class Inputs:
         """Whether the Escape key went down."""
         return "Escape" in self.keys_down
 
+    @property
+    def pressed(self) -> bool:
+        """Whether anything was pressed that the desktop listens to."""
+        return self.left or self.right or self.escape
+
     @classmethod
     def parse(cls, wire: object) -> Inputs:
         """Read the wire's form; unknown fields are passed over, since apps may add some.

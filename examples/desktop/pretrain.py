@@ -75,9 +75,8 @@ class RareOften(IterableDataset[dict[str, torch.Tensor]]):
 
 
 def _is_rare(step: Transition) -> bool:
-    inputs = step.inputs
     changed = int((step.prev != step.next).any(axis=-1).sum())
-    return inputs.left or inputs.right or inputs.escape or changed > MANY_PIXELS
+    return step.inputs.pressed or changed > MANY_PIXELS
 
 
 def spoil(frame: Frame, rng: random.Random) -> Frame:

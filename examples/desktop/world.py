@@ -89,7 +89,7 @@ def advance(state: Desktop, inputs: Inputs) -> Desktop:
 
 
 def _in_menu(state: Desktop, menu: tuple[int, int], inputs: Inputs) -> Desktop:
-    if not (inputs.escape or inputs.left or inputs.right):
+    if not inputs.pressed:
         return state
     chosen = inputs.left and not inputs.escape and screen.MENU_NEW_FOLDER.at(*menu).holds(state.x, state.y)
     return replace(state, menu=None, folders=min(state.folders + chosen, MAX_FOLDERS))

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from publish import Replayed
-from publish.pointer import HISTORY, Pointer, unset
+from publish.errors import Unreadable
+from publish.pointer import HISTORY, Pointer, decode_pointer, unset
 
 
 def walk(versions: list[int]) -> list[Pointer]:
@@ -63,3 +64,16 @@ def test_history_holds_what_a_rollback_may_go_to(versions: list[int]) -> None:
         assert all(number < pointer.version for number in pointer.history)
         assert list(pointer.history) == sorted(pointer.history)
         assert pointer.previous == (pointer.history[-1] if pointer.history else None)
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        (b"\xff", "the hub: not a channel pointer .*; promote a version"),
+        (b"null", "the hub: not a channel pointer"),
+        (b'{"format":9,"channel":"stable","generation":1,"version":1,"manifest_sha256":""}', "only 1 is known here"),
+    ],
+)
+def test_what_no_hub_of_this_format_tells_is_refused_by_name(stored: bytes, told: str) -> None:
+    with pytest.raises(Unreadable, match=told):
+        decode_pointer(stored, "the hub", "promote a version")

@@ -8,6 +8,7 @@ IngestError
 │   ├── LayoutMismatch     the file has other topics or partitions than were asked for
 │   ├── LogFull            no space is left; nothing was written
 │   ├── LogBroken          a commit failed half-way; only a restart of the writer helps
+│   ├── LogUnavailable     no broker answers; what became of a commit is known after `recover`
 │   └── LogForked          opened before a fork and used after it
 ├── SessionError           a session cannot do what was asked (see `ingest.sessions`)
 │   ├── SessionUnknown     no such session is known (any more)
@@ -71,6 +72,10 @@ class LogFull(LogError):
 
 class LogBroken(LogError):
     """A commit failed half-way, so what is on disk is not known until the writer is opened anew."""
+
+
+class LogUnavailable(LogError):
+    """No broker answers now. Whether a commit went through is known only when the writer was recovered."""
 
 
 class LogForked(LogError):

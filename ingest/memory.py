@@ -27,7 +27,16 @@ class MemoryLog:
         self.states: dict[str, dict[str, bytes]] = {}
         self.writing: set[str] = set()
 
-    def writer(self, name: str) -> MemoryWriter:
+    @property
+    def shares(self) -> int:
+        """See `Log.shares`."""
+        return 1
+
+    def partitions_of(self, share: int) -> tuple[int, ...]:
+        """See `Log.partitions_of`."""
+        return tuple(range(self.partitions))
+
+    def writer(self, name: str, share: int = 0) -> MemoryWriter:
         """Open the only writer called `name`; raises `LogLocked` while another one is open."""
         with self.changed:
             if name in self.writing:
@@ -89,6 +98,14 @@ class MemoryWriter:
                     stored[key] = value
             self.log.news()
         return offsets
+
+    def recover(self) -> None:
+        """See `LogWriter.recover`: never needed."""
+
+    @property
+    def max_record_bytes(self) -> int:
+        """See `LogWriter.max_record_bytes`."""
+        return 1 << 30
 
     def state(self, prefix: str = "") -> dict[str, bytes]:
         """See `LogWriter.state`."""

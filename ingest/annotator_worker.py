@@ -69,7 +69,7 @@ class AnnotatorHealth(msgspec.Struct, frozen=True):
 
 
 class AnnotatorWorker:
-    """Annotates all partitions of a log, in the thread that calls `run`.
+    """Annotates the partitions of one share of a log, in the thread that calls `run`.
 
     `archived` says below which offset of a partition of `samples` all is archived: retention stops there.
     """
@@ -80,8 +80,9 @@ class AnnotatorWorker:
         factory: AnnotatorFactory,
         settings: AnnotatorSettings | None = None,
         archived: Callable[[int], int] = lambda partition: 0,
+        share: int = 0,
     ) -> None:
-        self._log = log
+        self._log, self._share = log, share
         self._factory = factory
         self._settings = settings or AnnotatorSettings()
         self._archived = archived
@@ -100,10 +101,12 @@ class AnnotatorWorker:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; what was annotated by then is committed. Errors of the log pass."""
         with contextlib.ExitStack() as stack:
-            self._writer = stack.enter_context(contextlib.closing(self._log.writer(ANNOTATOR)))
+            self._writer = stack.enter_context(contextlib.closing(self._log.writer(ANNOTATOR, self._share)))
             self._reader = stack.enter_context(contextlib.closing(self._log.reader()))
             self._trimming = [
-                stack.enter_context(contextlib.closing(Trimming(self._log, self._writer, topic, settings, floor)))
+                stack.enter_context(
+                    contextlib.closing(Trimming(self._log, self._writer, topic, settings, floor, self._share))
+                )
                 for topic, settings, floor in (
                     (SAMPLES, self._settings.samples, self._floor),
                     (DEAD, self._settings.dead, lambda partition: EVERYTHING),
@@ -117,7 +120,7 @@ class AnnotatorWorker:
     def _open(self) -> None:
         state = self._writer.state()
         self._caution = Caution(self._writer, state, self._commit)
-        self._lanes = [self._lane(partition, state) for partition in range(self._reader.partitions(STEPS))]
+        self._lanes = [self._lane(partition, state) for partition in self._log.partitions_of(self._share)]
 
     def _lane(self, partition: int, state: Mapping[str, bytes]) -> Lane:
         stored = state.get(f"position/{partition}")
@@ -137,7 +140,7 @@ class AnnotatorWorker:
             for key, value in state.items()
             if key.startswith(prefix)
         }
-        return Lane(partition, self._factory, progress, sessions, self._caution.spare)
+        return Lane(partition, self._factory, progress, sessions, self._caution.spare, self._writer.max_record_bytes)
 
     def _turn(self, stop: threading.Event) -> None:
         """Read what there is once, of every partition, and commit or wait as is due."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -170,15 +170,18 @@ class Archiver:
         self._settings = settings or ArchiverSettings()
         self.health = ArchiverHealth(time.time())
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set, then publish what was gathered. Errors of the log and of the store pass."""
+    def run(self, stop: threading.Event, partitions: Iterable[int] | None = None) -> None:
+        """Archive `partitions` (all of them) until `stop` is set, then publish what was gathered.
+
+        Errors of the log and of the store pass.
+        """
         reader = self._log.reader()
         lanes: list[ArchiveLane] = []
         try:
             lanes += (
                 ArchiveLane(self._store, reader, topic, partition, self._settings)
                 for topic in (STEPS, SAMPLES)
-                for partition in range(reader.partitions(topic))
+                for partition in (range(reader.partitions(topic)) if partitions is None else sorted(partitions))
             )
             while not stop.is_set():
                 moved = any([lane.advance() for lane in lanes])

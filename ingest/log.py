@@ -12,6 +12,8 @@ from typing import Protocol
 
 import msgspec
 
+from ingest.sharing import Sharing
+
 
 class Append(msgspec.Struct, frozen=True):
     """A record to be written. `key` is the session id: it tells the owner, not the partition."""
@@ -128,11 +130,21 @@ class Log(Protocol):
         """The partitions that belong to a share."""
         ...
 
-    def writer(self, name: str, share: int = 0) -> LogWriter:
-        """Open the writer called `name` (`gateway`: topic steps; `annotator`: topics samples and dead) of a share."""
+    def writer(self, name: str, share: int = 0, *, force: bool = False) -> LogWriter:
+        """Open the writer called `name` (`gateway`: topic steps; `annotator`: topics samples and dead) of a share.
+
+        Raises `LogLocked` while another one is open; with `force` it is replaced, where a backend can do that.
+        """
         ...
 
     def reader(self) -> LogReader: ...
+
+    def join(self, name: str, address: str = "") -> Sharing:
+        """Become one of those who divide the work of `name`: of a writer its shares, of `archiver` the partitions.
+
+        `address` is where the others can reach this member.
+        """
+        ...
 
     def writer_state(self, name: str, prefix: str = "") -> dict[str, bytes]:
         """Another process's committed state, of all shares, for those who only watch (retention, lag)."""

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from ingest.errors import LogError, LogLocked, OffsetOutOfRange
 from ingest.log import Append, Bounds, Fetch, Record
-from ingest.types import DEAD, SAMPLES, STEPS
+from ingest.sharing import Alone
+from ingest.types import ARCHIVER, DEAD, SAMPLES, STEPS
 
 _OWNERS = {STEPS: "gateway", SAMPLES: "annotator", DEAD: "annotator"}
 
@@ -32,11 +33,15 @@ class MemoryLog:
         """See `Log.shares`."""
         return 1
 
+    def join(self, name: str, address: str = "") -> Alone:
+        """See `Log.join`: nobody else can write."""
+        return Alone(self.partitions if name == ARCHIVER else 1)
+
     def partitions_of(self, share: int) -> tuple[int, ...]:
         """See `Log.partitions_of`."""
         return tuple(range(self.partitions))
 
-    def writer(self, name: str, share: int = 0) -> MemoryWriter:
+    def writer(self, name: str, share: int = 0, *, force: bool = False) -> MemoryWriter:
         """Open the only writer called `name`; raises `LogLocked` while another one is open."""
         with self.changed:
             if name in self.writing:

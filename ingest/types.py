@@ -16,6 +16,9 @@ STEPS = "steps"
 SAMPLES = "samples"
 DEAD = "dead"
 
+ARCHIVER = "archiver"
+"""The name under which archivers divide the partitions among themselves."""
+
 Point: TypeAlias = tuple[int, int]
 """A place between samples of one partition, ordered: (offset, index in the record)."""
 

@@ -20,6 +20,7 @@ from auth.http import RequireScope
 from auth.problems import INVALID_REQUEST, Problem, install_problems
 from auth.tokens import Grant, Scope, TokenStore
 from ingest.errors import IngestError, SequenceGap, SessionUnknown
+from ingest.gateway.forwarding import Forwarding
 from ingest.gateway.gateway import Gateway
 from ingest.gateway.observed import Observed
 from ingest.gateway.replies import (
@@ -52,6 +53,7 @@ def create_app(gateway: Gateway, tokens: TokenStore) -> FastAPI:
             gateway.metrics.gaps.inc()
         return problem_of(error).response(request)
 
+    app.add_middleware(Forwarding, gateway=gateway)
     app.add_middleware(Observed, metrics=gateway.metrics)
     app.include_router(_sessions(gateway, RequireScope(tokens, Scope.INGEST)))
     app.include_router(_health(gateway, RequireScope(tokens, Scope.READ)))
@@ -82,7 +84,7 @@ def _sessions(gateway: Gateway, ingest: RequireScope) -> APIRouter:
             wanted = read_model(OpenSession, body)
             key = _key(idempotency_key, grant)
             opening = Opening(wanted.app, wanted.metadata, wanted.session_id, key)
-            session, new = await gateway.committer.apply(lambda draft: draft.open(opening), len(body))
+            session, new = await gateway.committer.apply(lambda draft: draft.open(opening), len(body), opening)
         if new:
             gateway.metrics.sessions.labels("opened").inc()
         reply = OpenReply(**dict(SessionReply.of(session, gateway.index)), limits=limits)
@@ -105,7 +107,7 @@ def _sessions(gateway: Gateway, ingest: RequireScope) -> APIRouter:
         async with gateway.admission.body(request, gateway.settings.max_body_bytes) as body:
             started = time.monotonic()
             batch = read_batch(media_type, body, session_id, first_seq, time.time(), gateway.settings)
-            appended = await gateway.committer.apply(lambda draft: draft.append(batch), len(body))
+            appended = await gateway.committer.apply(lambda draft: draft.append(batch), len(body), session_id)
         gateway.metrics.durable_seconds.observe(time.monotonic() - started)
         gateway.metrics.appended(appended, batch)
         return _json(AppendReply.of(appended))
@@ -114,7 +116,9 @@ def _sessions(gateway: Gateway, ingest: RequireScope) -> APIRouter:
     async def end_session(request: Request, session_id: str) -> Response:
         async with gateway.admission.body(request, gateway.settings.max_metadata_bytes) as body:
             wanted = read_model(EndSession, body)
-            session = await gateway.committer.apply(lambda draft: draft.end(session_id, wanted.next_seq), len(body))
+            session = await gateway.committer.apply(
+                lambda draft: draft.end(session_id, wanted.next_seq), len(body), session_id
+            )
         return _json(SessionReply.of(session, gateway.index))
 
     return router

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ingest.errors import SchemaViolation
 from ingest.gateway.wire import read_object, storable
-from ingest.sessions import Appended, Session, SessionIndex
+from ingest.sessions import Appended, Session
 from ingest.settings import GatewaySettings
 from ingest.types import EndReason
 
@@ -61,6 +61,12 @@ class Limits(_Model):
         return cls(**{name: getattr(settings, name) for name in cls.model_fields})
 
 
+class Expiring(Protocol):
+    """Knows for how long a session stays open."""
+
+    def expires_in(self, session_id: str) -> float | None: ...
+
+
 class SessionReply(_Model):
     """A session as it is on disk. `durable_through` is -1 before the first step."""
 
@@ -72,7 +78,7 @@ class SessionReply(_Model):
     expires_in_seconds: float | None = Field(None, description="until an open session is ended if nothing is posted")
 
     @classmethod
-    def of(cls, session: Session, index: SessionIndex) -> SessionReply:
+    def of(cls, session: Session, index: Expiring) -> SessionReply:
         return cls(
             session_id=session.session_id,
             state="open" if session.ended is None else "ended",

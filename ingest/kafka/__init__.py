@@ -12,8 +12,8 @@ The partitions of a writer's topics are dealt out in `shares`; each share has it
 from ingest.kafka.layout import KafkaLayout
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.membership import Membership
-from ingest.kafka.options import KafkaOptions
 from ingest.kafka.reader import KafkaReader
 from ingest.kafka.writer import KafkaWriter
+from ingest.kafka_options import KafkaOptions
 
 __all__ = ["KafkaLayout", "KafkaLog", "KafkaOptions", "KafkaReader", "KafkaWriter", "Membership"]

@@ -13,7 +13,7 @@ from kafka.structs import OffsetAndMetadata
 
 from ingest.errors import LogUnavailable
 from ingest.kafka import compat
-from ingest.kafka.options import KafkaOptions
+from ingest.kafka_options import KafkaOptions
 from ingest.log import Fetch, Record
 
 AHEAD_BYTES = 8 << 20

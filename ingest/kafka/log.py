@@ -11,11 +11,11 @@ from kafka.errors import KafkaError
 from ingest.errors import LogUnavailable
 from ingest.kafka.layout import KafkaLayout
 from ingest.kafka.membership import Membership
-from ingest.kafka.options import KafkaOptions
 from ingest.kafka.reader import KafkaReader
 from ingest.kafka.state import HIDDEN, StateReader
 from ingest.kafka.topics import provide_topics
 from ingest.kafka.writer import KafkaWriter
+from ingest.kafka_options import KafkaOptions
 
 _provided: list[KafkaLog] = []
 """Logs whose topics this process has found right; they are looked at once."""

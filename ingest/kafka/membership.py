@@ -21,8 +21,8 @@ from kafka.errors import KafkaError
 from ingest.errors import LogUnavailable
 from ingest.kafka import compat
 from ingest.kafka.layout import KafkaLayout
-from ingest.kafka.options import KafkaOptions
 from ingest.kafka.topics import open_admin
+from ingest.kafka_options import KafkaOptions
 
 ADDRESSES_FOR = 2.0
 """Seconds for which the members' addresses are believed."""
@@ -63,6 +63,11 @@ class Membership:
         self._asking = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"member of {self.group}", daemon=True)
         self._thread.start()
+
+    @property
+    def alone(self) -> bool:
+        """See `Sharing.alone`."""
+        return False
 
     @property
     def mine(self) -> frozenset[int]:

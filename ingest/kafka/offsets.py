@@ -7,8 +7,8 @@ from typing import Any
 from kafka import TopicPartition
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
-from ingest.kafka.options import KafkaOptions
 from ingest.kafka.topics import open_admin
+from ingest.kafka_options import KafkaOptions
 
 
 class Offsets:

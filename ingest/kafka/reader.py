@@ -14,7 +14,7 @@ from ingest.errors import LogError, LogForked, LogUnavailable, OffsetOutOfRange
 from ingest.kafka.cursors import Cursors
 from ingest.kafka.layout import KafkaLayout
 from ingest.kafka.offsets import Offsets
-from ingest.kafka.options import KafkaOptions
+from ingest.kafka_options import KafkaOptions
 from ingest.log import Bounds, Fetch
 
 PROBE_BYTES = 1_024

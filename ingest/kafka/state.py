@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 from ingest.errors import LogUnavailable
 from ingest.kafka import compat
 from ingest.kafka.offsets import Offsets
-from ingest.kafka.options import KafkaOptions
+from ingest.kafka_options import KafkaOptions
 
 HIDDEN = "\0"
 """Begins the keys that are the writer's own."""

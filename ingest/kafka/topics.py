@@ -13,7 +13,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 from ingest.errors import LayoutMismatch, LogError, LogUnavailable
 from ingest.kafka import compat
 from ingest.kafka.layout import KafkaLayout
-from ingest.kafka.options import KafkaOptions
+from ingest.kafka_options import KafkaOptions
 
 SEGMENT_MS = 600_000
 STATE_SEGMENT_BYTES = 16 << 20

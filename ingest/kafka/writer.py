@@ -27,9 +27,9 @@ from ingest.errors import LogError, LogForked, LogLocked, LogUnavailable
 from ingest.kafka import compat
 from ingest.kafka.layout import KafkaLayout
 from ingest.kafka.offsets import Offsets
-from ingest.kafka.options import KafkaOptions
 from ingest.kafka.state import HIDDEN, LEASE, NUMBER, Lease, StateReader
 from ingest.kafka.topics import too_large
+from ingest.kafka_options import KafkaOptions
 from ingest.log import Append
 
 RECORD_OVERHEAD = 200

@@ -61,8 +61,8 @@ class Gateway:
         if self.draining.is_set():
             return "shutting down"
         held = self.lanes.held
-        if not held:
-            return "no share of the log is here"
+        if not held or self.lanes.awaited:
+            return "shares of the log are still to come"
         if any(lane.spool_nearly_full for lane in held.values()):
             return "no broker answers, and the spool is nearly full"
         return "the byte budget is used up" if self.admission.exhausted else None

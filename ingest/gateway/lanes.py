@@ -74,6 +74,11 @@ class Lanes:
         return not self._sharing.alone
 
     @property
+    def awaited(self) -> bool:
+        """Whether shares that were dealt to this gateway are still to be opened."""
+        return bool(self._sharing.mine - self._held.keys())
+
+    @property
     def broken(self) -> LogError | None:
         """Why this process has to be started again."""
         if self._failure is not None:

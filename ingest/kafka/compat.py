@@ -7,16 +7,20 @@ ever take; a gateway that promises an answer cannot. tests/ingest/kafka/test_com
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import Any
 
 import kafka
+from kafka.admin import AbortTransactionSpec
 from kafka.record import util as record_util
 
 from ingest.errors import LogError
 
 
 def check_library() -> None:
-    """Refuse a kafka-python that computes checksums in pure Python."""
+    """Refuse a kafka-python that computes checksums in pure Python; keep it from logging what people typed."""
+    log = logging.getLogger("kafka")  # at DEBUG it writes the keys and values of all records
+    log.setLevel(max(log.level, logging.WARNING))
     if getattr(record_util, "crc32c_c", None) is None:
         raise LogError(
             "kafka-python finds no crc32c package and would compute checksums in Python, 5 to 30 times slower: "
@@ -38,6 +42,23 @@ def drop(producer: Any) -> None:
         producer._unregister_cleanup()
         producer._closed = True
         producer._sender.force_close()
+
+
+def write_marker(admin: Any, where: Any, producer: Any, *, committed: bool) -> None:
+    """End a transaction at one place. As `abort_transaction`, which can only abort."""
+    spec = AbortTransactionSpec(
+        where, producer.producer_id, producer.producer_epoch, max(0, producer.coordinator_epoch)
+    )
+    request = admin._abort_transaction_request(spec)
+    for marker in request.markers:
+        marker.transaction_result = committed
+
+    async def send() -> None:
+        leader = next(iter(await admin._async_get_leader_for_partitions([where])))
+        response = await admin._manager.send(request, node_id=leader)
+        admin._abort_transaction_process_response(response, spec)
+
+    admin._manager.run(send)
 
 
 def new_producer(**settings: Any) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kafka import TopicPartition
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
+from ingest.kafka.mending import mended_where_possible
 from ingest.kafka.topics import open_admin
 from ingest.kafka_options import KafkaOptions
 
@@ -33,6 +35,10 @@ class Offsets:
     def forget(self, where: TopicPartition, before: int) -> None:
         """Delete what lies below an offset."""
         self._admin.delete_records({where: before}, timeout_ms=self._timeout)
+
+    def mend(self, transactional_id: str, places: Sequence[TopicPartition], *, begun: bool) -> int:
+        """End what a broker forgot to end; see `mending`."""
+        return mended_where_possible(self._admin, transactional_id, places, begun=begun)
 
     def close(self) -> None:
         """Close the connection."""

@@ -34,6 +34,8 @@ from ingest.log import Append
 
 RECORD_OVERHEAD = 200
 """Bytes of a record beside its key and value, and of its batch; more than there ever are."""
+SUSPICIOUS = 0.5
+"""Seconds after which the end of a transaction is looked into."""
 BEATS = 4
 """Signs of life within a lease."""
 
@@ -220,8 +222,12 @@ class KafkaWriter:
         offsets += [_landed(future, deadline) for future in sent[landed:]]
         for future in told:
             _landed(future, deadline)
-        left = max(0.05, deadline - time.monotonic())
-        return compat.end_transaction(producer, left, commit=True)
+        ending = time.monotonic()
+        if not compat.end_transaction(producer, max(0.05, deadline - ending), commit=True):
+            return False
+        if time.monotonic() - ending > SUSPICIOUS:
+            self._mend(begun=False)  # the coordinator may have died meanwhile, and come back with less than it knew
+        return True
 
     def _look_into(self, number: int, deadline: float) -> bool:
         """Connect anew and see whether the commit `number` is there. Raises `LogUnavailable` after the deadline."""
@@ -263,7 +269,9 @@ class KafkaWriter:
                     "metrics_enabled": False,
                 }
             )
+            self._mend(begun=False)
             producer.init_transactions()
+            self._mend(begun=True)
             reader = StateReader(self._servers, options, self._place)
             self._state = reader.load(settled=True)
         except (KafkaError, LogUnavailable) as error:
@@ -278,6 +286,19 @@ class KafkaWriter:
                     reader.close()
         self._producer = producer
         self._number = int(self._state.get(NUMBER, b"0"))
+
+    def _mend(self, *, begun: bool) -> None:
+        """See `mending`: of a broker that was killed, at the places that are written here."""
+        places = [
+            TopicPartition(self._layout.topic(topic), partition)
+            for topic in self._topics
+            for partition in self._layout.partitions_of(self._share)
+        ]
+        offsets = Offsets(self._servers, self._options)
+        try:
+            offsets.mend(self._id, [self._place, *places], begun=begun)
+        finally:
+            offsets.close()
 
     def _await_lease(self) -> None:
         """Return when nobody writes this share. Raises `LogLocked` as soon as somebody is seen to."""

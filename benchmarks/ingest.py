@@ -129,7 +129,7 @@ def _compare(running: Running, servers: str, size: int, rounds: int, seconds: fl
             f"{size}kb_ratio": compared.mean,
         }
     )
-    half = _load(running, size, max(1, together // 8), SEATS, int(rate / 2 * seconds), rate / 2)
+    half = _load(running, size, together, SEATS, int(rate / 2 * seconds), rate / 2)
     result.note(**{f"{size}kb_half_load_p99_ms": quantile(half["latencies"], 0.99) * 1000})
     result.remark(**{f"{size}kb_ratio": f"{compared} of kafka-python alone, one record a step"})
 

@@ -231,6 +231,7 @@ class EventType(StrEnum):
     PIPELINE = "pipeline"  # rates and lags of gateway, log, annotator, archiver
     LOG = "log"  # a line for people
     ACTOR = "actor"  # connected, gone
+    AGENT = "agent"  # what an agent saw, wants or did
 
 
 class Event(Frozen):

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from control.agents import AgentsSettings
 from control.api import NAME_PATTERN
 from control.settings import ControlSettings
 from ingest.pipeline import PipelineSettings
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     mixture: MixtureSettings = MixtureSettings()
     train: TrainSettings = TrainSettings()
     control: ControlSettings = ControlSettings()
+    agents: AgentsSettings = AgentsSettings()
     publish: PublishSettings = PublishSettings()
     gate: GateSettings = GateSettings()
     hub: HubSettings = HubSettings()

@@ -102,6 +102,23 @@ class Agents:
         """The agents by name, as people see them."""
         return {name: runner.state() for name, runner in self._runners.items()}
 
+    def look(self, name: str, step: int, timeout: float) -> bool:
+        """Let an agent look at a step (or a later one) now, and wait until it has: nothing is to be done, or its first
+        command is on its way. False after `timeout` seconds.
+
+        For training that is to be in step with an agent, as that of the paper is.
+        """
+        end = time.monotonic() + timeout
+        if self._record.wait(lambda seen: seen.step >= step, timeout) is None:
+            return False
+        while (runner := self._runners.get(name)) is None or runner.finished < step:
+            if time.monotonic() > end:
+                return False
+            if runner is not None:
+                runner.ask()
+            time.sleep(0.01)
+        return True
+
     def _follow(self) -> None:
         """Keep the record level with the run, whatever happens to the server."""
         pause = 0.1

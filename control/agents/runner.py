@@ -64,6 +64,8 @@ class Runner:
         self._stopping = self._asked = False
         self._wanted = True
         self._looked: tuple[str, int] | None = None
+        self.finished = 0
+        """The step of the last look that is over, or has sent its first command."""
         self._failures = 0
         self._objected = ""
         self._suggestion: Suggestion | None = None
@@ -150,6 +152,7 @@ class Runner:
             except Exception as error:  # a bug in one policy is not the end of the others
                 logger.exception("agent %s", self.name)
                 self._failed(seen, f"a bug: {error!r}")
+            self.finished = seen.step
             self._changed()
 
     def _due(self, seen: Observation) -> bool:
@@ -224,6 +227,8 @@ class Runner:
                     expires_in=EXPIRES,
                     wait=False,
                 )
+            if self._looked is not None:
+                self.finished = self._looked[1]
             record = sent if sent.outcome is not None else self._client.outcome(sent.uuid, 2 * EXPIRES)
             done.append(record)
             if record.outcome is not Outcome.SUCCESS:

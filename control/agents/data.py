@@ -64,7 +64,6 @@ class DataAgent:
         self._settings, self._limits = settings, limits
         self._bandit: Bandit | None = None
         self._since = -1
-        self._highest: dict[str, float] = {}
         self._helped: set[str] = set()
 
     def decide(self, seen: Observation) -> Decision | None:
@@ -117,16 +116,15 @@ class DataAgent:
         return bounds
 
     def _rewards(self, seen: Observation, sources: Mapping[str, float]) -> tuple[dict[str, float], dict[str, Any]]:
-        """By source, from 0 to 1: its mean loss since the last look over the largest seen, and its tasks' gaps."""
+        """By source, from 0 to 1: its mean loss since the last look over the largest of all, and its tasks' gaps."""
         rewards: dict[str, float] = {}
         losses: dict[str, float] = {}
         for name in sources:
             new = finite_values(point for point in seen.metrics.get(LOSS + name, ()) if point[0] > self._since)
             if new:
                 losses[name] = sum(new) / len(new)
-        highest = max([*losses.values(), *self._highest.values()], default=0.0)
+        highest = max(losses.values(), default=0.0)
         for name, loss in losses.items():
-            self._highest[name] = max(loss, self._highest.get(name, 0.0))
             rewards[name] = loss / highest if highest > 0 else 0.0
         gaps = self._gaps(seen)
         part = self._settings.by_task

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from control.api import CheckpointInfo
 from control.bodies import HealthBody, MixtureBody
 from control.client import ControlClient
-from control.protocol import Event, EventType, Outcome, RunStatus
+from control.protocol import CommandName, Event, EventType, Outcome, RunStatus
 
 Points: TypeAlias = tuple[tuple[int, float | None], ...]
 """A metric by step, oldest first; None where the number was not finite."""
@@ -208,12 +208,27 @@ class Record:
             return
         self._seen = _with(self._seen, revision=max(self._seen.revision, int(body.get("number") or 0)))
         after = body.get("after")
-        if body.get("command") == "update_optimizer" and isinstance(after, dict):
+        if not isinstance(after, dict):
+            return
+        if body.get("command") == CommandName.UPDATE_OPTIMIZER:
             self._seen = _with(self._seen, optimizer={**self._seen.optimizer, **after})
+        weights = after.get("weights")
+        if isinstance(weights, dict) and self._seen.mixture is not None:  # figures of it come some seconds later
+            self._seen = _with(self._seen, mixture=_turned(self._seen.mixture, weights))
 
 
 def _with(seen: Observation, **changes: Any) -> Observation:
     return Observation(**{**seen.__dict__, **changes})
+
+
+def _turned(mixture: MixtureBody, weights: Mapping[str, float]) -> MixtureBody:
+    total = sum(weights.values())
+    sources = {
+        name: source.model_copy(update={"weight": weights[name], "share": weights[name] / total if total else None})
+        for name, source in mixture.sources.items()
+        if name in weights
+    }
+    return mixture.model_copy(update={"sources": {**mixture.sources, **sources}})
 
 
 def _note(series: dict[str, dict[int, float | None]], step: int, body: Mapping[str, Any]) -> None:

@@ -25,6 +25,10 @@ class Message(BaseModel):
     content: str
 
 
+JSON_BEGINS = '{"explanation": "'
+"""What an answer begins with where a JSON object is asked for: small models would rather write prose."""
+
+
 class Chat(BaseModel):
     """What is asked; other fields of the interface are taken and ignored."""
 
@@ -33,6 +37,12 @@ class Chat(BaseModel):
     model: str
     messages: list[Message] = Field(min_length=1)
     max_tokens: int = Field(160, ge=1, le=2048)
+    response_format: dict[str, Any] = {}
+
+    @property
+    def begins(self) -> str:
+        """What the answer begins with."""
+        return JSON_BEGINS if self.response_format.get("type") == "json_object" else ""
 
 
 class LocalModel:
@@ -50,13 +60,12 @@ class LocalModel:
     def answer(self, chat: Chat) -> str:
         """The model's next turn."""
         turns = [message.model_dump() for message in chat.messages]
-        asked = self._tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
+        text = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False) + chat.begins
+        asked = self._tokenizer(text, return_tensors="pt", add_special_tokens=False)
         with self._lock, torch.inference_mode():
             said = self._model.generate(**asked, max_new_tokens=chat.max_tokens, do_sample=False)
         new = said[0, asked["input_ids"].shape[1] :]
-        return str(self._tokenizer.decode(new, skip_special_tokens=True))
+        return chat.begins + str(self._tokenizer.decode(new, skip_special_tokens=True))
 
 
 def create_app(model: LocalModel) -> FastAPI:

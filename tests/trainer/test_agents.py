@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from control import ControlClient, ControlSettings, EventType, Outcome, RunStatu
 from control.agents import (
     Agents,
     AgentSettings,
+    DataAgent,
+    DataSettings,
     Limits,
     Mode,
     Policy,
@@ -25,8 +28,10 @@ from control.agents import (
 )
 from control.agents.rules import SpikeSettings
 from control.server import ControlThread
+from dataset import make_interactive_dataset
+from tests.trainer.test_diffusion import SIZE, Squares, scheduler, unet
 from tests.trainer.trainings import At, Sentences, arguments, gpt2, until
-from trainer import InteractiveSettings, make_interactive
+from trainer import DiffusionTrainer, InteractiveSettings, make_interactive
 from trainer.settings import Every
 
 pytestmark = pytest.mark.timeout(180)
@@ -37,7 +42,7 @@ ACT = AgentSettings(mode=Mode.ACT, every=1, limits=Limits(per_hour=None, budget=
 class Live:
     """A server, a training on it that goes on until it is told to stop, and agents beside it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trainer: type[Trainer] = Trainer, **made_with: Any) -> None:
         tokens = TokenStore(folder / "tokens.json")
         self.token = tokens.mint("ops", [Scope.OPERATE])
         self.thread = ControlThread(ControlSettings(port=0, data=folder / "control"), tokens).start()
@@ -45,11 +50,9 @@ class Live:
         settings = InteractiveSettings(
             url=self.thread.url, token=SecretStr(self.token), run="demo", checkpoint=Every(steps=10)
         )
-        self.trainer = make_interactive(Trainer)(
-            model=gpt2(),
-            args=arguments(folder / "run", max_steps=1_000_000),
-            train_dataset=Sentences(),
-            control=settings,
+        settled: dict[str, Any] = {"model": gpt2(), "train_dataset": Sentences()} | made_with
+        self.trainer = make_interactive(trainer)(
+            args=arguments(folder / "run", max_steps=1_000_000), control=settings, **settled
         )
         self._training = threading.Thread(target=self.trainer.train, daemon=True)
         self._agents: list[Agents] = []
@@ -58,9 +61,9 @@ class Live:
         """Do something once, at the end of a step."""
         self.trainer.callback_handler.callbacks.insert(0, At(step, action))
 
-    def begin(self, **policies: Policy) -> None:
+    def begin(self, settings: AgentSettings = ACT, **policies: Policy) -> None:
         """Train, under the eyes of agents."""
-        agents = {name: (policy, ACT) for name, policy in policies.items()}
+        agents = {name: (policy, settings) for name, policy in policies.items()}
         self._agents.append(Agents(self.thread.url, self.token, "demo", agents).start())
         self._training.start()
 
@@ -97,6 +100,17 @@ def live(tmp_path: Path) -> Iterator[Live]:
     made = Live(tmp_path)
     yield made
     made.close()
+
+
+class Noise(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """Frames of which nothing can be known: their loss stays high."""
+
+    def __len__(self) -> int:
+        return 32
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        dice = torch.Generator().manual_seed(index)
+        return {"sample": torch.randn(1, SIZE, SIZE, generator=dice), "condition": torch.zeros(1, SIZE, SIZE)}
 
 
 def poison(live: Live) -> None:
@@ -143,3 +157,25 @@ def test_a_mistake_of_an_operator_is_taken_back(live: Live) -> None:
         event.body for event in live.client.history(types=[EventType.AGENT]).events if event.body["action"] == "acted"
     ]
     assert "back to step" in told["explanation"]
+
+
+def test_the_data_agent_moves_the_mixture_by_loss_within_its_bounds(tmp_path: Path) -> None:
+    data = make_interactive_dataset({"plain": Squares(bright=-1.0), "noise": Noise()}, {"plain": 1, "noise": 1})
+    live = Live(tmp_path, DiffusionTrainer, model=unet(), train_dataset=data, noise_scheduler=scheduler())
+    limits = Limits(shares={"noise": (0.1, 0.7)}, share_move=0.1)
+    try:
+        settings = AgentSettings(mode=Mode.ACT, every=5, limits=limits)
+        live.begin(settings, data=DataAgent(DataSettings(memory=0.5), limits))
+
+        def share() -> float:
+            mixture = live.client.run("demo").mixture
+            return 0.0 if mixture is None else mixture.sources["noise"].share or 0.0
+
+        until(lambda: share() > 0.65, 60)
+
+        assert share() <= 0.7 + 1e-6
+        moves = [entry for entry in live.client.audit().entries if entry.author == "data:bandit"]
+        assert all(entry.outcome in (Outcome.SUCCESS, Outcome.REJECTED) for entry in moves if entry.outcome)
+        assert "most left to teach" in moves[0].note
+    finally:
+        live.close()

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.archiver import ArchiveLane, Archiver, ArchiverSettings, Rotation
+from ingest.archive_lane import ArchiveLane, ArchiverSettings, Rotation
+from ingest.archiver import Archiver
 from ingest.errors import ShardError
 from ingest.log import Append, LogWriter
 from ingest.memory import MemoryLog

@@ -122,7 +122,7 @@ class World:
         self.random = random.Random(seed)
         self.store, self.log = store, log
         self.writer, self.reader = log.writer("annotator"), log.reader()
-        self.chosen = ArchiverSettings(max_count=self.random.choice([1, 3, 1000]))
+        self.chosen = ArchiverSettings(max_count=self.random.choice([3, 1000, 1000]))
         self.put_so_far: list[tuple[int, int]] = []  # offset and seq
         self.lanes: dict[int, ArchiveLane] = {}
         self.sleepers: list[Sleeper] = []
@@ -131,8 +131,8 @@ class World:
     def run(self, steps: int) -> None:
         """A random schedule, and what must hold at its end."""
         acts = {
-            self.put: 6, self.gap: 1, self.advance: 6, self.rotate: 5, self.crash: 1, self.die: 2, self.lose: 1,
-            self.sleep: 3, self.wake: 2, self.compact: 1, self.rewrite: 1, self.retire: 1, self.trim: 1,
+            self.put: 8, self.gap: 1, self.advance: 4, self.rotate: 5, self.crash: 1, self.die: 3, self.lose: 2,
+            self.sleep: 5, self.wake: 4, self.compact: 2, self.rewrite: 1, self.retire: 2, self.trim: 1,
         }  # fmt: skip
         try:
             for act in self.random.choices([*acts], [*acts.values()], k=steps):

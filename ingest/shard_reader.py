@@ -26,8 +26,8 @@ from ingest.types import Point, Position, Sample, SessionRecord
 
 _PIECE = 4 << 20
 """Bytes that are read at once when entries are read in order."""
-_LIST_EVERY = 30.0
-"""Seconds between two listings of a chain that does not grow."""
+_LIST_EVERY = 60.0
+"""Seconds between two listings of a chain."""
 T = TypeVar("T")
 
 
@@ -168,7 +168,7 @@ class ShardChain:
         while self._names and (name := self._next_name()) is not None:
             self._names.append(name)
             self._shards.append(None)
-        if len(self._names) == before and self._names and time.monotonic() - self._listed > _LIST_EVERY:
+        if time.monotonic() - self._listed > _LIST_EVERY:
             self._extend()
         return len(self._names) - before
 
@@ -178,11 +178,12 @@ class ShardChain:
 
     def _extend(self) -> None:
         """Take in what only a listing shows: that the next shard was replaced before it was seen here."""
-        end = self._end()
-        newer = latest(self._store.names(chain_folder(self.topic, self.partition), end - 1))
-        if newer and first_offset_of(newer[0]) == end:
-            self._take_in(newer, end)
+        names = latest(self._store.names(chain_folder(self.topic, self.partition)))
         self._listed = time.monotonic()
+        end = self._end() if self._names else 0
+        newer = [name for name in names if first_offset_of(name) >= end]
+        if self._names and newer and first_offset_of(newer[0]) == end:
+            self._take_in(newer, end)
 
     def _end(self) -> int:
         return self.shard(len(self._names) - 1).summary.next_offset
@@ -273,6 +274,7 @@ class ShardChain:
         at = self._shard_at(start)
         while at < len(self._names):
             try:
+                self._store.expect(self._names[at + 1 : at + 2])
                 for entry in self._checked(at).entries(start):
                     start = (entry.offset, entry.index + 1)
                     if not entry.removed:

@@ -13,14 +13,17 @@ from typing import Any
 
 import msgspec
 
-from ingest.errors import ShardError
+from ingest.errors import SampleRemoved, ShardError
 from ingest.types import Sample, SessionEnded, SessionOpened, SessionRecord, Step, StepsAppended
 
 HIDDEN = "__session__/"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One row of a shard: a sample, a step, or the opening or end of a session."""
+    """One row of a shard: a sample, a step, or the opening or end of a session.
+
+    Of one that was deleted only its place is left, without key and members.
+    """
 
     offset: int
     index: int
@@ -33,6 +36,11 @@ class Entry(msgspec.Struct, frozen=True):
     def hidden(self) -> bool:
         """Whether webdataset skips it."""
         return self.key.startswith(HIDDEN)
+
+    @property
+    def removed(self) -> bool:
+        """Whether it was deleted from the archive."""
+        return not self.members
 
 
 class _StepText(msgspec.Struct, omit_defaults=True):
@@ -59,7 +67,8 @@ def sample_entry(sample: Sample, offset: int, index: int) -> Entry:
 
 
 def sample_of(entry: Entry) -> Sample:
-    """The inverse of `sample_entry`."""
+    """The inverse of `sample_entry`. Raises `SampleRemoved` for one that was deleted."""
+    _check_kept(entry)
     session_id, numbers = _split(entry.key)
     seq, _, index = numbers.partition("-")
     return Sample(session_id, int(seq), int(index), entry.time, entry.members, entry.model_version)
@@ -75,7 +84,11 @@ def record_entries(record: SessionRecord, offset: int) -> list[Entry]:
 
 
 def record_of(entry: Entry) -> SessionRecord:
-    """The session record of a row; a step comes back in a `StepsAppended` of its own."""
+    """The session record of a row; a step comes back in a `StepsAppended` of its own.
+
+    Raises `SampleRemoved` for one that was deleted.
+    """
+    _check_kept(entry)
     if entry.hidden:
         decoder = _opened if entry.key.endswith("/opened") else _ended
         return decoder.decode(entry.members["json"])
@@ -95,6 +108,11 @@ def record_of(entry: Entry) -> SessionRecord:
         extra=text.extra,
     )
     return StepsAppended(session_id, (step,))
+
+
+def _check_kept(entry: Entry) -> None:
+    if entry.removed:
+        raise SampleRemoved(f"the entry at offset {entry.offset}, index {entry.index}, was deleted from the archive")
 
 
 def _step_entry(step: Step, offset: int, index: int) -> Entry:

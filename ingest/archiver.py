@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from enum import StrEnum
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
+from ingest.deletions import DeletedSessions
 from ingest.entries import Entry, record_entries, sample_entry
 from ingest.errors import ShardError
 from ingest.log import Log, LogReader, Record
@@ -23,7 +24,7 @@ from ingest.records import annotated, session_record
 from ingest.shard_reader import Shard, ShardChain
 from ingest.shard_writer import ShardWriter
 from ingest.shards import ShardStore, chain_folder
-from ingest.types import SAMPLES, STEPS
+from ingest.types import SAMPLES, STEPS, SessionDeleted
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +74,22 @@ class ArchiverHealth(msgspec.Struct, frozen=True):
 class ArchiveLane:
     """One partition of one topic on its way into shards. `advance`, then `rotate` when it is due."""
 
-    def __init__(self, store: ShardStore, reader: LogReader, topic: str, partition: int, settings: ArchiverSettings):
+    def __init__(
+        self,
+        store: ShardStore,
+        reader: LogReader,
+        topic: str,
+        partition: int,
+        settings: ArchiverSettings,
+        deleted: Container[str] = (),
+    ) -> None:
         self.topic = topic
         self.partition = partition
         self.shards = self.entries = self.bytes = self.conflicts = 0
         self._store = store
         self._reader = reader
         self._settings = settings
+        self._deleted = deleted
         self._writer: ShardWriter | None = None
         self._born = 0.0
         store.clean(chain_folder(topic, partition))
@@ -149,7 +159,11 @@ class ArchiveLane:
 
     def _entries(self, record: Record) -> Sequence[Entry]:
         if self.topic == STEPS:
-            return record_entries(session_record(record), record.offset)
+            value = session_record(record)
+            gone = value.session_id in self._deleted and not isinstance(value, SessionDeleted)
+            return () if gone else record_entries(value, record.offset)
+        if record.key in self._deleted:
+            return ()
         samples = annotated(record).samples
         return [sample_entry(sample, record.offset, index) for index, sample in enumerate(samples)]
 
@@ -174,9 +188,10 @@ class Archiver:
         """Work until `stop` is set, then publish what was gathered. Errors of the log and of the store pass."""
         reader = self._log.reader()
         lanes: list[ArchiveLane] = []
+        deleted = DeletedSessions(reader)
         try:
             lanes += (
-                ArchiveLane(self._store, reader, topic, partition, self._settings)
+                ArchiveLane(self._store, reader, topic, partition, self._settings, deleted)
                 for topic in (STEPS, SAMPLES)
                 for partition in range(reader.partitions(topic))
             )

@@ -139,7 +139,7 @@ def run_pipeline(settings: PipelineSettings, log: Log, store: ShardStore, stop: 
 def annotator_worker(settings: AnnotatorSettings, log: Log, store: ShardStore) -> AnnotatorWorker:
     """The annotator alone, with the app's plug-in loaded and retention held back by the archive."""
     factory = load_annotator(settings.plugin)
-    return AnnotatorWorker(log, factory, settings, lambda partition: archived_before(store, SAMPLES, partition))
+    return AnnotatorWorker(log, factory, settings, lambda partition: archived_before(store, SAMPLES, partition), store)
 
 
 class _Watchdog(threading.Thread):

@@ -21,7 +21,7 @@ from ingest.entries import Entry, record_entries, sample_entry
 from ingest.errors import ShardError
 from ingest.log import Log, LogReader, Record
 from ingest.records import annotated, session_record
-from ingest.shard_reader import Shard, ShardChain
+from ingest.shard_reader import ShardChain
 from ingest.shard_writer import ShardWriter
 from ingest.shards import ShardStore, chain_folder
 from ingest.types import SAMPLES, STEPS, SessionDeleted
@@ -123,7 +123,7 @@ class ArchiveLane:
         writer, self._writer = self._writer, None
         if writer is None:
             return True
-        if writer.publish():
+        if writer.publish() and self._on_chain(writer):
             self.published = writer.next_offset
             self.shards += 1
             self.entries += writer.rows
@@ -131,9 +131,23 @@ class ArchiveLane:
             logger.info("%s: %d entries, %d bytes (%s)", writer.name, writer.rows, writer.size, reason)
             return True
         self.conflicts += 1
-        self.published = self._cursor = Shard(self._store, writer.name).summary.next_offset
+        end = ShardChain(self._store, self.topic, self.partition).next_offset
+        if end is None or end <= writer.first_offset:
+            raise ShardError(f"{writer.name} is said to be there, but is not on the chain, which ends at {end}")
+        self.published = self._cursor = end
         logger.warning("%s was published by another archiver: going on at %d", writer.name, self.published)
         return False
+
+    def _on_chain(self, writer: ShardWriter) -> bool:
+        """Whether the shard that was just published is on the chain.
+
+        It is not where another archiver had published it long ago, and it was replaced and removed since, so that its
+        name was free again. Then there are names beyond it, as the last shard of a chain is never removed.
+        """
+        if not self._store.names(chain_folder(self.topic, self.partition), writer.first_offset):
+            return True
+        holds = ShardChain(self._store, self.topic, self.partition).covering(writer.first_offset)
+        return holds is not None and holds.name == writer.name
 
     def discard(self) -> None:
         """Drop what was gathered; it is read again by whoever goes on."""

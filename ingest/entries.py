@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.errors import ShardError
+from ingest.errors import SampleRemoved, ShardError
 from ingest.types import (
     Sample,
     SessionDeleted,
@@ -29,7 +29,10 @@ HIDDEN = "__session__/"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One row of a shard: a sample, a step, or the opening or end of a session."""
+    """One row of a shard: a sample, a step, or the opening or end of a session.
+
+    Of one that was deleted only its place is left, without key and members.
+    """
 
     offset: int
     index: int
@@ -42,6 +45,11 @@ class Entry(msgspec.Struct, frozen=True):
     def hidden(self) -> bool:
         """Whether webdataset skips it."""
         return self.key.startswith(HIDDEN)
+
+    @property
+    def removed(self) -> bool:
+        """Whether it was deleted from the archive."""
+        return not self.members
 
 
 class _StepText(msgspec.Struct, omit_defaults=True):
@@ -72,7 +80,8 @@ def sample_entry(sample: Sample, offset: int, index: int) -> Entry:
 
 
 def sample_of(entry: Entry) -> Sample:
-    """The inverse of `sample_entry`."""
+    """The inverse of `sample_entry`. Raises `SampleRemoved` for one that was deleted."""
+    _check_kept(entry)
     session_id, numbers = _split(entry.key)
     seq, _, index = numbers.partition("-")
     return Sample(session_id, int(seq), int(index), entry.time, entry.members, entry.model_version)
@@ -88,7 +97,11 @@ def record_entries(record: SessionRecord, offset: int) -> list[Entry]:
 
 
 def record_of(entry: Entry) -> SessionRecord:
-    """The session record of a row; a step comes back in a `StepsAppended` of its own."""
+    """The session record of a row; a step comes back in a `StepsAppended` of its own.
+
+    Raises `SampleRemoved` for one that was deleted.
+    """
+    _check_kept(entry)
     if entry.hidden:
         return _hidden[entry.key.rpartition("/")[2]].decode(entry.members["json"])
     session_id, _ = _split(entry.key)
@@ -112,6 +125,11 @@ def record_of(entry: Entry) -> SessionRecord:
 def session_of(key: str) -> str:
     """The session that an entry belongs to, hidden or not, by its key."""
     return _split(key.removeprefix(HIDDEN))[0]
+
+
+def _check_kept(entry: Entry) -> None:
+    if entry.removed:
+        raise SampleRemoved(f"the entry at offset {entry.offset}, index {entry.index}, was deleted from the archive")
 
 
 def _step_entry(step: Step, offset: int, index: int) -> Entry:

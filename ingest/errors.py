@@ -30,6 +30,8 @@ IngestError
 │   ├── Refused            the gateway said no, for good
 │   └── SessionLost        the gateway forgot steps that it had acknowledged
 ├── ShardError             a shard that is torn, foreign or not what its header says
+│   ├── ShardGone          there is no such shard (any more)
+│   └── SampleRemoved      the sample was deleted; its place in the archive stays
 ├── PluginError            an app's plug-in, named `module:name`, that cannot be loaded
 └── AnnotatorError         an app's annotator that broke its contract
 """
@@ -204,6 +206,14 @@ class SessionLost(ClientError):
 
 class ShardError(IngestError):
     """A shard that is torn, foreign or not what its header says."""
+
+
+class ShardGone(ShardError):
+    """There is no shard of this name (any more): it was replaced and removed, or never published."""
+
+
+class SampleRemoved(ShardError):
+    """The sample or step was deleted from the archive; its number stays, so that all others keep theirs."""
 
 
 class PluginError(IngestError):

@@ -19,6 +19,7 @@ from ingest.archiver import ArchiveLane, Archiver, ArchiverSettings, Rotation
 from ingest.errors import ShardError
 from ingest.log import Append, LogWriter
 from ingest.memory import MemoryLog
+from ingest.replacing import replace, retire
 from ingest.shard_reader import Shard, ShardChain, archived_before
 from ingest.shards import DirectoryStore, shard_name
 from ingest.types import SAMPLES, STEPS, Annotated, Position, Sample, StepsAppended
@@ -201,6 +202,28 @@ def test_one_that_gives_way_amid_a_read_goes_on_where_the_other_ended(store: Dir
         pass
     sleeper.rotate(Rotation.SHUTDOWN)
     assert sleeper.conflicts == 1
+    assert in_shards(store) == in_log(log)
+
+
+def test_one_that_slept_until_its_shard_was_replaced_and_removed_goes_on_at_the_end(store: DirectoryStore) -> None:
+    log = MemoryLog()
+    writer = log.writer("annotator")
+    for _ in range(2):
+        put(writer, 1)
+    chosen = ArchiverSettings(max_count=1)
+    sleeper = ArchiveLane(store, log.reader(), SAMPLES, 0, ArchiverSettings())
+    sleeper.advance()
+    other = ArchiveLane(store, log.reader(), SAMPLES, 0, chosen)
+    put(writer, 1)
+    other.advance()
+    chain = ShardChain(store, SAMPLES, 0)
+    assert replace(store, [chain.shard(0), chain.shard(1)]) is not None
+    retire(store, SAMPLES, 0, pause=0.0)
+    assert not sleeper.rotate(Rotation.AGE), "its name was free, but it is off the chain"
+    assert (sleeper.conflicts, sleeper.published) == (1, 3)
+    put(writer, 1)
+    sleeper.advance()
+    assert sleeper.rotate(Rotation.AGE)
     assert in_shards(store) == in_log(log)
 
 

@@ -14,13 +14,13 @@ import pytest
 import webdataset
 from PIL import Image
 
-from ingest import shards as shards_module
 from ingest.entries import record_entries, sample_entry
 from ingest.errors import ShardError
 from ingest.shard_format import BODY, decode_summary, encode_summary
 from ingest.shard_reader import Shard, ShardChain, archived_before
 from ingest.shard_writer import ShardWriter
-from ingest.shards import DirectoryStore, shard_name
+from ingest.shards import DirectoryStore, directory, shard_name
+from ingest.shards import store as store_module
 from ingest.types import (
     SAMPLES,
     STEPS,
@@ -278,7 +278,7 @@ def test_a_name_that_a_listing_missed_is_found_again(store: DirectoryStore, monk
     for first in (0, 1, 2):
         write(store, first, [first]).publish()
     listed = store.names("samples/0")
-    monkeypatch.setattr(store, "names", lambda folder: [listed[0], listed[2]])
+    monkeypatch.setattr(store, "names", lambda folder, beyond=-1: [listed[0], listed[2]])
     chain = ShardChain(store, SAMPLES, 0)
     assert chain.count() == 3
     assert [at.offset for at, _ in chain.samples()] == [0, 1, 2]
@@ -318,8 +318,8 @@ def test_killed_between_any_two_calls_a_shard_is_absent_or_whole(
         writer = write(store, 0, [0, 1, 2])
         dying = DyingOs(lives)
         with monkeypatch.context() as patched:
-            patched.setattr(shards_module, "os", dying)
-            patched.setattr(shards_module.StagedShard, "discard", lambda staged, dying=dying: dying.unlink(staged.path))
+            patched.setattr(directory, "os", dying)
+            patched.setattr(store_module.StagedShard, "discard", lambda staged, dying=dying: dying.unlink(staged.path))
             try:
                 finished = writer.publish()
             except Killed:

@@ -1,0 +1,137 @@
+"""A directory as a store of shards, on one file system: hard links publish them, which never replace what is there."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from pathlib import Path
+
+from ingest.errors import ShardGone
+from ingest.shard_format import BODY
+from ingest.shards.names import first_offset_of, in_order, is_shard_name
+from ingest.shards.store import Head, StagedShard
+
+logger = logging.getLogger(__name__)
+
+_STRAY_AGE = 60.0
+"""Seconds that an unlocked temporary file is left alone: its writer may be about to lock it."""
+
+
+class DirectoryStore:
+    """Shards as files below `root`, on one file system (hard links publish them)."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def __repr__(self) -> str:
+        return f"DirectoryStore({str(self.root)!r})"
+
+    def names(self, folder: str, beyond: int = -1) -> list[str]:
+        try:
+            files = os.listdir(self.root / folder)
+        except FileNotFoundError:
+            return []
+        found = (name for file in files if is_shard_name(name := f"{folder}/{file}"))
+        return in_order(name for name in found if first_offset_of(name) > beyond)
+
+    def size(self, name: str) -> int | None:
+        try:
+            return os.stat(self.root / name).st_size
+        except FileNotFoundError:
+            return None
+
+    def head(self, name: str) -> Head:
+        descriptor = self._opened(name)
+        try:
+            status = os.fstat(descriptor)
+            return Head(_read_fully(descriptor, 0, BODY), status.st_size, status.st_ctime)
+        finally:
+            os.close(descriptor)
+
+    def read(self, name: str, start: int, size: int) -> bytes:
+        descriptor = self._opened(name)
+        try:
+            return _read_fully(descriptor, start, size)
+        finally:
+            os.close(descriptor)
+
+    def _opened(self, name: str) -> int:
+        try:
+            return os.open(self.root / name, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise ShardGone(f"{name}: there is no such shard under {self.root}; was it removed?") from None
+
+    def stage(self, folder: str) -> StagedShard:
+        parent = self.root / folder
+        self._make(parent)
+        path = parent / f".{os.getpid()}-{os.urandom(6).hex()}.tmp"
+        file = open(path, "x+b", buffering=1 << 20)  # noqa: SIM115  # lives as long as the shard is built
+        fcntl.flock(file, fcntl.LOCK_EX)  # held until the end of its process, however it ends: see `clean`
+        return StagedShard(file, path)
+
+    def create_if_absent(self, name: str, staged: StagedShard) -> bool:
+        created = True
+        try:
+            staged.file.flush()
+            os.fsync(staged.file.fileno())
+            try:
+                os.link(staged.path, self.root / name)
+            except FileExistsError:
+                created = False
+            self.settle(os.path.dirname(name))
+        finally:
+            staged.discard()
+        return created
+
+    def remove(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+        self.settle(os.path.dirname(name))
+
+    def settle(self, folder: str) -> None:
+        path = self.root / folder
+        if path.exists():
+            _fsync_folder(path)
+
+    def clean(self, folder: str) -> int:
+        removed = 0
+        for path in (self.root / folder).glob(".*.tmp"):
+            try:
+                with open(path, "rb") as file:
+                    if time.time() - os.fstat(file.fileno()).st_mtime < _STRAY_AGE:
+                        continue
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+            except (BlockingIOError, FileNotFoundError):
+                continue  # its writer lives, or has just finished
+            removed += 1
+            logger.info("removed %s, which a writer that died had left", path)
+        return removed
+
+    def _make(self, folder: Path) -> None:
+        """Create a folder and its parents so that they survive a power cut."""
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
+            _fsync_folder(path.parent)
+
+
+def _read_fully(descriptor: int, start: int, size: int) -> bytes:
+    data = os.pread(descriptor, size, start)
+    if len(data) == size or not data:
+        return data
+    parts = [data]
+    have = len(data)
+    while have < size and (data := os.pread(descriptor, size - have, start + have)):
+        parts.append(data)
+        have += len(data)
+    return b"".join(parts)
+
+
+def _fsync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,76 @@
+"""The contract of a store of shards.
+
+Exactly-once rests on one operation, `create_if_absent`. There is at most one shard a first offset, its end is fixed by
+its summary, so the first offset of the next is fixed: by induction the chain of names has no gap and no overlap,
+whoever writes, however often, however late. What replaces a shard is created in the same way, under the name of its
+next generation. Nothing is ever renamed into place or overwritten, since that replaces what is there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+from ingest.shard_format import ShardSummary
+
+
+class Head(NamedTuple):
+    """The first bytes of a shard (its summary's), its size in bytes, and when it was published in Unix seconds."""
+
+    data: bytes
+    size: int
+    published: float
+
+
+class StagedShard:
+    """A shard in the making: a file that nobody sees until its store takes it. `summary` is set when it is complete."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self.file = file
+        self.path = path
+        self.summary: ShardSummary | None = None
+
+    def discard(self) -> None:
+        """Close and forget it; a second time does nothing."""
+        self.file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class ShardStore(Protocol):
+    """A place where shards live. Only configuration, so it can be pickled."""
+
+    def names(self, folder: str, beyond: int = -1) -> list[str]:
+        """The names in a chain's folder, of all generations, in order; those that begin beyond an offset."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """The size of a shard in bytes, None where there is none (yet): the cheap way to notice a new one."""
+        ...
+
+    def head(self, name: str) -> Head:
+        """How a shard begins, in one look; raises `ShardGone` where there is no such shard."""
+        ...
+
+    def read(self, name: str, start: int, size: int) -> bytes:
+        """Up to `size` bytes from `start` on; raises `ShardGone` where there is no such shard."""
+        ...
+
+    def stage(self, folder: str) -> StagedShard:
+        """A file to write a shard into, then to be given to `create_if_absent` or discarded."""
+        ...
+
+    def create_if_absent(self, name: str, staged: StagedShard) -> bool:
+        """Publish it under `name`, whole and durably; False when another shard has the name. It is used up anyway."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a shard that is on no chain any more; nothing happens where there is none."""
+        ...
+
+    def settle(self, folder: str) -> None:
+        """Make durable what can be seen in a chain, also where its writer died right after publishing."""
+        ...
+
+    def clean(self, folder: str) -> int:
+        """Remove what dead writers left staged; return how many."""
+        ...

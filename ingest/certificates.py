@@ -45,6 +45,11 @@ class Rewritten(msgspec.Struct, frozen=True):
     at: float | None = None
     removed_at: float | None = None
 
+    @property
+    def topic(self) -> str:
+        """What the shard holds: steps or samples; of one whose rewriting is only planned nothing is missing yet."""
+        return self.before.partition("/")[0] if self.after else ""
+
 
 class Erasure(msgspec.Struct, frozen=True):
     """What was done about one session. Times in Unix seconds.

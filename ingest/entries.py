@@ -47,6 +47,11 @@ class Entry(msgspec.Struct, frozen=True):
         return self.key.startswith(HIDDEN)
 
     @property
+    def tombstone(self) -> bool:
+        """Whether it says that its session was deleted: the one entry of such a session that stays."""
+        return self.hidden and self.key.endswith("/deleted")
+
+    @property
     def removed(self) -> bool:
         """Whether it was deleted from the archive."""
         return not self.members

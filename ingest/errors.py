@@ -31,7 +31,11 @@ IngestError
 │   └── SessionLost        the gateway forgot steps that it had acknowledged
 ├── ShardError             a shard that is torn, foreign or not what its header says
 │   ├── ShardGone          there is no such shard (any more)
+│   ├── ShardClaimed       another writer has decided how far the shard of this name goes
 │   └── SampleRemoved      the sample was deleted; its place in the archive stays
+├── StoreError             the store of shards cannot do what was asked
+│   ├── StoreUnavailable   it cannot be reached, or has no room; trying again may help
+│   └── StoreRefused       it says no: address, credentials, rights, or what it cannot promise
 ├── PluginError            an app's plug-in, named `module:name`, that cannot be loaded
 └── AnnotatorError         an app's annotator that broke its contract
 """
@@ -210,6 +214,26 @@ class ShardError(IngestError):
 
 class ShardGone(ShardError):
     """There is no shard of this name (any more): it was replaced and removed, or never published."""
+
+
+class ShardClaimed(ShardError):
+    """Another writer has claimed this name for a shard that ends at `end`, and has not published it (yet)."""
+
+    def __init__(self, name: str, end: int) -> None:
+        super().__init__(f"{name}: another writer has claimed this name, for a shard that ends at {end}")
+        self.name, self.end = name, end
+
+
+class StoreError(IngestError):
+    """The store of shards cannot do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """It cannot be reached, or has no room: trying again later may help."""
+
+
+class StoreRefused(StoreError):
+    """It says no: a wrong address, credentials, rights, or a promise that it cannot keep."""
 
 
 class SampleRemoved(ShardError):

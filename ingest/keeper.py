@@ -90,8 +90,9 @@ class Keeper:
     @contextlib.contextmanager
     def working(self) -> Iterator[Work]:
         """The keeper at work. Raises `LogLocked` while another one is."""
+        store = self._store.for_writing(self._log)
         with contextlib.closing(self._log.writer(KEEPER)) as writer, contextlib.closing(self._log.reader()) as reader:
-            yield Work(self._log, writer, reader, self._store, self.settings)
+            yield Work(self._log, writer, reader, store, self.settings)
 
 
 class Work:

@@ -19,8 +19,6 @@ from ingest.types import SAMPLES, STEPS
 
 logger = logging.getLogger(__name__)
 
-TOMBSTONE = "/deleted"
-"""Ending of the key of a tombstone's own entry, which stays."""
 CLOCKS = 300.0
 """Seconds by which the clocks of several gateways and annotators may differ."""
 
@@ -214,7 +212,7 @@ def archives(store: ShardStore) -> dict[str, ShardStore]:
 
 def keeps(entry: Entry, deleted: Collection[str]) -> bool:
     """Whether an entry stays when sessions are deleted; tombstones do."""
-    return session_of(entry.key) not in deleted or (entry.hidden and entry.key.endswith(TOMBSTONE))
+    return session_of(entry.key) not in deleted or entry.tombstone
 
 
 def _counts(shard: Shard, sessions: Collection[str]) -> dict[str, int]:

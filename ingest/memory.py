@@ -24,6 +24,7 @@ class MemoryLog:
         self.lanes = {(topic, number): _Lane() for topic in OWNERS for number in range(partitions)}
         self.states: dict[str, dict[str, bytes]] = {}
         self.writing: set[str] = set()
+        self.claimed: dict[str, bytes] = {}
 
     def writer(self, name: str) -> MemoryWriter:
         """Open the only writer called `name`; raises `LogLocked` while another one is open."""
@@ -43,6 +44,10 @@ class MemoryLog:
             stored = self.states.get(name, {})
             return {key: value for key, value in stored.items() if key.startswith(prefix)}
 
+    def claims(self) -> MemoryClaims:
+        """Open its claims."""
+        return MemoryClaims(self)
+
     def skip(self, topic: str, partition: int, count: int) -> None:
         """Leave a gap of `count` offsets at the end, as an aborted transaction does."""
         with self.changed:
@@ -53,6 +58,21 @@ class MemoryLog:
         """Wake those who wait; called with `changed` held."""
         self.version += 1
         self.changed.notify_all()
+
+
+class MemoryClaims:
+    """Implements `ingest.claims.Claims`."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    def claim(self, name: str, value: bytes) -> bytes:
+        """See `Claims.claim`."""
+        with self._log.changed:
+            return self._log.claimed.setdefault(name, value)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class _Lane:

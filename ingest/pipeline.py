@@ -24,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ingest.annotator import load_annotator
 from ingest.annotator_worker import AnnotatorHealth, AnnotatorSettings, AnnotatorWorker
-from ingest.archiver import Archiver, ArchiverHealth, ArchiverSettings
+from ingest.archive_lane import ArchiverSettings
+from ingest.archiver import Archiver, ArchiverHealth
 from ingest.errors import IngestError
 from ingest.keeper import Keeper, KeepingSettings
 from ingest.log import Log

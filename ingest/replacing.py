@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from ingest.entries import Entry
-from ingest.errors import ShardError, ShardGone
+from ingest.errors import ShardClaimed, ShardError, ShardGone
 from ingest.shard_reader import Shard, ShardChain
 from ingest.shard_writer import ShardWriter
 from ingest.shards import ShardStore, chain_folder, first_offset_of, generation_of, latest, next_generation
@@ -39,16 +39,20 @@ def replace(
     _check_neighbours(store, shards)
     first = shards[0].summary
     name = next_generation(shards[0].name)
-    writer = ShardWriter(store, first.topic, first.partition, first.first_offset, generation=generation_of(name))
-    try:
-        for shard in shards:
-            _copy(shard, writer, keep)
-        if not _current(store, shards) or not writer.publish():
+    while True:
+        writer = ShardWriter(store, first.topic, first.partition, first.first_offset, generation=generation_of(name))
+        try:
+            for shard in shards:
+                _copy(shard, writer, keep)
+            if not _current(store, shards) or not writer.publish():
+                return None
+            break
+        except ShardGone:
             return None
-    except ShardGone:
-        return None
-    finally:
-        writer.discard()
+        except ShardClaimed:  # by one who died before it was there, or will be late: then a later generation counts
+            name = next_generation(name)
+        finally:
+            writer.discard()
     made = Shard(store, name)
     logger.info("%s took the place of %d shards, %s to %s", name, len(shards), shards[0].name, shards[-1].name)
     if not _current(store, shards[1:]):
@@ -70,7 +74,7 @@ def _copy(shard: Shard, writer: ShardWriter, keep: Callable[[Entry], bool]) -> N
     shard.verify()
     for entry in shard.entries():
         if entry.removed or not keep(entry):
-            writer.add_removed(entry.offset, entry.index)
+            writer.add_removed(entry.offset, entry.index, entry.time)
         else:
             writer.add(entry)
     writer.cover(shard.summary.next_offset, shard.summary.oldest_time, shard.summary.newest_time)

@@ -10,7 +10,7 @@ import msgspec
 from crc32c import crc32c
 
 from ingest.entries import Entry
-from ingest.errors import ShardError
+from ingest.errors import ShardError, StoreError
 from ingest.shard_format import (
     BODY,
     END,
@@ -55,6 +55,7 @@ class ShardWriter:
         self._digest = hashlib.sha256()
         self._unsynced = 0
         self._last = (-1, -1)
+        self._published: bool | None = None
         self._staged = store.stage(chain_folder(topic, partition))
         self._file = self._staged.file
         self._file.write(bytes(BODY))
@@ -92,10 +93,13 @@ class ShardWriter:
         self.rows += 1
         self.count += not entry.hidden
 
-    def add_removed(self, offset: int, index: int) -> None:
-        """Keep the place of an entry that was deleted: nothing of it is left but that it was there."""
+    def add_removed(self, offset: int, index: int, time: float = 0.0) -> None:
+        """Keep the place of an entry that was deleted: nothing of it is left but that it was there, and when.
+
+        The time stays because draws may be weighed by it: those of all other entries must not change.
+        """
         self._check_order(offset, index)
-        self._index += ROW.pack(offset, index, self.size, 0, 0.0, 0, 0)
+        self._index += ROW.pack(offset, index, self.size, 0, time, 0, 0)
         self._last = (offset, index)
         self.rows += 1
 
@@ -106,14 +110,23 @@ class ShardWriter:
         self.next_offset = next_offset
 
     def publish(self) -> bool:
-        """Make it visible, whole and durable; False when another writer has published a shard of this name."""
-        try:
-            return self._publish()
-        except BaseException:
-            self.discard()
-            raise
+        """Make it visible, whole and durable; False when another writer has published a shard of this name.
 
-    def _publish(self) -> bool:
+        After `StoreError` it may be tried again, or discarded; after it has succeeded, it tells the same again.
+        """
+        if self._published is None:
+            try:
+                if self._staged.summary is None:
+                    self._finish()
+                self._published = self._store.create_if_absent(self.name, self._staged)
+            except StoreError:
+                raise
+            except BaseException:
+                self.discard()
+                raise
+        return self._published
+
+    def _finish(self) -> None:
         index_position = self.size
         versions = msgspec.json.encode(list(self._versions))
         index = b"".join((self._index, versions))
@@ -133,8 +146,8 @@ class ShardWriter:
         )
         self._file.seek(0)
         self._file.write(encode_summary(summary))
+        self._file.flush()
         self._staged.summary = summary
-        return self._store.create_if_absent(self.name, self._staged)
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -151,7 +164,7 @@ class ShardWriter:
         self._digest.update(block)
         self.size += len(block)
         self._unsynced += len(block)
-        if self._unsynced >= _SYNC_EVERY:
+        if self._staged.durable and self._unsynced >= _SYNC_EVERY:
             self._file.flush()
             os.fdatasync(self._file.fileno())
             self._unsynced = 0

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         places: dict[str, dict[str, Path]] = {
             "log": {"folder": data / "log"},
             "gateway": {"subject_key": data / "keys" / "subjects.key"},
-            "archive": {"folder": data / "shards"},
+            "archive": {"folder": data / "shards", "staging": data / "staging", "cache": data / "shard-cache"},
             "control": {"data": data / "control"},
             "publish": {"hub": data / "hub", "outbox": data / "outbox", "key": data / "keys" / "publisher.key"},
             "hub": {"repositories": data / "repositories"},

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import logging
+import errno
 import os
-import time
 from pathlib import Path
 
-from ingest.errors import ShardGone
+from ingest.errors import ShardGone, StoreRefused, StoreUnavailable
+from ingest.log import Log
 from ingest.shard_format import BODY
 from ingest.shards.names import first_offset_of, in_order, is_shard_name
+from ingest.shards.staging import clean_in, stage_in
 from ingest.shards.store import Head, StagedShard
 
-logger = logging.getLogger(__name__)
-
-_STRAY_AGE = 60.0
-"""Seconds that an unlocked temporary file is left alone: its writer may be about to lock it."""
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
 
 
 class DirectoryStore:
@@ -64,26 +61,34 @@ class DirectoryStore:
             raise ShardGone(f"{name}: there is no such shard under {self.root}; was it removed?") from None
 
     def stage(self, folder: str) -> StagedShard:
-        parent = self.root / folder
-        self._make(parent)
-        path = parent / f".{os.getpid()}-{os.urandom(6).hex()}.tmp"
-        file = open(path, "x+b", buffering=1 << 20)  # noqa: SIM115  # lives as long as the shard is built
-        fcntl.flock(file, fcntl.LOCK_EX)  # held until the end of its process, however it ends: see `clean`
-        return StagedShard(file, path)
+        self._make(self.root / folder)
+        return stage_in(self.root / folder, durable=True)
 
     def create_if_absent(self, name: str, staged: StagedShard) -> bool:
-        created = True
         try:
             staged.file.flush()
             os.fsync(staged.file.fileno())
-            try:
-                os.link(staged.path, self.root / name)
-            except FileExistsError:
-                created = False
+            created = self._linked(staged.path, self.root / name)
             self.settle(os.path.dirname(name))
-        finally:
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                raise StoreRefused(
+                    f"{self.root}: its file system has no hard links ({error.strerror}), by which shards are published; "
+                    "keep them on another one, or in S3"
+                ) from error
+            raise StoreUnavailable(f"{self.root}: {name} cannot be published: {error}") from error
+        except BaseException:
             staged.discard()
+            raise
+        staged.discard()
         return created
+
+    def _linked(self, staged: Path, path: Path) -> bool:
+        try:
+            os.link(staged, path)
+        except FileExistsError:
+            return os.path.samefile(staged, path)  # of an attempt that failed after this
+        return True
 
     def remove(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
@@ -95,19 +100,10 @@ class DirectoryStore:
             _fsync_folder(path)
 
     def clean(self, folder: str) -> int:
-        removed = 0
-        for path in (self.root / folder).glob(".*.tmp"):
-            try:
-                with open(path, "rb") as file:
-                    if time.time() - os.fstat(file.fileno()).st_mtime < _STRAY_AGE:
-                        continue
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
-            except (BlockingIOError, FileNotFoundError):
-                continue  # its writer lives, or has just finished
-            removed += 1
-            logger.info("removed %s, which a writer that died had left", path)
-        return removed
+        return clean_in(self.root / folder)
+
+    def for_writing(self, log: Log) -> DirectoryStore:
+        return self
 
     def _make(self, folder: Path) -> None:
         """Create a folder and its parents so that they survive a power cut."""

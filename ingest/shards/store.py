@@ -8,9 +8,11 @@ next generation. Nothing is ever renamed into place or overwritten, since that r
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
+from ingest.log import Log
 from ingest.shard_format import ShardSummary
 
 
@@ -23,16 +25,22 @@ class Head(NamedTuple):
 
 
 class StagedShard:
-    """A shard in the making: a file that nobody sees until its store takes it. `summary` is set when it is complete."""
+    """A shard in the making: a file that nobody sees until its store takes it.
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    `durable` says that this very file becomes the shard, so that its bytes are to reach the disk; `summary` is set when
+    it is complete.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path, *, durable: bool) -> None:
         self.file = file
         self.path = path
+        self.durable = durable
         self.summary: ShardSummary | None = None
 
     def discard(self) -> None:
         """Close and forget it; a second time does nothing."""
-        self.file.close()
+        with contextlib.suppress(OSError):  # on a full disk its last bytes cannot be written, nor need they be
+            self.file.close()
         self.path.unlink(missing_ok=True)
 
 
@@ -60,7 +68,11 @@ class ShardStore(Protocol):
         ...
 
     def create_if_absent(self, name: str, staged: StagedShard) -> bool:
-        """Publish it under `name`, whole and durably; False when another shard has the name. It is used up anyway."""
+        """Publish it under `name`, whole and durably; False when another shard has the name.
+
+        It is used up, but where `StoreError` is raised: then this may be tried again. Raises `ShardClaimed` where another
+        writer has decided what will stand under this name, and has not published it (yet).
+        """
         ...
 
     def remove(self, name: str) -> None:
@@ -69,6 +81,10 @@ class ShardStore(Protocol):
 
     def settle(self, folder: str) -> None:
         """Make durable what can be seen in a chain, also where its writer died right after publishing."""
+        ...
+
+    def for_writing(self, log: Log) -> ShardStore:
+        """This store for one that publishes what `log` holds; raises `StoreError` where the promises cannot be kept."""
         ...
 
     def clean(self, folder: str) -> int:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from ingest.annotator_worker import AnnotatorWorker
-from ingest.archiver import Archiver, ArchiverSettings
+from ingest.archive_lane import ArchiverSettings
+from ingest.archiver import Archiver
 from ingest.entries import session_of
 from ingest.keeper import Keeper, KeepingSettings, Work
 from ingest.log import Log

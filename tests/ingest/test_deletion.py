@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
+import apsw
 import httpx
+import msgspec
 import pytest
 
 from auth.tokens import Scope
+from ingest.archive_lane import ArchiverSettings
+from ingest.archiver import Archiver
 from ingest.certificates import Certificate, State
 from ingest.dead_letters import DeadLetters
 from ingest.deletions import Deletions
+from ingest.errors import LogLocked
 from ingest.keeper import Keeper
 from ingest.shards import DirectoryStore
 from ingest.sqlite import SqliteLog
@@ -137,8 +144,6 @@ def test_who_may_delete(tmp_path: Path) -> None:
 
 def test_steps_and_the_deletion_in_one_commit_leave_the_tombstone_last(tmp_path: Path) -> None:
     """Many clients post and delete at once: whatever order they come in, no step stands behind its tombstone."""
-    import concurrent.futures as futures
-
     with running(tmp_path, settle_seconds=0.0) as gateway, futures.ThreadPoolExecutor(8) as pool:
         sessions = [gateway.open(f"session-{number}") for number in range(8)]
 
@@ -218,8 +223,6 @@ def test_the_archive_is_clean_of_it_and_the_certificate_says_how(tmp_path: Path,
         assert sessions_in(store, SAMPLES, 4) == kept
         reply = gateway.http.get(f"/v1/deletions/{body['deletion']}").json()
         assert reply["state"] == "erased"
-        import msgspec
-
         certificate = msgspec.convert(reply["certificate"], Certificate)
         assert certificate.holds()
         assert not msgspec.structs.replace(certificate, due_by=0.0).holds()
@@ -236,9 +239,6 @@ def test_the_archive_is_clean_of_it_and_the_certificate_says_how(tmp_path: Path,
 
 
 def test_while_the_archiver_holds_it_in_an_open_shard_it_is_erased_once_that_is_published(tmp_path: Path) -> None:
-    import threading
-
-    from ingest.archiver import Archiver, ArchiverSettings
 
     log, store = SqliteLog(tmp_path / "log"), DirectoryStore(tmp_path / "shards")
     with running(tmp_path, log=log, settle_seconds=0.0) as gateway:
@@ -292,8 +292,6 @@ def test_the_certificate_notes_when_the_log_has_forgotten_its_copy(tmp_path: Pat
 
 
 def test_a_log_of_the_first_version_is_given_the_topics_that_it_lacks(tmp_path: Path) -> None:
-    import apsw
-
     with running(tmp_path) as gateway:
         gateway.open("session-1")
     connection = apsw.Connection(str(tmp_path / "log" / "gateway.sqlite"))
@@ -310,8 +308,6 @@ def test_a_log_of_the_first_version_is_given_the_topics_that_it_lacks(tmp_path: 
 
 
 def test_one_keeper_works_at_a_time(tmp_path: Path) -> None:
-    from ingest.errors import LogLocked
-
     log, store = SqliteLog(tmp_path / "log"), DirectoryStore(tmp_path / "shards")
     with Keeper(log, store, AT_ONCE).working(), pytest.raises(LogLocked), Keeper(log, store, AT_ONCE).working():
         pass

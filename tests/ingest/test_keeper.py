@@ -16,22 +16,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from ingest.archiver import ArchiverSettings
-from ingest.certificates import Certificate, State, certificate_of
+from ingest.archive_lane import ArchiverSettings
+from ingest.certificates import Certificate, Erasure, State, certificate_of
 from ingest.entries import Entry
-from ingest.keeper import Keeper, KeepingSettings, Work
+from ingest.keeper import Keeper, Work
 from ingest.log import Append, LogWriter
 from ingest.pipeline import PipelineSettings
 from ingest.sessions import Opening, SessionIndex, SessionRules
 from ingest.shard_reader import Shard, ShardChain
-from ingest.shards import DirectoryStore, StagedShard
-from ingest.sqlite import SqliteLog
+from ingest.shard_writer import ShardWriter
+from ingest.shards import DirectoryStore, StagedShard, generation_of
+from ingest.sqlite import Layout, SqliteLog
 from ingest.tombstones import Tombstones
 from ingest.types import CERTIFICATES, SAMPLES, STEPS, SessionDeleted
 from tests.ingest.conftest import Run
 from tests.ingest.gateways import until
 from tests.ingest.keeping import AT_ONCE, SMALL, archived_all, keep, names, process, sessions_in
-from tests.ingest.visits import append, interleaved, random_visit, read, step, visit
+from tests.ingest.visits import append, interleaved, read, step, visit
 
 GONE = ("gone-1", "gone-2")
 STAY = ("stay-1", "stay-2", "stay-3")
@@ -41,8 +42,6 @@ def filled(
     folder: Path, seed: int = 1, partitions: int = 1, settings: ArchiverSettings = SMALL
 ) -> tuple[SqliteLog, DirectoryStore]:
     """A log with five sessions of which one is open, annotated and archived in small shards."""
-    from ingest.sqlite import Layout
-
     chance = random.Random(seed)
     log, store = SqliteLog(folder / "log", Layout(partitions)), DirectoryStore(folder / "shards")
     visits = [visit(name, [step(name, seq, 1 + seq % 2) for seq in range(9)], ends=name != "gone-2") for name in GONE]
@@ -234,9 +233,6 @@ def test_a_compaction_that_was_asleep_cannot_bring_it_back(tmp_path: Path) -> No
 
 def replace_as_if_current(store: DirectoryStore, stale: Sequence[Shard], lifted: Sequence[Shard]) -> Shard:
     """What a writer without any check would do: publish old entries under the next generation's name."""
-    from ingest.shard_writer import ShardWriter
-    from ingest.shards import generation_of
-
     first = stale[0].summary
     writer = ShardWriter(store, SAMPLES, 0, first.first_offset, generation=generation_of(lifted[0].name) + 1)
     for shard in stale:
@@ -293,8 +289,6 @@ def test_certificates_are_records_of_the_log_too(tmp_path: Path) -> None:
     delete(log, "gone-1")
     process(log, store)
     keep(log, store)
-    from ingest.certificates import Erasure
-
     (record,) = read(log.reader(), CERTIFICATES, 0)
     erasure = msgspec.msgpack.decode(record.value, type=Erasure)
     assert (erasure,) == certificate(log, "gone-1").erasures
@@ -346,5 +340,3 @@ def test_a_session_s_opening_by_a_subject_is_in_the_state_until_it_is_deleted(tm
     index.adopt(draft)
     assert sorted(writer.state()) == ["blocked/p", "deleted/session-2"]
     writer.close()
-    random_visit("x", random.Random(1))
-    assert KeepingSettings().linger > 0

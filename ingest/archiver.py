@@ -20,6 +20,7 @@ import msgspec
 
 from ingest.archive_lane import FIRST_PAUSE, LONGEST_PAUSE, ArchiveLane, ArchiverSettings, Rotation
 from ingest.compaction import Compactor
+from ingest.deletions import DeletedSessions
 from ingest.errors import StoreUnavailable
 from ingest.log import Log, LogReader
 from ingest.shards import ShardStore
@@ -70,11 +71,12 @@ class Archiver:
         """
         reader = self._log.reader()
         lanes: list[ArchiveLane] = []
+        deleted = DeletedSessions(reader)
         try:
             store = _patiently(lambda: self._store.for_writing(self._log), stop)
             chains = [(topic, number) for topic in (STEPS, SAMPLES) for number in range(reader.partitions(topic))]
             for topic, partition in chains if store is not None else ():
-                lane = _patiently(lambda: self._lane(store, reader, topic, partition), stop)  # noqa: B023  # called here
+                lane = _patiently(lambda: self._lane(store, reader, topic, partition, deleted), stop)  # noqa: B023  # called here
                 lanes += [lane] if lane is not None else []
             if store is not None and self._settings.compaction is not None:
                 compactor = Compactor(store, chains, self._settings.compaction)
@@ -87,9 +89,11 @@ class Archiver:
                 lane.discard()
             reader.close()
 
-    def _lane(self, store: ShardStore | None, reader: LogReader, topic: str, partition: int) -> ArchiveLane:
+    def _lane(
+        self, store: ShardStore | None, reader: LogReader, topic: str, partition: int, deleted: DeletedSessions
+    ) -> ArchiveLane:
         assert store is not None
-        return ArchiveLane(store, reader, topic, partition, self._settings)
+        return ArchiveLane(store, reader, topic, partition, self._settings, deleted)
 
     def _advance(self, lanes: Sequence[ArchiveLane], stop: threading.Event) -> None:
         moved = any([lane.advance() for lane in lanes])

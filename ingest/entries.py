@@ -14,7 +14,16 @@ from typing import Any
 import msgspec
 
 from ingest.errors import SampleRemoved, ShardError
-from ingest.types import Sample, SessionEnded, SessionOpened, SessionRecord, Step, StepsAppended
+from ingest.types import (
+    Sample,
+    SessionDeleted,
+    SessionEnded,
+    SessionOpened,
+    SessionRecord,
+    Step,
+    StepRetried,
+    StepsAppended,
+)
 
 HIDDEN = "__session__/"
 
@@ -38,6 +47,11 @@ class Entry(msgspec.Struct, frozen=True):
         return self.key.startswith(HIDDEN)
 
     @property
+    def tombstone(self) -> bool:
+        """Whether it says that its session was deleted: the one entry of such a session that stays."""
+        return self.hidden and self.key.endswith("/deleted")
+
+    @property
     def removed(self) -> bool:
         """Whether it was deleted from the archive."""
         return not self.members
@@ -57,8 +71,12 @@ class _StepText(msgspec.Struct, omit_defaults=True):
 
 
 _steps = msgspec.json.Decoder(_StepText)
-_opened = msgspec.json.Decoder(SessionOpened)
-_ended = msgspec.json.Decoder(SessionEnded)
+_hidden: dict[str, msgspec.json.Decoder[SessionRecord]] = {
+    "opened": msgspec.json.Decoder(SessionOpened),
+    "ended": msgspec.json.Decoder(SessionEnded),
+    "deleted": msgspec.json.Decoder(SessionDeleted),
+    "retried": msgspec.json.Decoder(StepRetried),
+}
 
 
 def sample_entry(sample: Sample, offset: int, index: int) -> Entry:
@@ -78,7 +96,7 @@ def record_entries(record: SessionRecord, offset: int) -> list[Entry]:
     """The rows of a record of the topic `steps`: one a step, or one for an opening or an end."""
     if isinstance(record, StepsAppended):
         return [_step_entry(step, offset, index) for index, step in enumerate(record.steps)]
-    name = "opened" if isinstance(record, SessionOpened) else "ended"
+    name = str(record.__struct_config__.tag)
     key = f"{HIDDEN}{record.session_id}/{name}"
     return [Entry(offset, 0, key, record.time, {"json": msgspec.json.encode(record)})]
 
@@ -90,8 +108,7 @@ def record_of(entry: Entry) -> SessionRecord:
     """
     _check_kept(entry)
     if entry.hidden:
-        decoder = _opened if entry.key.endswith("/opened") else _ended
-        return decoder.decode(entry.members["json"])
+        return _hidden[entry.key.rpartition("/")[2]].decode(entry.members["json"])
     session_id, _ = _split(entry.key)
     text = _steps.decode(entry.members["json"])
     members = {extension: value for extension, value in entry.members.items() if extension != "json"}
@@ -108,6 +125,11 @@ def record_of(entry: Entry) -> SessionRecord:
         extra=text.extra,
     )
     return StepsAppended(session_id, (step,))
+
+
+def session_of(key: str) -> str:
+    """The session that an entry belongs to, hidden or not, by its key."""
+    return _split(key.removeprefix(HIDDEN))[0]
 
 
 def _check_kept(entry: Entry) -> None:

@@ -12,6 +12,9 @@ IngestError
 ├── SessionError           a session cannot do what was asked (see `ingest.sessions`)
 │   ├── SessionUnknown     no such session is known (any more)
 │   ├── SessionClosed      the session has ended
+│   ├── SessionGone        the session was deleted
+│   ├── SubjectGone        the subject was deleted
+│   ├── SubjectsUnkeyed    no key is set to make pseudonyms with
 │   ├── SessionExists      the id is taken by a session that was opened otherwise
 │   ├── SequenceGap        steps are missing before the first one sent
 │   ├── StepConflict       a step was sent before with other content
@@ -100,6 +103,27 @@ class SessionClosed(SessionError):
     def __init__(self, session_id: str, next_seq: int, reason: str) -> None:
         super().__init__(f"session {session_id!r} ended ({reason}) after {next_seq} steps; open a new one")
         self.next_seq = next_seq
+
+
+class SessionGone(SessionError):
+    """The session was deleted: nothing of it is kept, and its id is never taken again."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id!r} was deleted; open a new one, under another id")
+
+
+class SubjectGone(SessionError):
+    """The subject was deleted, so no session is opened for it; who consents anew gets another subject id."""
+
+    def __init__(self) -> None:
+        super().__init__("this subject was deleted; if the person has consented anew, give them another subject id")
+
+
+class SubjectsUnkeyed(SessionError):
+    """A subject was named, but the gateway has no key to make a pseudonym with."""
+
+    def __init__(self) -> None:
+        super().__init__("a subject was named, but no key is set (gateway.subject_key); leave it out, or set one")
 
 
 class SessionExists(SessionError):

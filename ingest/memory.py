@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from ingest.errors import LogError, LogLocked, OffsetOutOfRange
 from ingest.log import Append, Bounds, Fetch, Record
-from ingest.types import DEAD, SAMPLES, STEPS
-
-_OWNERS = {STEPS: "gateway", SAMPLES: "annotator", DEAD: "annotator"}
+from ingest.types import OWNERS
 
 
 class MemoryLog:
@@ -23,7 +21,7 @@ class MemoryLog:
         self.partitions = partitions
         self.changed = threading.Condition()
         self.version = 0
-        self.lanes = {(topic, number): _Lane() for topic in _OWNERS for number in range(partitions)}
+        self.lanes = {(topic, number): _Lane() for topic in OWNERS for number in range(partitions)}
         self.states: dict[str, dict[str, bytes]] = {}
         self.writing: set[str] = set()
         self.claimed: dict[str, bytes] = {}
@@ -95,7 +93,7 @@ class MemoryWriter:
     def commit(self, appends: Sequence[Append], state: Mapping[str, bytes | None] | None = None) -> list[int]:
         """See `LogWriter.commit`."""
         for append in appends:
-            if _OWNERS.get(append.topic) != self._name:
+            if OWNERS.get(append.topic) != self._name:
                 raise LogError(f"the writer {self._name!r} does not own the topic {append.topic!r}")
             if (append.topic, append.partition) not in self.log.lanes or not isinstance(append.value, bytes):
                 raise LogError(f"{append.topic}/{append.partition} does not exist, or the value is not bytes")

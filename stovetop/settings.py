@@ -116,6 +116,7 @@ class Settings(BaseSettings):
         values["data"] = data
         places: dict[str, dict[str, Path]] = {
             "log": {"folder": data / "log"},
+            "gateway": {"subject_key": data / "keys" / "subjects.key"},
             "archive": {"folder": data / "shards", "staging": data / "staging", "cache": data / "shard-cache"},
             "control": {"data": data / "control"},
             "publish": {"hub": data / "hub", "outbox": data / "outbox", "key": data / "keys" / "publisher.key"},

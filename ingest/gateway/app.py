@@ -1,6 +1,6 @@
 """The gateway's doors. Which token opens which:
 
-    /v1/…                    scope `ingest`
+    /v1/…                    scope `ingest`; see `keeping_doors` for those that also take `operate`
     /metrics                 scope `read`
     /livez /readyz           none: a supervisor has no token, and they tell nothing
     /openapi.json            none: it describes the program, not the data
@@ -19,8 +19,9 @@ from fastapi.responses import Response
 from auth.http import RequireScope
 from auth.problems import INVALID_REQUEST, Problem, install_problems
 from auth.tokens import Grant, Scope, TokenStore
-from ingest.errors import IngestError, SequenceGap, SessionUnknown
+from ingest.errors import IngestError, SequenceGap, SubjectsUnkeyed
 from ingest.gateway.gateway import Gateway
+from ingest.gateway.keeping_doors import dead_letters_router, deletions_router
 from ingest.gateway.observed import Observed
 from ingest.gateway.replies import (
     AppendReply,
@@ -54,6 +55,8 @@ def create_app(gateway: Gateway, tokens: TokenStore) -> FastAPI:
 
     app.add_middleware(Observed, metrics=gateway.metrics)
     app.include_router(_sessions(gateway, RequireScope(tokens, Scope.INGEST)))
+    app.include_router(deletions_router(gateway, tokens))
+    app.include_router(dead_letters_router(gateway, tokens))
     app.include_router(_health(gateway, RequireScope(tokens, Scope.READ)))
     _describe_problems(app)
     return app
@@ -81,7 +84,8 @@ def _sessions(gateway: Gateway, ingest: RequireScope) -> APIRouter:
         async with gateway.admission.body(request, gateway.settings.max_metadata_bytes) as body:
             wanted = read_model(OpenSession, body)
             key = _key(idempotency_key, grant)
-            opening = Opening(wanted.app, wanted.metadata, wanted.session_id, key)
+            subject = None if wanted.subject is None else _pseudonym(gateway, wanted.subject)
+            opening = Opening(wanted.app, wanted.metadata, wanted.session_id, key, subject)
             session, new = await gateway.committer.apply(lambda draft: draft.open(opening), len(body))
         if new:
             gateway.metrics.sessions.labels("opened").inc()
@@ -90,18 +94,14 @@ def _sessions(gateway: Gateway, ingest: RequireScope) -> APIRouter:
 
     @router.get("/sessions/{session_id}", response_model=SessionReply)
     async def get_session(session_id: str) -> Response:
-        session = gateway.index.get(session_id)
-        if session is None:
-            raise SessionUnknown(session_id)
-        return _json(SessionReply.of(session, gateway.index))
+        return _json(SessionReply.of(gateway.index.require(session_id), gateway.index))
 
     @router.post("/sessions/{session_id}/steps", response_model=AppendReply, openapi_extra=_STEPS_BODY)
     async def append_steps(
         request: Request, session_id: str, ingest_first_seq: Annotated[str | None, Header()] = None
     ) -> Response:
         media_type, first_seq = _media_type(request), _first_seq(ingest_first_seq)
-        if gateway.index.get(session_id) is None:
-            raise SessionUnknown(session_id)
+        gateway.index.require(session_id)
         async with gateway.admission.body(request, gateway.settings.max_body_bytes) as body:
             started = time.monotonic()
             batch = read_batch(media_type, body, session_id, first_seq, time.time(), gateway.settings)
@@ -162,6 +162,12 @@ def _key(header: str | None, grant: Grant) -> str | None:
     if not 1 <= len(header) <= MAX_KEY_LENGTH:
         raise Problem(INVALID_REQUEST, f"Idempotency-Key has 1 to {MAX_KEY_LENGTH} characters, not {len(header)}")
     return f"{grant.name}/{header}"
+
+
+def _pseudonym(gateway: Gateway, subject: str) -> str:
+    if gateway.pseudonyms is None:
+        raise SubjectsUnkeyed
+    return gateway.pseudonyms.of(subject)
 
 
 def _json(model: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

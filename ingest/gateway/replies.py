@@ -38,6 +38,9 @@ class OpenSession(_Model):
         None,
         description=f"`{SESSION_ID.pattern}`; opening again with the same body is answered with the session as it is",
     )
+    subject: str | None = Field(
+        None, min_length=1, max_length=256, description="your id of the person; only a pseudonym of it is kept"
+    )
     metadata: dict[str, Any] = Field({}, description="what is true of the whole session: screen, app version, …")
 
 

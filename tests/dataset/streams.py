@@ -216,7 +216,7 @@ class InlinePool:
         self._tasks: dict[int, tuple[str, Sequence[Any]]] = {}
         self._next = 0
 
-    def submit(self, source: str, whats: Sequence[Any]) -> int:
+    def submit(self, source: str, whats: Sequence[Any], lane: int | None = None) -> int:
         self._next += 1
         self._tasks[self._next] = (source, whats)
         return self._next

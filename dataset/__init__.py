@@ -5,7 +5,7 @@ and what was consumed is what a completed optimizer step used, sample by sample,
 repeats any, on this number of ranks or another. In reading order:
 
     positions   source   planning   live · history · shards · mapped · iterable   pool   ahead   mixture   interactive
-    receipt   loader   make
+    receipt   loader   kinds · make
 """
 
 from dataset.class_form import InteractiveParameters
@@ -24,6 +24,7 @@ from dataset.errors import (
 from dataset.history import HistorySource
 from dataset.interactive import InteractiveMixture
 from dataset.iterable import IterableSource
+from dataset.kinds import register_source
 from dataset.live import LiveSource
 from dataset.loader import MixtureLoader
 from dataset.make import make_interactive_dataset
@@ -83,5 +84,6 @@ __all__ = [
     "WorkerError",
     "make_interactive_dataset",
     "merge_states",
+    "register_source",
     "take_receipt",
 ]

@@ -36,6 +36,7 @@ class AheadReader:
         self._given: deque[tuple[int, list[Planned]]] = deque()
         self._ready: deque[tuple[Planned, Loaded | Raised]] = deque()
         self._ahead = 0
+        self._held: Planned | None = None  # planned, and not given yet
         self._mean: float | None = None  # bytes of a sample, as it comes from a worker
 
     def poll(self) -> Item | None:
@@ -52,7 +53,7 @@ class AheadReader:
 
     def exhausted(self) -> bool:
         """Whether nothing is planned, and never will be."""
-        return not self._ready and not self._given and self._reader.exhausted()
+        return not (self._ready or self._given or self._held) and self._reader.exhausted()
 
     def stats(self) -> SourceStats:
         """The reader's counters; what is ahead still waits."""
@@ -69,9 +70,9 @@ class AheadReader:
             self._drop()
         return None
 
-    def prefer_recent(self, half_life: float | None) -> bool:
+    def prefer_recent(self, half_life: float | None, half_life_seconds: float | None = None) -> bool:
         """As the reader does, if it can; what it will plan anew is dropped."""
-        if isinstance(self._reader, RecencyReader) and self._reader.prefer_recent(half_life):
+        if isinstance(self._reader, RecencyReader) and self._reader.prefer_recent(half_life, half_life_seconds):
             self._drop()
         return False
 
@@ -102,14 +103,19 @@ class AheadReader:
         together = max(1, min(TOGETHER, furthest // (2 * workers)))
         while self._ahead < furthest:
             task: list[Planned] = []
-            while len(task) < together and (planned := self._reader.plan()) is not None:
+            while len(task) < together and (planned := self._held or self._reader.plan()) is not None:
+                self._held = planned if task and planned.lane != task[0].lane else None
+                if self._held is not None:
+                    break
                 task.append(planned)
             if not task:
                 return
-            self._given.append((self._pool.submit(self._name, [planned.what for planned in task]), task))
+            whats, lane = [planned.what for planned in task], task[0].lane
+            self._given.append((self._pool.submit(self._name, whats, lane), task))
             self._ahead += len(task)
 
     def _drop(self) -> None:
+        self._held = None
         self._pool.forget([ticket for ticket, _ in self._given])
         self._given.clear()
         self._ready.clear()

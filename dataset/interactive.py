@@ -28,6 +28,7 @@ from dataset.source import Item, Share, Source
 from dataset.state import MixtureState, RankState, SourceState, rank_state, refuse_foreign
 from dataset.statistics import MixtureStatistics, Tally
 
+_FITTING = (("epochs", "has_epochs"), ("half_life", "has_half_life"), ("half_life_seconds", "has_half_life"))
 WAIT = 0.001
 """Seconds between two looks at sources that are all dry."""
 
@@ -48,7 +49,7 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
     before; and the stream is the same sample by sample on any number of workers.
     """
 
-    interactive_parameter_names = ("weights", "temperature", "epochs", "half_life")
+    interactive_parameter_names = ("weights", "temperature", "epochs", "half_life", "half_life_seconds")
 
     _ledger: Ledger
     _schedule: Schedule
@@ -113,7 +114,7 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         """Change parameters by name, all or none, from the next batch on; returns what they were.
 
         `weights` by source; `temperature`; `epochs` by source, after so many of which it counts as dry; `half_life` by
-        source, in samples, of a history (see `Weights`). A limit that is None is lifted.
+        source, in samples, of a history, or `half_life_seconds` (see `Weights`). A limit that is None is lifted.
         """
         changed, before = self.changed_parameters(values, at_version), self.interactive_parameters()
         self._let_hold(changed)
@@ -125,7 +126,7 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         if unknown:
             known = ", ".join(self.interactive_parameter_names)
             raise ParameterError(f'"{unknown[0]}" is no parameter of the mixture; these are: {known}')
-        for name, fits in (("epochs", "has_epochs"), ("half_life", "has_half_life")):
+        for name, fits in _FITTING:
             limits = values.get(name)
             for source in limits if isinstance(limits, Mapping) else ():
                 if source in self.sources and not getattr(self.sources[source], fits, False):
@@ -153,8 +154,9 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
     def reconstructed(self, **changes: Any) -> InteractiveMixture:
         """A mixture with other `sources`, at its beginning; load the state of this one, and the others go on.
 
-        By name, a path to shards or `{"path": …, "weight": …}` adds one (without a weight it is paused until it is given
-        one), None takes one out, and those that are not named stay. Raises `ParameterError`.
+        By name, a path to shards, `{"path": …, "weight": …}` or `{"kind": …, "arguments": …, "weight": …}` adds one (see
+        `register_source`; without a weight it is paused until it is given one), None takes one out, and those that are
+        not named stay. Raises `ParameterError`.
         """
         if set(changes) != {"sources"}:
             raise ParameterError(f"{', '.join(changes) or 'nothing'}: a mixture is made anew with other sources=…")

@@ -77,6 +77,7 @@ class Pool:
         self._deaths: dict[int, int] = {}
         self._answers: dict[int, bytearray] = {}
         self._of: dict[int, _Worker] = {}
+        self._lanes: dict[tuple[str, int], int] = {}  # which worker of the team has it
         try:
             for _ in range(workers):
                 self._team.append(self._started())
@@ -89,11 +90,17 @@ class Pool:
         """The ids of the worker processes."""
         return tuple(worker.process.pid or 0 for worker in self._team)
 
-    def submit(self, source: str, whats: Sequence[Any]) -> int:
-        """Let samples be loaded; returns the ticket that their answer is asked for by."""
+    def submit(self, source: str, whats: Sequence[Any], lane: int | None = None) -> int:
+        """Let samples be loaded; returns the ticket that their answer is asked for by.
+
+        Those of a lane are all given to one worker, or to the one that takes its place.
+        """
         task = Task(self._next, source, tuple(whats))
         self._next += 1
-        worker = min(self._team, key=lambda each: len(each.open))
+        if lane is None:
+            worker = min(self._team, key=lambda each: len(each.open))
+        else:
+            worker = self._team[self._lanes.setdefault((source, lane), len(self._lanes) % len(self._team))]
         self._of[task.ticket] = worker
         worker.give(task)
         return task.ticket

@@ -25,13 +25,13 @@ from dataset import (
     MapSource,
     Receipt,
     ShardSource,
+    Source,
     SourceError,
     WorkerError,
     make_interactive_dataset,
 )
 from dataset.parcels import packed, unpacked
 from tests.dataset.streams import MemoryLog, archive_of, json_copy, key, write_tar
-from tests.dataset.test_sources import Stream
 
 SECONDS = 60.0
 
@@ -159,9 +159,24 @@ def test_rewinding_and_closing_lose_nothing(tmp_path: Path, closing: Any) -> Non
     assert read + rows(data, range(8, 12)) == whole
 
 
-def test_a_source_that_cannot_be_loaded_elsewhere_is_read_where_it_is_mixed(closing: Any) -> None:
-    data = closing(make_interactive_dataset({"stream": Stream(), "list": numbered(0, 9)}, workers=1))
-    assert len(taken(data, 30)[1].keys) == 30
+def test_a_source_that_cannot_be_loaded_elsewhere_is_read_where_it_is_mixed(closing: Any, tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [key(number) for number in range(9)])
+    sources = {"plain": Plain(ShardSource(tmp_path)), "list": MapSource(numbered(0, 9), with_pid)}
+    data = closing(make_interactive_dataset(sources, workers=1))
+    items, receipt = taken(data, 30)
+    assert {"plain", "list"} == set(receipt.sources)
+    assert os.getpid() not in {item.sample["pid"] for item in items if "pid" in item.sample}
+
+
+class Plain:
+    """A source that promises no more than a source has to."""
+
+    def __init__(self, inner: Source) -> None:
+        self._inner = inner
+        self.fingerprint = inner.fingerprint
+
+    def open(self, *given: Any) -> Any:
+        return self._inner.open(*given)
 
 
 # What goes wrong

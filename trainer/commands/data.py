@@ -139,6 +139,7 @@ register_command(
     set_parameters,
     summary="Change the mixture, or other parameters of the data",
     kind=CommandKind.SETTING,
+    kept=False,
 )
 register_command(
     CommandName.UPDATE_DATASET,
@@ -146,4 +147,5 @@ register_command(
     update_dataset,
     summary="New data from the next step on",
     kind=CommandKind.SETTING,
+    kept=False,
 )

@@ -26,6 +26,7 @@ from publish.delta import write_delta
 from publish.errors import (
     FileNotAllowed,
     HubError,
+    HubUnavailable,
     OutboxError,
     PublishError,
     Unreadable,
@@ -188,6 +189,8 @@ class Publisher:
         except (OSError, PublishError) as error:  # the hub is away, the disk is full: training goes on, we try again
             self._attempts += 1
             wait = min(self._longest_wait, 0.1 * 2.0 ** min(self._attempts, 16)) * random.uniform(0.5, 1.0)
+            if isinstance(error, HubUnavailable):
+                wait = max(wait, error.retry_after)  # newer entries come meanwhile, and this one gives way to them
             logger.warning("step %s is not published, attempt %s: %s", entry.ticket.step, self._attempts, error)
             self._retry_at = time.monotonic() + wait
             self._tell(Failed(entry.ticket, str(error), self._attempts, wait))

@@ -100,7 +100,7 @@ def copy_and_digest(source: BinaryIO, target: Path, limit: int) -> FileDigest:
     """
     seen = hashlib.sha256()
     size = 0
-    with target.open("xb", buffering=0) as file:
+    with target.open("xb") as file:  # buffered: a raw file may take less than it is given, as on a full disk
         while size <= limit and (chunk := source.read(min(CHUNK, limit + 1 - size))):
             seen.update(chunk)
             size += len(chunk)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from publish.alarms import AlarmSettings
+
 REPOSITORY = r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$"
 
 
@@ -91,6 +93,12 @@ class FollowSettings(BaseModel):
     base: Path | None = Field(None, description="the packaged folder that is served until there is a version")
     heartbeat: float = Field(5.0, gt=0, description="seconds between two reports")
     longest_wait: float = Field(5.0, gt=0, description="seconds between two tries after failures, at most")
+    alarms: AlarmSettings = AlarmSettings()
+    follower: str = Field("", max_length=64, description="its name in heartbeats and alarms; the machine's otherwise")
+    control: str | None = Field(
+        None, pattern="^https?://", description="the control server to tell, if it is not this service's own"
+    )
+    control_token: str = Field("", description="for it, with the scope operate")
 
     @model_validator(mode="after")
     def _comes_from_one_place(self) -> FollowSettings:

@@ -56,7 +56,7 @@ def read_lines(body: BinaryIO, scratch: Path) -> Iterator[Line]:
 def _decode(begun: bytes, body: BinaryIO, target: Path) -> FileDigest:
     """Decode to `target` up to the quote that ends the string, and leave `body` right behind it."""
     seen, size = hashlib.sha256(), 0
-    with target.open("xb", buffering=0) as file:
+    with target.open("xb") as file:
         while True:
             text, quote, rest = begun.partition(b'"')
             more = b"" if quote else body.read(PIECE)

@@ -105,7 +105,7 @@ class VersionBody(Open):
     """`version`: what happened to one. `channel` is the pointer that moved; `held`: until someone releases it."""
 
     version: int
-    action: Literal["published", "promoted", "rolled_back", "pinned", "refused", "deleted"]
+    action: Literal["published", "promoted", "rolled_back", "pinned", "released", "refused", "deleted"]
     channel: str | None = None
     segment: str = ""
     reason: str = ""

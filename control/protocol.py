@@ -79,6 +79,7 @@ class CommandName(StrEnum):
     PROMOTE_VERSION = "promote_version"
     ROLLBACK_VERSION = "rollback_version"
     PIN_VERSION = "pin_version"
+    RELEASE_CHANNEL = "release_channel"
 
 
 class Status(StrEnum):

@@ -19,6 +19,8 @@ from stovetop.lifeline import RoleLocked
 from stovetop.play import RoleName, play
 from stovetop.settings import load_settings
 from stovetop.verbs.agents import accept, agent
+from stovetop.verbs.key import key
+from stovetop.verbs.release import release
 from stovetop.verbs.talking import Config, Note, client_of, console, deliver
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -257,6 +259,10 @@ def rollback(
 ) -> None:
     """Take a channel back to an earlier version and hold it there."""
     deliver(config, CommandName.ROLLBACK_VERSION, _move(channel, version), note)
+
+
+app.command()(release)
+app.command()(key)
 
 
 @app.command()

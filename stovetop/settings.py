@@ -171,6 +171,11 @@ class Settings(BaseSettings):
         return self.data / "gate"
 
     @property
+    def recalled(self) -> Path:
+        """Where the publisher keeps what it decided on followers' alarms."""
+        return self.data / "recalls"
+
+    @property
     def trained_to(self) -> str:
         """The channel that training publishes to: the candidates' where there is a gate."""
         return self.gate.channel if self.gate.enabled else self.publish.channel

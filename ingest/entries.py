@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ingest.errors import ShardError
-from ingest.types import Sample, SessionEnded, SessionOpened, SessionRecord, Step, StepsAppended
+from ingest.types import Rejection, Sample, SessionEnded, SessionOpened, SessionRecord, Step, StepsAppended
 
 HIDDEN = "__session__/"
 
@@ -46,6 +46,8 @@ class _StepText(msgspec.Struct, omit_defaults=True):
     is_eos: bool = False
     model_version: str | None = None
     extra: Mapping[str, Any] = {}
+    rejected: Rejection | None = None
+    traceparent: str | None = None
 
 
 _steps = msgspec.json.Decoder(_StepText)
@@ -68,7 +70,8 @@ def sample_of(entry: Entry) -> Sample:
 def record_entries(record: SessionRecord, offset: int) -> list[Entry]:
     """The rows of a record of the topic `steps`: one a step, or one for an opening or an end."""
     if isinstance(record, StepsAppended):
-        return [_step_entry(step, offset, index) for index, step in enumerate(record.steps)]
+        trace = record.traceparent
+        return [_step_entry(step, offset, index, trace) for index, step in enumerate(record.steps)]
     name = "opened" if isinstance(record, SessionOpened) else "ended"
     key = f"{HIDDEN}{record.session_id}/{name}"
     return [Entry(offset, 0, key, record.time, {"json": msgspec.json.encode(record)})]
@@ -93,11 +96,12 @@ def record_of(entry: Entry) -> SessionRecord:
         model_version=text.model_version,
         members=members,
         extra=text.extra,
+        rejected=text.rejected,
     )
-    return StepsAppended(session_id, (step,))
+    return StepsAppended(session_id, (step,), text.traceparent)
 
 
-def _step_entry(step: Step, offset: int, index: int) -> Entry:
+def _step_entry(step: Step, offset: int, index: int, traceparent: str | None) -> Entry:
     if "json" in step.members:
         raise ShardError(
             f"{step.session_id}/{step.seq}: a step has a member `json`, which is the name of the step itself"
@@ -111,6 +115,8 @@ def _step_entry(step: Step, offset: int, index: int) -> Entry:
         is_eos=step.is_eos,
         model_version=step.model_version,
         extra=step.extra,
+        rejected=step.rejected,
+        traceparent=traceparent,
     )
     members = {"json": msgspec.json.encode(text), **step.members}
     return Entry(offset, index, f"{step.session_id}/{step.seq:06d}", step.received_at, members, step.model_version)

@@ -57,7 +57,10 @@ class SessionRules(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """What is remembered of one session. `digests` holds those of its last steps, one after the other."""
+    """What is remembered of one session. `digests` holds those of its last steps, one after the other.
+
+    `schema` is the version of the app's session schema that its steps are held to.
+    """
 
     session_id: str
     app: str
@@ -69,6 +72,7 @@ class Session(msgspec.Struct, frozen=True):
     ended: EndReason | None = None
     ended_at: float | None = None
     format: int = FORMAT
+    schema: str | None = None
 
     def digest(self, seq: int) -> bytes | None:
         """The digest of step `seq`; None when that is too long ago."""
@@ -78,16 +82,22 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """A request to open a session. `key` is the idempotency key, already told apart by client."""
+    """A request to open a session. `key` is the idempotency key, already told apart by client.
+
+    `schema` is not part of what has to be the same: without one stated, it is the newest of its day.
+    """
 
     app: str
     metadata: Mapping[str, Any] = {}
     session_id: str | None = None
     key: str | None = None
+    schema: str | None = None
+    consent: Mapping[str, Any] | None = None
 
     def digest(self) -> bytes:
         """What must be the same for a second opening to be the first one's echo."""
-        content = _digest_encoder.encode((self.app, self.metadata))
+        said = (self.app, self.metadata) if self.consent is None else (self.app, self.metadata, self.consent)
+        content = _digest_encoder.encode(said)
         return blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
@@ -99,6 +109,7 @@ class Batch(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     digests: tuple[bytes, ...]
     sizes: tuple[int, ...]
+    traceparent: str | None = None
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -121,7 +132,10 @@ def new_session_id(now: float | None = None) -> str:
 
 def digest_of(step: Step) -> bytes:
     """A digest of what the client said, whatever the order of its JSON keys; not of when it was received."""
+    said: tuple[Any, ...]
     said = (step.seq, step.time, step.inputs, step.is_reset, step.is_eos, step.model_version, step.extra)
+    if step.rejected is not None and step.rejected.original is not None:
+        said = (step.seq, step.rejected.original)
     digest = blake2b(_digest_encoder.encode(said), digest_size=DIGEST_BYTES)
     for extension, content in sorted(step.members.items()):
         digest.update(b"%s %d\n" % (extension.encode(), len(content)))
@@ -229,11 +243,11 @@ class Draft:
         if len(self._index) + self._opened >= self._rules.max_open:
             raise TooManySessions(self._rules.max_open)
         session_id = opening.session_id or new_session_id(self._now)
-        session = Session(session_id, opening.app, self._now, opening.digest(), opening.key)
+        session = Session(session_id, opening.app, self._now, opening.digest(), opening.key, schema=opening.schema)
         self._opened += 1
         if opening.key is not None:
             self._keys[opening.key] = session_id
-        self._record(SessionOpened(session_id, opening.app, self._now, opening.metadata))
+        self._record(SessionOpened(session_id, opening.app, self._now, opening.metadata, opening.consent))
         self._change(session)
         return session, True
 
@@ -280,7 +294,7 @@ class Draft:
 
     def _extend(self, session: Session, batch: Batch, duplicates: int) -> Session:
         for steps in _packed(batch, duplicates, self._rules.record_bytes):
-            self._record(StepsAppended(session.session_id, steps))
+            self._record(StepsAppended(session.session_id, steps, batch.traceparent), batch.traceparent)
         digests = session.digests + b"".join(batch.digests[duplicates:])
         session = msgspec.structs.replace(
             session,
@@ -316,10 +330,10 @@ class Draft:
         self.changed[session.session_id] = session
         self.touched.add(session.session_id)
 
-    def _record(self, record: SessionRecord) -> None:
+    def _record(self, record: SessionRecord, traceparent: str | None = None) -> None:
         session_id = record.session_id
         partition = partition_of(session_id, self._rules.partitions)
-        self.appends.append(Append(STEPS, partition, session_id, _encoder.encode(record), self._now))
+        self.appends.append(Append(STEPS, partition, session_id, _encoder.encode(record), self._now, traceparent))
 
 
 def _packed(batch: Batch, start: int, record_bytes: int) -> list[tuple[Step, ...]]:

@@ -73,7 +73,7 @@ def test_what_is_not_of_its_encoding_or_cut_off_is_a_bad_request(gateway: Runnin
     assert seqs(gateway.log, session_id) == []
 
 
-@pytest.mark.parametrize("encoding", ["br", "gzip, gzip", " deflate"])
+@pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "deflate"])
 def test_other_encodings_are_refused_with_those_that_are_taken(gateway: RunningGateway, encoding: str) -> None:
     refused = encoded(gateway, gateway.open(), b"{}", encoding)
     assert refused.headers["accept-encoding"] == "gzip, zstd"

@@ -169,14 +169,14 @@ def test_a_gateway_that_is_killed_in_the_middle_loses_and_doubles_nothing(
 ) -> None:
     page, (session_id, token) = visit(), gateway.open()
     page.evaluate("(options) => begin(options)", {"token": token, "sessionId": session_id, "transport": transport})
-    page.evaluate("{ window.posting = (async () => { while (!window.enough) await postMany(1, 15, 500); })(); }")
+    page.evaluate("() => { window.posting = (async () => { while (!window.enough) await postMany(1, 15, 500); })(); }")
     for number in (signal.SIGKILL, signal.SIGTERM):
         reached = len(seqs(gateway.log, session_id))
         until(lambda reached=reached: len(seqs(gateway.log, session_id)) > reached, "steps come in")  # type: ignore[misc]
         gateway.kill(number)
         page.evaluate("new Promise((resolve) => setTimeout(resolve, 200))")
         gateway.start()
-    page.evaluate("(() => { window.enough = true; return window.posting; })()")
+    page.evaluate("() => { window.enough = true; return window.posting; }")
     page.evaluate("session.end()")
     assert page.evaluate("failures") == []
     steps = gateway.steps(session_id)

@@ -13,21 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from auth import Scope
-from control import ClientError, CommandName, ControlClient, DesiredState, NoOutcome, Outcome
-from control.api import CommandRecord
+from control import ClientError, CommandName, ControlClient, DesiredState, Outcome
 from stovetop.errors import ConfigurationError, StovetopError
 from stovetop.lifeline import RoleLocked
 from stovetop.play import RoleName, play
-from stovetop.settings import Settings, load_settings
-
-PIPE_WIDTH = 240
-"""Columns where nobody looks: a table of many columns stays one line an entry."""
+from stovetop.settings import load_settings
+from stovetop.verbs.talking import Config, Note, client_of, console, deliver
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="the settings file; ./stovetop.toml otherwise")]
-Note = Annotated[str, typer.Option("--note", "-m", help="why; kept with the command")]
 Channel = Annotated[str, typer.Option("--channel", help="the pointer that moves")]
 
 
@@ -120,7 +113,7 @@ def follow(
 @app.command()
 def status(config: Config = None) -> None:
     """Show the runs, where they stand and what they train on."""
-    with _client(load_settings(config)) as client:
+    with client_of(load_settings(config)) as client:
         runs = client.runs().runs
         if not runs:
             console.print("no run has connected yet")
@@ -144,7 +137,7 @@ def mix(
             equals = ""
         if not name or not equals:
             raise StovetopError(f"{given!r}: write source=weight, as in live=0.5; a weight of 0 pauses the source")
-    _send(config, CommandName.UPDATE_DATASET_RUNTIME_HYPERPARAMETERS, {"weights": parsed}, note)
+    deliver(config, CommandName.UPDATE_DATASET_RUNTIME_HYPERPARAMETERS, {"weights": parsed}, note)
 
 
 @app.command()
@@ -156,19 +149,19 @@ def lr(
         how = {"scale": float(value[1:])} if value.startswith("x") else {"value": float(value)}
     except ValueError:
         raise StovetopError(f"{value!r}: write a rate (1e-5) or a factor (x0.5)") from None
-    _send(config, CommandName.UPDATE_OPTIMIZER, {"lr": how}, note)
+    deliver(config, CommandName.UPDATE_OPTIMIZER, {"lr": how}, note)
 
 
 @app.command()
 def pause(note: Note = "", config: Config = None) -> None:
     """Take no further step until `resume`; commands go on being served."""
-    _send(config, CommandName.PAUSE_TRAINING, {}, note)
+    deliver(config, CommandName.PAUSE_TRAINING, {}, note)
 
 
 @app.command()
 def resume(note: Note = "", config: Config = None) -> None:
     """Go on after `pause`."""
-    _send(config, CommandName.RESUME_TRAINING, {}, note)
+    deliver(config, CommandName.RESUME_TRAINING, {}, note)
 
 
 @app.command()
@@ -179,8 +172,8 @@ def stop(
 ) -> None:
     """End training; it stays ended until `start`."""
     if save_first:
-        _send(config, CommandName.SAVE_CHECKPOINT, {}, note)
-    _send(config, CommandName.STOP_TRAINING, {}, note)
+        deliver(config, CommandName.SAVE_CHECKPOINT, {}, note)
+    deliver(config, CommandName.STOP_TRAINING, {}, note)
 
 
 @app.command()
@@ -189,7 +182,7 @@ def start(note: Note = "", config: Config = None) -> None:
     from trainer.run import start_again
 
     settings = load_settings(config)
-    with _client(settings) as client:
+    with client_of(settings) as client:
         client.want(settings.run, DesiredState.RUNNING, note)
     start_again(settings.runs / settings.run)
     console.print(f"run {settings.run} is wanted: its supervisor starts it, or `stovetop train` does")
@@ -198,7 +191,7 @@ def start(note: Note = "", config: Config = None) -> None:
 @app.command()
 def save(note: Note = "", config: Config = None) -> None:
     """Save a checkpoint now."""
-    _send(config, CommandName.SAVE_CHECKPOINT, {}, note)
+    deliver(config, CommandName.SAVE_CHECKPOINT, {}, note)
 
 
 @app.command()
@@ -210,13 +203,13 @@ def load(
 ) -> None:
     """Go back to a checkpoint, on a new branch."""
     arguments = {"uuid": checkpoint} | ({"branch_name": branch} if branch else {})
-    _send(config, CommandName.LOAD_CHECKPOINT, arguments, note)
+    deliver(config, CommandName.LOAD_CHECKPOINT, arguments, note)
 
 
 @app.command(name="eval")
 def evaluate(note: Note = "", config: Config = None) -> None:
     """Evaluate now, without a training step."""
-    _send(config, CommandName.DO_EVALUATE, {}, note)
+    deliver(config, CommandName.DO_EVALUATE, {}, note)
 
 
 @app.command()
@@ -234,7 +227,7 @@ def send(
         raise StovetopError(f"{arguments!r} is not JSON ({error})") from None
     if not isinstance(parsed, dict):
         raise StovetopError(f'{arguments!r}: arguments are a JSON object, as in \'{{"channel": "stable"}}\'')
-    _send(config, command, parsed, note, dry_run=dry_run)
+    deliver(config, command, parsed, note, dry_run=dry_run)
 
 
 @app.command()
@@ -245,7 +238,7 @@ def promote(
     config: Config = None,
 ) -> None:
     """Point a channel at a version, and release it if it was held."""
-    _send(config, CommandName.PROMOTE_VERSION, _move(channel, version), note)
+    deliver(config, CommandName.PROMOTE_VERSION, _move(channel, version), note)
 
 
 @app.command()
@@ -256,7 +249,7 @@ def rollback(
     config: Config = None,
 ) -> None:
     """Take a channel back to an earlier version and hold it there."""
-    _send(config, CommandName.ROLLBACK_VERSION, _move(channel, version), note)
+    deliver(config, CommandName.ROLLBACK_VERSION, _move(channel, version), note)
 
 
 @app.command()
@@ -273,11 +266,11 @@ def audit(
         from stovetop.auditing import links_of, show
 
         links = links_of(settings, version)
-        with _client(settings) as client:
+        with client_of(settings) as client:
             done = [entry for entry in client.audit(limit=1000).entries if entry.outcome is Outcome.SUCCESS]
         show(settings, links, done, console)
         return
-    with _client(settings) as client:
+    with client_of(settings) as client:
         table = Table("when", "who", "what", "step", "outcome", "note")
         for entry in client.audit(limit=limit).entries:
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.time))
@@ -303,43 +296,6 @@ def token(
         console.print(f"{name}: revoked" if store.revoke(name) else f"{name}: there is no such token")
         return
     console.print(store.mint(name, scope, app or ()), highlight=False, soft_wrap=True)
-
-
-def _client(settings: Settings) -> ControlClient:
-    from stovetop.doors import Doors
-    from stovetop.secrets import Holder, local_token
-
-    return ControlClient(Doors.read(settings).control, local_token(settings, Holder.OPERATOR))
-
-
-def _send(
-    config: Path | None, command: str, arguments: dict[str, Any], note: str, *, dry_run: bool = False
-) -> CommandRecord:
-    settings = load_settings(config)
-    with _client(settings) as client:
-        try:
-            record = client.send(command, arguments, run=settings.run, note=note, dry_run=dry_run)
-        except NoOutcome as waiting:
-            raise StovetopError(str(waiting)) from None
-    _show_outcome(record)
-    if record.outcome is not Outcome.SUCCESS:
-        sys.exit(1)
-    return record
-
-
-def _show_outcome(record: CommandRecord) -> None:
-    assert record.outcome is not None
-    colour = "green" if record.outcome is Outcome.SUCCESS else "red"
-    parts = [f"[{colour}]{record.outcome.value}[/{colour}] {record.command}"]
-    if record.step is not None:
-        parts.append(f"at step {record.step}")
-    if record.takes_effect_at is not None:
-        parts.append(f"from step {record.takes_effect_at} on")
-    if record.before is not None or record.after is not None:
-        parts.append(f"{json.dumps(record.before)} → {json.dumps(record.after)}")
-    if record.reason:
-        parts.append(f"({record.reason})")
-    console.print(" ".join(parts), soft_wrap=True)
 
 
 def _show_run(client: ControlClient, name: str) -> None:

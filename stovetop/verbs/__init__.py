@@ -1,0 +1,1 @@
+"""The operator's verbs, where a file of their own serves them; `stovetop.cli` registers each."""

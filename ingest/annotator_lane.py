@@ -16,7 +16,7 @@ import msgspec
 from ingest.annotator import Annotator, AnnotatorFactory, Members, SessionAware, checked
 from ingest.annotator_past import Past, annotated_again
 from ingest.annotator_state import OpenSession, Progress
-from ingest.errors import AnnotatorError
+from ingest.errors import AnnotatorError, StepRejected
 from ingest.log import Append, Record
 from ingest.records import session_record
 from ingest.types import (
@@ -98,6 +98,7 @@ class Lane:
         self._outcomes: list[StepOutcome] = []
         self._samples: list[Sample] = []
         self._session_id = ""
+        self._trace: str | None = None
         self._record_bytes = 0
         self.pending_bytes = 0
         self.oldest_pending = float("inf")
@@ -125,6 +126,7 @@ class Lane:
         value = session_record(record)
         self.oldest_pending = min(self.oldest_pending, record.time)
         self._session_id = value.session_id
+        self._trace = value.traceparent if isinstance(value, StepsAppended) else None
         if isinstance(value, StepsAppended):
             for index, step in enumerate(value.steps):
                 point = (record.offset, index)
@@ -178,7 +180,7 @@ class Lane:
         if session is None or session.stored.start is None or point < session.stored.start:
             return
         session.next_seq, session.version = step.seq + 1, step.model_version
-        if step.seq in session.stored.lethal:
+        if step.seq in session.stored.lethal or step.rejected is not None:
             return
         if not self._spare(self.partition, point, True):
             self._pass_over(session, step)
@@ -199,7 +201,7 @@ class Lane:
         if step.seq < session.next_seq:
             logger.warning("%s/%d stands twice in the log: the second is left out", step.session_id, step.seq)
             return
-        spared = self._spare(self.partition, point, False)
+        spared = step.rejected is not None or self._spare(self.partition, point, False)
         if not spared and step.is_reset:
             session.annotator = None  # it may be the end of the episode before that kills
         ended: list[Members] = []
@@ -207,6 +209,8 @@ class Lane:
             ended = self._begin_episode(session, step, point)
         session.next_seq, session.version = step.seq + 1, step.model_version
         try:
+            if step.rejected is not None:
+                raise StepRejected(step.rejected.reason, step.rejected.pointer, step.rejected.detail)
             if not spared:
                 self._pass_over(session, step)
                 raise AnnotatorError("the process died each time that this step was annotated; it is passed over")
@@ -310,7 +314,7 @@ class Lane:
             self._close_record()
 
     def _keep(self, step: Step, index: int, members: Members) -> None:
-        sample = Sample(step.session_id, step.seq, index, step.received_at, members, step.model_version)
+        sample = Sample(step.session_id, step.seq, index, step.received_at, members, step.model_version, self._trace)
         self._samples.append(sample)
         self._record_bytes += sum(map(len, members.values()))
         self.counters.samples += 1
@@ -325,7 +329,10 @@ class Lane:
         at_end: bool = False,
         retried: StepRetried | None = None,
     ) -> None:
-        problem = "".join(traceback.format_exception(error)).strip()[-_PROBLEM_LENGTH:]
+        if isinstance(error, StepRejected):  # the gateway's finding: where it was raised says nothing
+            problem = str(error)[:_PROBLEM_LENGTH]
+        else:
+            problem = "".join(traceback.format_exception(error)).strip()[-_PROBLEM_LENGTH:]
         logger.warning("%s/%d is a dead letter: %s: %s", step.session_id, step.seq, type(error).__name__, error)
         source, attempts = Position(STEPS, self.partition, *point), 1
         if retried is not None:
@@ -353,5 +360,5 @@ class Lane:
     def _append(self, topic: str, value: Annotated | DeadLetter) -> None:
         session_id = value.session_id if isinstance(value, Annotated) else value.step.session_id
         data = msgspec.msgpack.encode(value)
-        self._appends.append(Append(topic, self.partition, session_id, data, time.time()))
+        self._appends.append(Append(topic, self.partition, session_id, data, time.time(), self._trace))
         self.pending_bytes += len(data)

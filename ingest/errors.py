@@ -37,6 +37,8 @@ IngestError
 │   ├── StoreUnavailable   it cannot be reached, or has no room; trying again may help
 │   └── StoreRefused       it says no: address, credentials, rights, or what it cannot promise
 ├── PluginError            an app's plug-in, named `module:name`, that cannot be loaded
+├── SchemaError            an app's session schema that cannot be used
+├── StepRejected           the gateway found that a step breaks a rule
 └── AnnotatorError         an app's annotator that broke its contract
 """
 
@@ -242,6 +244,17 @@ class SampleRemoved(ShardError):
 
 class PluginError(IngestError):
     """An app's plug-in, named `module:name`, that cannot be loaded: a mistake in the settings, or in its module."""
+
+
+class SchemaError(IngestError):
+    """An app's session schema that is none, or of no known version."""
+
+
+class StepRejected(IngestError):
+    """The gateway found that a step breaks a rule, so no annotator is given it."""
+
+    def __init__(self, reason: str, pointer: str, detail: str) -> None:
+        super().__init__(f"{reason} at {pointer or '/'}: {detail}")
 
 
 class AnnotatorError(IngestError):

@@ -297,6 +297,7 @@ def audit(
 def token(
     name: Annotated[str, typer.Argument(help="who it is for")],
     scope: Annotated[list[Scope], typer.Option("--scope", "-s", help="ingest, operate or read; may be repeated")],
+    app: Annotated[list[str] | None, typer.Option("--app", help="post for this app only; may be repeated")] = None,
     revoke: Annotated[bool, typer.Option("--revoke", help="refuse the token of that name from now on")] = False,
     config: Config = None,
 ) -> None:
@@ -307,7 +308,7 @@ def token(
     if revoke:
         console.print(f"{name}: revoked" if store.revoke(name) else f"{name}: there is no such token")
         return
-    console.print(store.mint(name, scope), highlight=False, soft_wrap=True)
+    console.print(store.mint(name, scope, app or ()), highlight=False, soft_wrap=True)
 
 
 def _show_run(client: ControlClient, name: str) -> None:

@@ -9,9 +9,12 @@ from contextlib import closing
 
 from ingest.errors import LogError
 from ingest.gateway.admission import Admission
+from ingest.gateway.budget import Budget
 from ingest.gateway.committer import Committer
 from ingest.gateway.metrics import Metrics
+from ingest.gateway.socket_registry import Sockets
 from ingest.log import Log
+from ingest.schemas import SessionSchemas
 from ingest.sessions import STATE_PREFIX, SessionIndex, SessionRules
 from ingest.settings import GatewaySettings
 from ingest.subjects import Pseudonyms
@@ -33,7 +36,12 @@ class Gateway:
 
     def __init__(self, settings: GatewaySettings, log: Log, floor: Callable[[int], int] | None = None) -> None:
         self.settings, self.metrics, self.log = settings, Metrics(), log
+        self.schemas = SessionSchemas(settings.schemas)
         self.admission = Admission(settings, self.metrics)
+        self.socket_budget = Budget(
+            settings.sockets.budget_bytes, changed=lambda used: self.metrics.socket_credit.set(used)
+        )
+        self.sockets = Sockets(self.metrics)
         self.draining = threading.Event()
         self.broken: LogError | None = None
         self._writer = log.writer(WRITER)

@@ -135,7 +135,7 @@ class Allowed:
         self._grant = grant
 
     def __call__(self, app: str | None) -> None:
-        apps: frozenset[str] = getattr(self._grant, "apps", frozenset())
+        apps = self._grant.apps
         if apps and app not in apps and not self._grant.allows(Scope.OPERATE):
             whose = "an app that is not known any more" if app is None else f"the app {app!r}"
             detail = f"it belongs to {whose}, the token {self._grant.name!r} to {', '.join(sorted(apps))}"

@@ -16,13 +16,17 @@ from ingest.sharing import Sharing
 
 
 class Append(msgspec.Struct, frozen=True):
-    """A record to be written. `key` is the session id: it tells the owner, not the partition."""
+    """A record to be written. `key` is the session id: it tells the owner, not the partition.
+
+    `traceparent` (W3C Trace Context) goes into the record's headers where a backend has them.
+    """
 
     topic: str
     partition: int
     key: str
     value: bytes
     time: float
+    traceparent: str | None = None
 
 
 class Record(msgspec.Struct, frozen=True):

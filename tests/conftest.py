@@ -1,4 +1,4 @@
-"""Brokers that all tests of a worker share; each is started by the first test that asks for it."""
+"""Brokers and servers that all tests of a worker share; each is started by the first test that asks for it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ingest.kafka import KafkaLayout, KafkaLog, KafkaOptions
+from tests import s3_servers
 from tests.brokers import Broker, Kafka, Tansu, kafka_home, tansu
 
 _names = itertools.count()
@@ -58,3 +59,17 @@ def kafka_logs(kafka_broker: Kafka) -> KafkaLogs:
         return log_on(kafka_broker, partitions, shares, **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """An S3 service that honours conditional writes."""
+    with s3_servers.credentials(), s3_servers.moto_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def juicefs_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An S3 service that ignores conditional writes."""
+    with s3_servers.credentials(), s3_servers.juicefs_server(tmp_path_factory.mktemp("juicefs")) as endpoint:
+        yield endpoint

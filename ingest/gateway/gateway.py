@@ -9,10 +9,14 @@ from pathlib import Path
 
 from ingest.errors import LogError
 from ingest.gateway.admission import Admission
+from ingest.gateway.budget import Budget
 from ingest.gateway.lanes import Lanes
 from ingest.gateway.metrics import Metrics
+from ingest.gateway.socket_registry import Sockets
 from ingest.log import Log
+from ingest.schemas import SessionSchemas
 from ingest.settings import GatewaySettings
+from ingest.subjects import Pseudonyms
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +37,14 @@ class Gateway:
         spool: Path | None = None,
         address: str = "",
     ) -> None:
-        self.settings, self.metrics = settings, Metrics()
+        self.settings, self.metrics, self.log = settings, Metrics(), log
+        self.schemas = SessionSchemas(settings.schemas)
+        self.pseudonyms = None if settings.subject_key is None else Pseudonyms(settings.subject_key)
         self.admission = Admission(settings, self.metrics)
+        self.socket_budget = Budget(
+            settings.sockets.budget_bytes, changed=lambda used: self.metrics.socket_credit.set(used)
+        )
+        self.sockets = Sockets(self.metrics)
         self.draining = threading.Event()
         self.lanes = Lanes(log, settings, self.metrics, floor, spool, address)
         self.metrics.open_sessions.set_function(lambda: len(self.lanes))

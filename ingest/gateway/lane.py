@@ -14,6 +14,7 @@ from ingest.gateway.spool import Spool
 from ingest.log import Log, LogWriter
 from ingest.sessions import STATE_PREFIX, SessionIndex, SessionRules
 from ingest.settings import GatewaySettings
+from ingest.tombstones import Tombstones
 from ingest.trimming import Trimming
 from ingest.types import STEPS
 
@@ -48,7 +49,8 @@ class Lane:
                 self._spool = Spool(spool, max(1, settings.spool_bytes // log.shares))
                 self._outage = OutageProof(self._writer, self._spool)
                 drain_all(self._outage, self._spool)
-            self.index = SessionIndex(rules(log, share, settings), self._writer.state(STATE_PREFIX))
+            tombstones = Tombstones(self._writer.state)
+            self.index = SessionIndex(rules(log, share, settings), self._writer.state(STATE_PREFIX), tombstones)
         except BaseException:
             self._close_files()
             raise
@@ -95,6 +97,7 @@ def rules(log: Log, share: int, settings: GatewaySettings) -> SessionRules:
         idle_seconds=settings.idle_seconds,
         ended_seconds=settings.ended_seconds,
         record_bytes=settings.record_bytes,
+        keyboard=settings.keyboard,
         owned=None if log.shares == 1 else frozenset(log.partitions_of(share)),
     )
 

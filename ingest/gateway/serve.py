@@ -18,6 +18,8 @@ from auth.tokens import TokenStore
 from ingest.errors import GatewayError
 from ingest.gateway.app import create_app
 from ingest.gateway.gateway import Gateway
+from ingest.gateway.protocol import bounded_http
+from ingest.gateway.wire import FRAME_OVERHEAD
 from ingest.log import Log
 from ingest.settings import GatewaySettings
 
@@ -85,11 +87,16 @@ class _Server(uvicorn.Server):
         announce: Callable[[str, int], None] | None,
         stop: threading.Event | None,
     ) -> None:
+        settings = gateway.settings
         super().__init__(
             uvicorn.Config(
                 create_app(gateway, tokens),
-                http="httptools",
-                ws="none",
+                http=bounded_http(settings.max_headers_bytes, settings.header_seconds),
+                ws="websockets-sansio",
+                ws_max_size=settings.max_step_bytes + FRAME_OVERHEAD,
+                ws_ping_interval=settings.sockets.ping_seconds,
+                ws_ping_timeout=settings.sockets.ping_seconds,
+                ws_per_message_deflate=False,  # a bomb would be unfolded before anybody could look at it
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -97,7 +104,7 @@ class _Server(uvicorn.Server):
                 proxy_headers=False,
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=gateway.settings.drain_seconds,
+                timeout_graceful_shutdown=settings.drain_seconds,
             )
         )
         self._gateway, self._announce, self._stop = gateway, announce, stop
@@ -108,6 +115,13 @@ class _Server(uvicorn.Server):
         if self._announce is not None and sockets:
             host, port, *_ = sockets[0].getsockname()
             self._announce(host, port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listening in self.servers:
+            listening.close()
+        if not await self._gateway.sockets.drain(self._gateway.settings.drain_seconds):
+            logger.warning("%d sockets did not end in time", len(self._gateway.sockets))
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         if self._stop is not None and self._stop.is_set():

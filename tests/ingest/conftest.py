@@ -13,9 +13,11 @@ import pytest
 
 from ingest.kafka import KafkaWriter
 from ingest.log import Log, LogWriter
+from ingest.shards import ShardStore
 from ingest.sqlite import SqliteLog, SqliteWriter
 from tests.brokers import Broker, Tansu
 from tests.conftest import log_on
+from tests.ingest.stores import KINDS, make_store
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
@@ -89,3 +91,9 @@ def run_program() -> Iterator[Run]:
     for process in running:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ShardStore:
+    """An empty store of each kind."""
+    return make_store(request.param, request, tmp_path)

@@ -38,6 +38,7 @@ data = "data"
 
 [app]
 name = "thumbnail"
+session_schema = "thumbnail_steps:SCHEMA"
 to_tensors = "thumbnail_training:to_tensors"
 recipe = "thumbnail_training:recipe"
 base_model = "base"

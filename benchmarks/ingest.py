@@ -37,8 +37,8 @@ from examples.desktop.findings import quantile
 TOKEN = "token-of-the-benchmark"
 SIZES = {1: 256, 10: 64, 100: 8, 500: 2}
 """Kilobytes of a step, and how many steps are in a request."""
-SEATS = 8
-PACKING_SEATS = (1, 2, 4, 8)
+SEATS = 32
+PACKING_SEATS = (2, 8, 32)
 P99_BOUND = 0.25
 TARGETS = (
     Target("1kb_ratio", ">=", 1.0),

@@ -43,7 +43,7 @@ class Live:
     """A server, a training on it that goes on until it is told to stop, and agents beside it."""
 
     def __init__(
-        self, folder: Path, trainer: type[Trainer] = Trainer, checkpoints: Every = Every(steps=10), **made_with: Any
+        self, folder: Path, trainer: type[Trainer] = Trainer, every: int | None = 10, **made_with: Any
     ) -> None:
         tokens = TokenStore(folder / "tokens.json")
         self.token = tokens.mint("ops", [Scope.OPERATE])

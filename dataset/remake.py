@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from dataset.errors import ParameterError, SourceError
+from dataset.remote import is_remote
 from dataset.shards import ShardSource
 from dataset.source import Source
 
@@ -64,10 +65,11 @@ def _added(
             was = source.fingerprint if before is None else before.path
             raise ParameterError(f'source "{name}" is {was} and cannot become {newcomer.path}; give it another name')
         return source, newcomer
-    if not Path(newcomer.path).exists():
+    remote = is_remote(newcomer.path)
+    if not remote and not Path(newcomer.path).exists():
         raise ParameterError(f'source "{name}": there is nothing at {newcomer.path}; give a path to shards')
     decoding: dict[str, Any] = {} if decode is None else {"decode": decode}
-    return ShardSource(Path(newcomer.path), **decoding), newcomer
+    return ShardSource(newcomer.path if remote else Path(newcomer.path), **decoding), newcomer
 
 
 def _newcomer(name: str, value: Any) -> Newcomer:

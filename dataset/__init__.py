@@ -5,7 +5,7 @@ and what was consumed is what a completed optimizer step used, sample by sample,
 repeats any, on this number of ranks or another. In reading order:
 
     positions   source   planning   live · history · shards · mapped · iterable   pool   ahead   mixture   interactive
-    receipt   loader   make
+    receipt   loader   kinds · make
 """
 
 from dataset.class_form import InteractiveParameters
@@ -24,6 +24,7 @@ from dataset.errors import (
 from dataset.history import HistorySource
 from dataset.interactive import InteractiveMixture
 from dataset.iterable import IterableSource
+from dataset.kinds import register_source
 from dataset.live import LiveSource
 from dataset.loader import MixtureLoader
 from dataset.make import make_interactive_dataset
@@ -35,7 +36,17 @@ from dataset.positions import ORIGIN, Consumed, IntervalSet, Span
 from dataset.receipt import RECEIPT, Receipt, Redraw, take_receipt
 from dataset.remote import RemoteOptions
 from dataset.shards import ShardSource
-from dataset.source import FollowingReader, FollowingSource, Item, Share, Source, SourceReader, SourceStats
+from dataset.source import (
+    BatchReader,
+    FollowingReader,
+    FollowingSource,
+    Item,
+    Run,
+    Share,
+    Source,
+    SourceReader,
+    SourceStats,
+)
 from dataset.state import merge_states
 from dataset.statistics import MixtureStatistics, SourceStatistics
 
@@ -43,6 +54,7 @@ __all__ = [
     "ORIGIN",
     "RECEIPT",
     "BadSamples",
+    "BatchReader",
     "Consumed",
     "DatasetError",
     "Decode",
@@ -71,6 +83,7 @@ __all__ = [
     "ReceiptError",
     "Redraw",
     "RemoteOptions",
+    "Run",
     "ShardSource",
     "Share",
     "Source",
@@ -85,5 +98,6 @@ __all__ = [
     "WorkerError",
     "make_interactive_dataset",
     "merge_states",
+    "register_source",
     "take_receipt",
 ]

@@ -6,7 +6,7 @@ import errno
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
@@ -57,10 +57,19 @@ class ArchiveLane:
     """Gathers records into shards: `advance`, then `rotate` when it is due.
 
     Where the store does not take a shard, the lane holds it, takes in nothing more, and tries again; where there is no
-    room to build one, it lets go of what it has. Either way the log keeps what is not published.
+    room to build one, it lets go of what it has. Either way the log keeps what is not published. Of sessions in `deleted`
+    only the places of their entries are archived.
     """
 
-    def __init__(self, store: ShardStore, reader: LogReader, topic: str, partition: int, settings: ArchiverSettings):
+    def __init__(
+        self,
+        store: ShardStore,
+        reader: LogReader,
+        topic: str,
+        partition: int,
+        settings: ArchiverSettings,
+        deleted: Container[str] = (),
+    ) -> None:
         self.topic = topic
         self.partition = partition
         self.rotations: Counter[str] = Counter()
@@ -70,6 +79,7 @@ class ArchiveLane:
         self._store = store
         self._reader = reader
         self._settings = settings
+        self._deleted = deleted
         self._writer: ShardWriter | None = None
         self._born = 0.0
         self._held: Rotation | None = None
@@ -160,8 +170,12 @@ class ArchiveLane:
             if self._writer is None:
                 self._writer = ShardWriter(self._store, self.topic, self.partition, self.published)
                 self._born = time.monotonic()
+            gone = record.key in self._deleted
             for entry in self._entries(record):
-                self._writer.add(entry)
+                if gone and not entry.tombstone:
+                    self._writer.add_removed(entry.offset, entry.index, entry.time)
+                else:
+                    self._writer.add(entry)
             self._writer.record(record.offset, record.time)
         except OSError as error:
             self._let_go(error)

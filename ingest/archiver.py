@@ -13,13 +13,14 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from ingest.archive_lane import FIRST_PAUSE, LONGEST_PAUSE, ArchiveLane, ArchiverSettings, Rotation
 from ingest.compaction import Compactor
+from ingest.deletions import DeletedSessions
 from ingest.errors import StoreUnavailable
 from ingest.log import Log, LogReader
 from ingest.shards import ShardStore
@@ -63,18 +64,20 @@ class Archiver:
         self._settings = settings or ArchiverSettings()
         self.health = ArchiverHealth(time.time())
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set, then publish what was gathered.
+    def run(self, stop: threading.Event, partitions: Iterable[int] | None = None) -> None:
+        """Archive `partitions` (all of them) until `stop` is set, then publish what was gathered.
 
         Errors of the log pass, and so does `StoreRefused` at the start: settings that cannot work.
         """
         reader = self._log.reader()
         lanes: list[ArchiveLane] = []
+        deleted = DeletedSessions(reader)
         try:
             store = _patiently(lambda: self._store.for_writing(self._log), stop)
-            chains = [(topic, number) for topic in (STEPS, SAMPLES) for number in range(reader.partitions(topic))]
+            mine = range(reader.partitions(STEPS)) if partitions is None else sorted(partitions)
+            chains = [(topic, number) for topic in (STEPS, SAMPLES) for number in mine]
             for topic, partition in chains if store is not None else ():
-                lane = _patiently(lambda: self._lane(store, reader, topic, partition), stop)  # noqa: B023  # called here
+                lane = _patiently(lambda: self._lane(store, reader, topic, partition, deleted), stop)  # noqa: B023  # called here
                 lanes += [lane] if lane is not None else []
             if store is not None and self._settings.compaction is not None:
                 compactor = Compactor(store, chains, self._settings.compaction)
@@ -87,9 +90,11 @@ class Archiver:
                 lane.discard()
             reader.close()
 
-    def _lane(self, store: ShardStore | None, reader: LogReader, topic: str, partition: int) -> ArchiveLane:
+    def _lane(
+        self, store: ShardStore | None, reader: LogReader, topic: str, partition: int, deleted: DeletedSessions
+    ) -> ArchiveLane:
         assert store is not None
-        return ArchiveLane(store, reader, topic, partition, self._settings)
+        return ArchiveLane(store, reader, topic, partition, self._settings, deleted)
 
     def _advance(self, lanes: Sequence[ArchiveLane], stop: threading.Event) -> None:
         moved = any([lane.advance() for lane in lanes])

@@ -14,7 +14,17 @@ from typing import Any
 import msgspec
 
 from ingest.errors import SampleRemoved, ShardError
-from ingest.types import Sample, SessionEnded, SessionOpened, SessionRecord, Step, StepsAppended
+from ingest.types import (
+    Rejection,
+    Sample,
+    SessionDeleted,
+    SessionEnded,
+    SessionOpened,
+    SessionRecord,
+    Step,
+    StepRetried,
+    StepsAppended,
+)
 
 HIDDEN = "__session__/"
 
@@ -38,6 +48,11 @@ class Entry(msgspec.Struct, frozen=True):
         return self.key.startswith(HIDDEN)
 
     @property
+    def tombstone(self) -> bool:
+        """Whether it says that its session was deleted: the one entry of such a session that stays."""
+        return self.hidden and self.key.endswith("/deleted")
+
+    @property
     def removed(self) -> bool:
         """Whether it was deleted from the archive."""
         return not self.members
@@ -54,11 +69,17 @@ class _StepText(msgspec.Struct, omit_defaults=True):
     is_eos: bool = False
     model_version: str | None = None
     extra: Mapping[str, Any] = {}
+    rejected: Rejection | None = None
+    traceparent: str | None = None
 
 
 _steps = msgspec.json.Decoder(_StepText)
-_opened = msgspec.json.Decoder(SessionOpened)
-_ended = msgspec.json.Decoder(SessionEnded)
+_hidden: dict[str, msgspec.json.Decoder[SessionRecord]] = {
+    "opened": msgspec.json.Decoder(SessionOpened),
+    "ended": msgspec.json.Decoder(SessionEnded),
+    "deleted": msgspec.json.Decoder(SessionDeleted),
+    "retried": msgspec.json.Decoder(StepRetried),
+}
 
 
 def sample_entry(sample: Sample, offset: int, index: int) -> Entry:
@@ -77,8 +98,9 @@ def sample_of(entry: Entry) -> Sample:
 def record_entries(record: SessionRecord, offset: int) -> list[Entry]:
     """The rows of a record of the topic `steps`: one a step, or one for an opening or an end."""
     if isinstance(record, StepsAppended):
-        return [_step_entry(step, offset, index) for index, step in enumerate(record.steps)]
-    name = "opened" if isinstance(record, SessionOpened) else "ended"
+        trace = record.traceparent
+        return [_step_entry(step, offset, index, trace) for index, step in enumerate(record.steps)]
+    name = str(record.__struct_config__.tag)
     key = f"{HIDDEN}{record.session_id}/{name}"
     return [Entry(offset, 0, key, record.time, {"json": msgspec.json.encode(record)})]
 
@@ -90,8 +112,7 @@ def record_of(entry: Entry) -> SessionRecord:
     """
     _check_kept(entry)
     if entry.hidden:
-        decoder = _opened if entry.key.endswith("/opened") else _ended
-        return decoder.decode(entry.members["json"])
+        return _hidden[entry.key.rpartition("/")[2]].decode(entry.members["json"])
     session_id, _ = _split(entry.key)
     text = _steps.decode(entry.members["json"])
     members = {extension: value for extension, value in entry.members.items() if extension != "json"}
@@ -106,8 +127,14 @@ def record_of(entry: Entry) -> SessionRecord:
         model_version=text.model_version,
         members=members,
         extra=text.extra,
+        rejected=text.rejected,
     )
-    return StepsAppended(session_id, (step,))
+    return StepsAppended(session_id, (step,), text.traceparent)
+
+
+def session_of(key: str) -> str:
+    """The session that an entry belongs to, hidden or not, by its key."""
+    return _split(key.removeprefix(HIDDEN))[0]
 
 
 def _check_kept(entry: Entry) -> None:
@@ -115,7 +142,7 @@ def _check_kept(entry: Entry) -> None:
         raise SampleRemoved(f"the entry at offset {entry.offset}, index {entry.index}, was deleted from the archive")
 
 
-def _step_entry(step: Step, offset: int, index: int) -> Entry:
+def _step_entry(step: Step, offset: int, index: int, traceparent: str | None) -> Entry:
     if "json" in step.members:
         raise ShardError(
             f"{step.session_id}/{step.seq}: a step has a member `json`, which is the name of the step itself"
@@ -129,6 +156,8 @@ def _step_entry(step: Step, offset: int, index: int) -> Entry:
         is_eos=step.is_eos,
         model_version=step.model_version,
         extra=step.extra,
+        rejected=step.rejected,
+        traceparent=traceparent,
     )
     members = {"json": msgspec.json.encode(text), **step.members}
     return Entry(offset, index, f"{step.session_id}/{step.seq:06d}", step.received_at, members, step.model_version)

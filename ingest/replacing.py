@@ -74,7 +74,7 @@ def _copy(shard: Shard, writer: ShardWriter, keep: Callable[[Entry], bool]) -> N
     shard.verify()
     for entry in shard.entries():
         if entry.removed or not keep(entry):
-            writer.add_removed(entry.offset, entry.index)
+            writer.add_removed(entry.offset, entry.index, entry.time)
         else:
             writer.add(entry)
     writer.cover(shard.summary.next_offset, shard.summary.oldest_time, shard.summary.newest_time)

@@ -93,10 +93,13 @@ class ShardWriter:
         self.rows += 1
         self.count += not entry.hidden
 
-    def add_removed(self, offset: int, index: int) -> None:
-        """Keep the place of an entry that was deleted: nothing of it is left but that it was there."""
+    def add_removed(self, offset: int, index: int, time: float = 0.0) -> None:
+        """Keep the place of an entry that was deleted: nothing of it is left but that it was there, and when.
+
+        The time stays because draws may be weighed by it: those of all other entries must not change.
+        """
         self._check_order(offset, index)
-        self._index += ROW.pack(offset, index, self.size, 0, 0.0, 0, 0)
+        self._index += ROW.pack(offset, index, self.size, 0, time, 0, 0)
         self._last = (offset, index)
         self.rows += 1
 

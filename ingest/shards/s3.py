@@ -19,7 +19,7 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from ingest.claims import ClaimingLog, Claims
-from ingest.errors import ShardClaimed, ShardError, ShardGone, StoreRefused
+from ingest.errors import LogError, ShardClaimed, ShardError, ShardGone, StoreRefused, StoreUnavailable
 from ingest.log import Log
 from ingest.shard_format import BODY, ShardSummary, decode_summary
 from ingest.shards.names import first_offset_of, generation_of, in_order, is_shard_name
@@ -152,11 +152,13 @@ class S3Store:
         assert self._log is not None  # else the probe would have refused
         if self.size(name) is not None:
             return False
-        if self._claims is None:
-            self._claims = self._log.claims()
         # the archiver's shard follows from where it ends; what replaces one follows from its bytes alone
         own = summary.sha256 if generation_of(name) else str(summary.next_offset)
-        standing = self._claims.claim(f"s3://{self.bucket}/{self.key(name)}", own.encode()).decode()
+        try:
+            self._claims = self._claims or self._log.claims()
+            standing = self._claims.claim(f"s3://{self.bucket}/{self.key(name)}", own.encode()).decode()
+        except LogError as error:
+            raise StoreUnavailable(f"{self.address}: the log cannot decide about {name}: {error}") from error
         if standing == own:
             return True
         if self.size(name) is not None:

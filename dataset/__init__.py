@@ -35,7 +35,17 @@ from dataset.planning import Finisher, Loaded, Loader, LoadingSource, Planned, P
 from dataset.positions import ORIGIN, Consumed, IntervalSet, Span
 from dataset.receipt import RECEIPT, Receipt, Redraw, take_receipt
 from dataset.shards import ShardSource
-from dataset.source import FollowingReader, FollowingSource, Item, Share, Source, SourceReader, SourceStats
+from dataset.source import (
+    BatchReader,
+    FollowingReader,
+    FollowingSource,
+    Item,
+    Run,
+    Share,
+    Source,
+    SourceReader,
+    SourceStats,
+)
 from dataset.state import merge_states
 from dataset.statistics import MixtureStatistics, SourceStatistics
 
@@ -43,6 +53,7 @@ __all__ = [
     "ORIGIN",
     "RECEIPT",
     "BadSamples",
+    "BatchReader",
     "Consumed",
     "DatasetError",
     "Decode",
@@ -70,6 +81,7 @@ __all__ = [
     "Receipt",
     "ReceiptError",
     "Redraw",
+    "Run",
     "ShardSource",
     "Share",
     "Source",

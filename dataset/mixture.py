@@ -181,6 +181,9 @@ class Schedule:
 
     def at(self, draw: int) -> Weights:
         """The weights that hold for a draw."""
+        newest = self._entries[-1]
+        if newest.from_draw <= draw:
+            return newest.weights
         return next(entry.weights for entry in reversed(self._entries) if entry.from_draw <= draw)
 
     def change(self, weights: Weights, from_draw: int) -> None:
@@ -240,8 +243,8 @@ class Draws:
             self._bounds = list(accumulate(drawn[name] for name in self._names))
             self._weights = weights
         names, bounds = self._names, self._bounds
-        places = np.searchsorted(bounds, self._uniforms.block(block) * bounds[-1], side="right")
-        self._picks = [names[place] for place in np.minimum(places, len(bounds) - 1).tolist()]
+        places = np.array(bounds).searchsorted(self._uniforms.block(block) * bounds[-1], side="right")
+        self._picks = np.array(names, dtype=object).take(places, mode="clip").tolist()
         self._block = block
 
 

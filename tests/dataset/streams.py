@@ -238,7 +238,7 @@ class InlinePool:
         self._tasks[self._next] = (source, whats)
         return self._next
 
-    def answer(self, ticket: int) -> tuple[list[Any], int]:
+    def answer(self, ticket: int, patience: float) -> tuple[list[Any], int]:
         source, whats = self._tasks.pop(ticket)
         if source not in self._loaders:
             self._loaders[source] = self._sources[source].loader()
@@ -255,8 +255,8 @@ class InlinePool:
 
 def with_inline_workers(data: InteractiveMixture, workers: int) -> InteractiveMixture:
     """The mixture, loading ahead as with so many workers."""
-    data.workers = workers
-    data._pool = InlinePool(data.sources, workers) if workers else None  # type: ignore[assignment]
+    data._reading.workers = workers
+    data._reading.pool = InlinePool(data.sources, workers) if workers else None  # type: ignore[assignment]
     return data
 
 

@@ -27,7 +27,7 @@ def trained(run: Path) -> list[str]:
 @pytest.mark.parametrize(
     "lives", [5, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(3000)])], ids=lambda lives: f"{lives}"
 )
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_kill_9_at_any_moment_of_a_training_loses_and_repeats_no_live_sample(tmp_path: Path, lives: int) -> None:
     """Each life trains a model with another number of loading workers than the one before."""
     run, chance = tmp_path / "run", random.Random(11)

@@ -51,7 +51,9 @@ def train_run(recipe: Recipe, settings: InteractiveSettings, *, grace: float = G
             return DONE
         trainer = recipe(settings)
         with _obeying_signals(trainer, grace):
-            trainer.train(resume_from_checkpoint=bool(folder.segments()))
+            begun = bool(folder.segments())
+            first = None if settings.begin_at is None else str(settings.begin_at)
+            trainer.train(resume_from_checkpoint=True if begun else first)
     except (
         SettingsInvalid,
         SettingsError,

@@ -141,6 +141,7 @@ register_command(
     set_parameters,
     summary="Change the mixture, or other parameters of the data",
     kind=CommandKind.SETTING,
+    kept=False,
 )
 register_command(
     CommandName.UPDATE_DATASET,
@@ -148,4 +149,5 @@ register_command(
     update_dataset,
     summary="New data from the next step on",
     kind=CommandKind.SETTING,
+    kept=False,
 )

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from control import Command, Outcome
+from dataset import make_interactive_dataset
 from tests.trainer.trainings import Run, Sentences
-from trainer import CheckpointMissing, RunFolder
+from trainer import CheckpointMissing, RunFolder, trained_along
 from trainer.replay import read_score
 
 Training = Callable[..., Run]
@@ -94,3 +95,26 @@ def test_what_cannot_be_repeated_says_why(training: Training, tmp_path: Path) ->
     training(tmp_path / "twice", max_steps=2).train()
     with pytest.raises(CheckpointMissing, match="was begun from nothing, after others"):
         read_score(RunFolder(tmp_path / "twice"))
+
+
+def test_a_mixture_is_repeated_with_its_changes_of_weights(training: Training, tmp_path: Path) -> None:
+    def mixture() -> Any:
+        return make_interactive_dataset({"a": Sentences(40), "b": Sentences(24, first=7)}, {"a": 0.9, "b": 0.1}, seed=5)
+
+    def made(folder: Path) -> Run:
+        return training(folder, train_dataset=mixture(), max_steps=16)
+
+    original = made(tmp_path / "original")
+    original.send_at(3, "update_dataset_runtime_hyperparameters", weights={"a": 0.1, "b": 0.9})
+    save = original.send_at(6, "save_checkpoint")
+    original.send_at(7, "update_dataset_runtime_hyperparameters", weights={"a": 1})
+    original.at(9, lambda: original.link.send("load_checkpoint", uuid=saved(original, save), branch_name="b"))
+    original.train()
+    again = made(tmp_path / "again")
+    assert again.trainer.replay(tmp_path / "original").failed == []
+    assert losses(again) == losses(original)
+    keys = [
+        [(segment, entry.step, entry.keys) for segment, entry in trained_along(RunFolder(tmp_path / name))]
+        for name in ("original", "again")
+    ]
+    assert keys[0] == keys[1]

@@ -98,7 +98,9 @@ def install_problems(app: FastAPI) -> None:
             {"pointer": "/" + "/".join(map(str, item["loc"])), "code": item["type"], "detail": item["msg"]}
             for item in error.errors()
         ]
-        return Problem(INVALID_REQUEST, "a parameter is invalid", members={"errors": errors}).response(request)
+        first = error.errors()[0]
+        said = f"{'.'.join(map(str, first['loc'][1:])) or 'the request'}: {first['msg']}"
+        return Problem(INVALID_REQUEST, said, members={"errors": errors}).response(request)
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> Response:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 
 import msgspec
 
 from ingest.annotator import Annotator, AnnotatorFactory, Members, SessionAware, checked
+from ingest.annotator_past import Past, annotated_again
 from ingest.annotator_state import OpenSession, Progress
 from ingest.errors import AnnotatorError, StepRejected
 from ingest.log import Append, Record
@@ -27,9 +28,11 @@ from ingest.types import (
     Point,
     Position,
     Sample,
+    SessionDeleted,
     SessionEnded,
     Step,
     StepOutcome,
+    StepRetried,
     StepsAppended,
 )
 
@@ -63,7 +66,8 @@ class Lane:
     """Takes the records of one partition in order, and gathers what is to be committed.
 
     `spare(partition, point, replayed)` is asked before a step is given to an annotator; where it says no, the step is
-    passed over, as a dead letter. `busy_since` (by the monotonic clock) tells that an annotator is at work.
+    passed over, as a dead letter. Steps of sessions in `deleted` come to nothing. `past` gives records again, for dead
+    letters that are retried. `busy_since` (by the monotonic clock) tells that an annotator is at work.
     """
 
     def __init__(
@@ -73,6 +77,8 @@ class Lane:
         progress: Progress,
         sessions: Mapping[str, OpenSession],
         spare: Callable[[int, Point, bool], bool],
+        deleted: Container[str] = (),
+        past: Past | None = None,
     ) -> None:
         self.partition = partition
         self.done = progress.done
@@ -82,6 +88,8 @@ class Lane:
         self._committed = progress
         self._factory = factory
         self._spare = spare
+        self._deleted = deleted
+        self._past = past
         self._sessions = {key: _Live(stored) for key, stored in sessions.items()}
         starts = [(stored.start, key) for key, stored in sessions.items() if stored.start is not None]
         self._starts: dict[str, Point] = {key: start for start, key in sorted(starts)}
@@ -130,7 +138,11 @@ class Lane:
                 yield
         elif isinstance(value, SessionEnded):
             self._end(value, (record.offset, 0))
-        elif value.session_id not in self._sessions:
+        elif isinstance(value, SessionDeleted):
+            self._drop(value.session_id)
+        elif isinstance(value, StepRetried):
+            self._retry(value, (record.offset, 0))
+        elif value.session_id not in self._sessions and value.session_id not in self._deleted:
             self._sessions[value.session_id] = _Live(OpenSession(opened=value))
             self._dirty.add(value.session_id)
         self._close_record()
@@ -179,6 +191,10 @@ class Lane:
             logger.debug("%s/%d fails again while its episode is replayed", step.session_id, step.seq, exc_info=True)
 
     def _step(self, step: Step, point: Point) -> None:
+        if step.session_id in self._deleted:
+            self._drop(step.session_id)
+            self._put(step, [])
+            return
         session = self._sessions.get(step.session_id)
         if session is None:
             session = self._sessions[step.session_id] = _Live(OpenSession())
@@ -200,7 +216,7 @@ class Lane:
                 raise AnnotatorError("the process died each time that this step was annotated; it is passed over")
             outputs = self._feed(session, step)
         except Exception as error:
-            self._bury(step, point, error)
+            self._bury(step, point, error, session.stored, len(ended))
             self._put(step, ended, dead=True)
         else:
             self._put(step, ended + outputs)
@@ -242,7 +258,7 @@ class Lane:
             return checked(session.annotator.on_end()) if session.annotator is not None else []
         except Exception as error:
             end = Step(at.session_id, at.seq, at.time, at.received_at, model_version=session.version)
-            self._bury(end, point, error)
+            self._bury(end, point, error, session.stored, at_end=True)
             return []
         finally:
             self.busy_since = None
@@ -259,11 +275,38 @@ class Lane:
         self._starts.pop(ended.session_id, None)
         self._dirty.add(ended.session_id)
 
-    def _put(self, step: Step, outputs: list[Members], *, dead: bool = False) -> None:
+    def _drop(self, session_id: str) -> None:
+        """Forget a session that was deleted: its open episode ends without a trace."""
+        if self._sessions.pop(session_id, None) is not None:
+            self._starts.pop(session_id, None)
+            self._dirty.add(session_id)
+
+    def _retry(self, retried: StepRetried, point: Point) -> None:
+        """Annotate a dead letter again; what comes of it takes the place of its outcome before."""
+        letter, attempt = retried.letter, retried.letter.attempts + 1
+        if letter.step.session_id in self._deleted or self._past is None:
+            return
+        try:
+            if not self._spare(self.partition, point, False):
+                raise AnnotatorError("the process died each time that this dead letter was retried; it is passed over")
+            self.busy_since = time.monotonic()
+            outputs = annotated_again(letter, self._factory, self._past)
+        except Exception as error:
+            context = OpenSession(letter.opened, letter.episode)
+            self._bury(letter.step, point, error, context, letter.samples, letter.at_end, retried)
+            self._put(letter.step, [], dead=True, attempt=attempt)
+        else:
+            self._put(letter.step, outputs, attempt=attempt, first_index=letter.samples)
+        finally:
+            self.busy_since = None
+
+    def _put(
+        self, step: Step, outputs: list[Members], *, dead: bool = False, attempt: int = 1, first_index: int = 0
+    ) -> None:
         """Record the outcome of one step."""
-        for index, members in enumerate(outputs):
+        for index, members in enumerate(outputs, first_index):
             self._keep(step, index, members)
-        self._outcomes.append(StepOutcome(step.seq, len(outputs), dead))
+        self._outcomes.append(StepOutcome(step.seq, len(outputs), dead, attempt))
         self.counters.steps += 1
         self.counters.dead += dead
         self.counters.empty += not dead and not outputs
@@ -276,14 +319,38 @@ class Lane:
         self._record_bytes += sum(map(len, members.values()))
         self.counters.samples += 1
 
-    def _bury(self, step: Step, point: Point, error: Exception) -> None:
+    def _bury(
+        self,
+        step: Step,
+        point: Point,
+        error: Exception,
+        context: OpenSession,
+        samples: int = 0,
+        at_end: bool = False,
+        retried: StepRetried | None = None,
+    ) -> None:
         if isinstance(error, StepRejected):  # the gateway's finding: where it was raised says nothing
             problem = str(error)[:_PROBLEM_LENGTH]
         else:
             problem = "".join(traceback.format_exception(error)).strip()[-_PROBLEM_LENGTH:]
         logger.warning("%s/%d is a dead letter: %s: %s", step.session_id, step.seq, type(error).__name__, error)
-        letter = DeadLetter(step, problem, Position(STEPS, self.partition, *point), time.time())
-        self._append(DEAD, letter)
+        source, attempts = Position(STEPS, self.partition, *point), 1
+        if retried is not None:
+            source, attempts = retried.letter.source, retried.letter.attempts + 1
+        self._append(
+            DEAD,
+            DeadLetter(
+                step,
+                problem,
+                source,
+                time.time(),
+                attempts,
+                episode=context.start,
+                samples=samples,
+                at_end=at_end,
+                opened=context.opened,
+            ),
+        )
 
     def _close_record(self) -> None:
         if self._outcomes or self._samples:

@@ -18,10 +18,13 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, Pos
 from ingest.annotator import AnnotatorFactory
 from ingest.annotator_caution import Caution
 from ingest.annotator_lane import Lane
+from ingest.annotator_past import Past
 from ingest.annotator_state import ANNOTATOR, OpenSession, Progress
+from ingest.deletions import Deletions
 from ingest.errors import LogError, ShardError
 from ingest.log import Append, Log
 from ingest.retention import RetentionSettings
+from ingest.shards import ShardStore
 from ingest.trimming import Trimming
 from ingest.types import DEAD, SAMPLES, STEPS
 
@@ -71,7 +74,8 @@ class AnnotatorHealth(msgspec.Struct, frozen=True):
 class AnnotatorWorker:
     """Annotates all partitions of a log, in the thread that calls `run`.
 
-    `archived` says below which offset of a partition of `samples` all is archived: retention stops there.
+    `archived` says below which offset of a partition of `samples` all is archived: retention stops there. Of steps that
+    the log has forgotten, `archive` gives what a retried dead letter needs.
     """
 
     def __init__(
@@ -80,11 +84,12 @@ class AnnotatorWorker:
         factory: AnnotatorFactory,
         settings: AnnotatorSettings | None = None,
         archived: Callable[[int], int] = lambda partition: 0,
+        archive: ShardStore | None = None,
     ) -> None:
         self._log = log
         self._factory = factory
         self._settings = settings or AnnotatorSettings()
-        self._archived = archived
+        self._archived, self._archive = archived, archive
         self._commits = 0
         self._delay = 0.0
         self._last_commit = self._batch_began = self._last_look = self._last_trim = 0.0
@@ -102,6 +107,7 @@ class AnnotatorWorker:
         with contextlib.ExitStack() as stack:
             self._writer = stack.enter_context(contextlib.closing(self._log.writer(ANNOTATOR)))
             self._reader = stack.enter_context(contextlib.closing(self._log.reader()))
+            self._deleted = stack.enter_context(contextlib.closing(Deletions(self._log).open()))
             self._trimming = [
                 stack.enter_context(contextlib.closing(Trimming(self._log, self._writer, topic, settings, floor)))
                 for topic, settings, floor in (
@@ -137,7 +143,8 @@ class AnnotatorWorker:
             for key, value in state.items()
             if key.startswith(prefix)
         }
-        return Lane(partition, self._factory, progress, sessions, self._caution.spare)
+        past = Past(self._reader, self._archive, partition)
+        return Lane(partition, self._factory, progress, sessions, self._caution.spare, self._deleted, past)
 
     def _turn(self, stop: threading.Event) -> None:
         """Read what there is once, of every partition, and commit or wait as is due."""

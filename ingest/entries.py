@@ -13,14 +13,27 @@ from typing import Any
 
 import msgspec
 
-from ingest.errors import ShardError
-from ingest.types import Rejection, Sample, SessionEnded, SessionOpened, SessionRecord, Step, StepsAppended
+from ingest.errors import SampleRemoved, ShardError
+from ingest.types import (
+    Rejection,
+    Sample,
+    SessionDeleted,
+    SessionEnded,
+    SessionOpened,
+    SessionRecord,
+    Step,
+    StepRetried,
+    StepsAppended,
+)
 
 HIDDEN = "__session__/"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One row of a shard: a sample, a step, or the opening or end of a session."""
+    """One row of a shard: a sample, a step, or the opening or end of a session.
+
+    Of one that was deleted only its place is left, without key and members.
+    """
 
     offset: int
     index: int
@@ -33,6 +46,16 @@ class Entry(msgspec.Struct, frozen=True):
     def hidden(self) -> bool:
         """Whether webdataset skips it."""
         return self.key.startswith(HIDDEN)
+
+    @property
+    def tombstone(self) -> bool:
+        """Whether it says that its session was deleted: the one entry of such a session that stays."""
+        return self.hidden and self.key.endswith("/deleted")
+
+    @property
+    def removed(self) -> bool:
+        """Whether it was deleted from the archive."""
+        return not self.members
 
 
 class _StepText(msgspec.Struct, omit_defaults=True):
@@ -51,8 +74,12 @@ class _StepText(msgspec.Struct, omit_defaults=True):
 
 
 _steps = msgspec.json.Decoder(_StepText)
-_opened = msgspec.json.Decoder(SessionOpened)
-_ended = msgspec.json.Decoder(SessionEnded)
+_hidden: dict[str, msgspec.json.Decoder[SessionRecord]] = {
+    "opened": msgspec.json.Decoder(SessionOpened),
+    "ended": msgspec.json.Decoder(SessionEnded),
+    "deleted": msgspec.json.Decoder(SessionDeleted),
+    "retried": msgspec.json.Decoder(StepRetried),
+}
 
 
 def sample_entry(sample: Sample, offset: int, index: int) -> Entry:
@@ -61,7 +88,8 @@ def sample_entry(sample: Sample, offset: int, index: int) -> Entry:
 
 
 def sample_of(entry: Entry) -> Sample:
-    """The inverse of `sample_entry`."""
+    """The inverse of `sample_entry`. Raises `SampleRemoved` for one that was deleted."""
+    _check_kept(entry)
     session_id, numbers = _split(entry.key)
     seq, _, index = numbers.partition("-")
     return Sample(session_id, int(seq), int(index), entry.time, entry.members, entry.model_version)
@@ -72,16 +100,19 @@ def record_entries(record: SessionRecord, offset: int) -> list[Entry]:
     if isinstance(record, StepsAppended):
         trace = record.traceparent
         return [_step_entry(step, offset, index, trace) for index, step in enumerate(record.steps)]
-    name = "opened" if isinstance(record, SessionOpened) else "ended"
+    name = str(record.__struct_config__.tag)
     key = f"{HIDDEN}{record.session_id}/{name}"
     return [Entry(offset, 0, key, record.time, {"json": msgspec.json.encode(record)})]
 
 
 def record_of(entry: Entry) -> SessionRecord:
-    """The session record of a row; a step comes back in a `StepsAppended` of its own."""
+    """The session record of a row; a step comes back in a `StepsAppended` of its own.
+
+    Raises `SampleRemoved` for one that was deleted.
+    """
+    _check_kept(entry)
     if entry.hidden:
-        decoder = _opened if entry.key.endswith("/opened") else _ended
-        return decoder.decode(entry.members["json"])
+        return _hidden[entry.key.rpartition("/")[2]].decode(entry.members["json"])
     session_id, _ = _split(entry.key)
     text = _steps.decode(entry.members["json"])
     members = {extension: value for extension, value in entry.members.items() if extension != "json"}
@@ -99,6 +130,16 @@ def record_of(entry: Entry) -> SessionRecord:
         rejected=text.rejected,
     )
     return StepsAppended(session_id, (step,), text.traceparent)
+
+
+def session_of(key: str) -> str:
+    """The session that an entry belongs to, hidden or not, by its key."""
+    return _split(key.removeprefix(HIDDEN))[0]
+
+
+def _check_kept(entry: Entry) -> None:
+    if entry.removed:
+        raise SampleRemoved(f"the entry at offset {entry.offset}, index {entry.index}, was deleted from the archive")
 
 
 def _step_entry(step: Step, offset: int, index: int, traceparent: str | None) -> Entry:

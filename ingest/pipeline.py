@@ -24,8 +24,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ingest.annotator import load_annotator
 from ingest.annotator_worker import AnnotatorHealth, AnnotatorSettings, AnnotatorWorker
-from ingest.archiver import Archiver, ArchiverHealth, ArchiverSettings
+from ingest.archive_lane import ArchiverSettings
+from ingest.archiver import Archiver, ArchiverHealth
 from ingest.errors import IngestError
+from ingest.keeper import Keeper, KeepingSettings
 from ingest.log import Log
 from ingest.metrics import serve_metrics
 from ingest.shard_reader import archived_before
@@ -43,12 +45,13 @@ _GRACE = 15.0
 
 
 class PipelineSettings(BaseModel):
-    """Settings of the annotator and the archiver, and where their metrics are served."""
+    """Settings of the annotator, the archiver and the keeper, and where their metrics are served."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     annotator: AnnotatorSettings = AnnotatorSettings()
     archiver: ArchiverSettings = ArchiverSettings()
+    keeping: KeepingSettings = KeepingSettings()
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(None, ge=0, le=65535, description="none: not served; 0: any free port")
 
@@ -99,7 +102,7 @@ class Pipeline:
     def _run(self, stop: threading.Event, watchdog: _Watchdog) -> None:
         ours, theirs = multiprocessing.Pipe()
         spawning = multiprocessing.get_context("spawn")
-        arguments = (self._log, self._store, self._settings.archiver, theirs)
+        arguments = (self._log, self._store, self._settings.archiver, self._settings.keeping, theirs)
         child = spawning.Process(target=_archive, args=arguments, name="archiver", daemon=True)
         child.start()
         theirs.close()
@@ -139,7 +142,7 @@ def run_pipeline(settings: PipelineSettings, log: Log, store: ShardStore, stop: 
 def annotator_worker(settings: AnnotatorSettings, log: Log, store: ShardStore) -> AnnotatorWorker:
     """The annotator alone, with the app's plug-in loaded and retention held back by the archive."""
     factory = load_annotator(settings.plugin)
-    return AnnotatorWorker(log, factory, settings, lambda partition: archived_before(store, SAMPLES, partition))
+    return AnnotatorWorker(log, factory, settings, lambda partition: archived_before(store, SAMPLES, partition), store)
 
 
 class _Watchdog(threading.Thread):
@@ -163,15 +166,20 @@ class _Watchdog(threading.Thread):
                 os._exit(HUNG)
 
 
-def _archive(log: Log, store: ShardStore, settings: ArchiverSettings, pipe: Connection) -> None:
-    """The archiver's process. It stops when told to, and when the other end of `pipe` is gone."""
+def _archive(
+    log: Log, store: ShardStore, settings: ArchiverSettings, keeping: KeepingSettings, pipe: Connection
+) -> None:
+    """The archiver's process, with the keeper in a thread. It stops when told to, and when `pipe`'s other end is gone."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this in order
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     archiver = Archiver(log, store, settings)
     threading.Thread(target=_follow_parent, args=(archiver, pipe, stop), name="parent", daemon=True).start()
+    keeper = threading.Thread(target=Keeper(log, store, keeping).run, args=(stop,), name="keeper", daemon=True)
+    keeper.start()
     archiver.run(stop)
+    keeper.join(_GRACE / 2)
     with contextlib.suppress(OSError):
         pipe.send_bytes(msgspec.msgpack.encode(archiver.health))
 

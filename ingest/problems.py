@@ -16,8 +16,11 @@ from ingest.errors import (
     SequenceGap,
     SessionClosed,
     SessionExists,
+    SessionGone,
     SessionUnknown,
     StepConflict,
+    SubjectGone,
+    SubjectsUnkeyed,
     TooManySessions,
 )
 
@@ -32,12 +35,17 @@ SEQUENCE_GAP = ProblemType("sequence-gap", 409, "Steps are missing before those 
 STEP_CONFLICT = ProblemType("step-conflict", 409, "A step came again with other content")
 SESSION_EXISTS = ProblemType("session-exists", 409, "The session id is taken")
 SESSION_CLOSED = ProblemType("session-closed", 410, "The session has ended")
+SESSION_DELETED = ProblemType("session-deleted", 410, "The session was deleted")
+SUBJECT_DELETED = ProblemType("subject-deleted", 410, "The subject was deleted")
+DELETION_UNKNOWN = ProblemType("deletion-unknown", 404, "No such deletion is known")
+DEAD_LETTER_UNKNOWN = ProblemType("dead-letter-unknown", 404, "No such dead letter is kept")
 BODY_TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
 STEP_TOO_LARGE = ProblemType("step-too-large", 413, "A step is too large")
 TOO_MANY_STEPS = ProblemType("too-many-steps", 413, "There are too many steps in one request")
 UNSUPPORTED_MEDIA_TYPE = ProblemType("unsupported-media-type", 415, "The body is of a type that is not taken")
 UNSUPPORTED_ENCODING = ProblemType("unsupported-encoding", 415, "The body is encoded in a way that is not taken")
 SCHEMA_VIOLATION = ProblemType("schema-violation", 422, "Something in the body has a wrong shape")
+SUBJECTS_UNKEYED = ProblemType("subjects-unkeyed", 422, "Subjects cannot be named here")
 SCHEMA_UNKNOWN = ProblemType("schema-unknown", 422, "The app has no session schema of that version")
 KEY_REUSED = ProblemType("idempotency-key-reused", 422, "The idempotency key was used for another request")
 RATE_LIMITED = ProblemType("rate-limited", 429, "More is posted than this key or session may", retryable=True)
@@ -61,6 +69,12 @@ def problem_of(error: IngestError) -> Problem:
             return Problem(SESSION_UNKNOWN, str(error))
         case SessionClosed():
             return Problem(SESSION_CLOSED, str(error), members={"next_seq": error.next_seq})
+        case SessionGone():
+            return Problem(SESSION_DELETED, str(error))
+        case SubjectGone():
+            return Problem(SUBJECT_DELETED, str(error))
+        case SubjectsUnkeyed():
+            return Problem(SUBJECTS_UNKEYED, str(error))
         case SessionExists():
             return Problem(SESSION_EXISTS, str(error))
         case SequenceGap():

@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from ingest.deletions import SETTLE
+from ingest.keyboard import KeyRules
 from ingest.log import Log
 from ingest.retention import RetentionSettings
 from ingest.sqlite import Layout, SqliteLog
@@ -94,6 +96,15 @@ class GatewaySettings(BaseModel):
         0.0, description="after SIGTERM, go on serving for so long with /readyz at 503, for a load balancer to notice"
     )
     drain_seconds: PositiveInt = Field(10, description="then requests in flight have so long to finish")
+
+    keyboard: KeyRules = KeyRules()
+    subject_key: Path | None = Field(None, description="the key that makes pseudonyms of subjects; made if need be")
+    deletion_seconds: PositiveFloat = Field(
+        3600.0, description="within so long the archive holds nothing any more of what was deleted"
+    )
+    settle_seconds: NonNegativeFloat = Field(
+        SETTLE, description="a deletion is answered so long after it is durable, when every reader has noticed it"
+    )
 
     cors_origins: tuple[str, ...] = Field((), description="pages that may post, as https://app.example")
     append_token_seconds: PositiveFloat = Field(3_600.0, description="a session's own token holds for at most so long")

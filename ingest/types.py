@@ -15,6 +15,17 @@ import msgspec
 STEPS = "steps"
 SAMPLES = "samples"
 DEAD = "dead"
+DELETIONS = "deletions"
+CERTIFICATES = "certificates"
+
+OWNERS: Mapping[str, str] = {
+    STEPS: "gateway",
+    DELETIONS: "gateway",
+    SAMPLES: "annotator",
+    DEAD: "annotator",
+    CERTIFICATES: "keeper",
+}
+"""All topics of a log, and the writer of each."""
 
 Point: TypeAlias = tuple[int, int]
 """A place between samples of one partition, ordered: (offset, index in the record)."""
@@ -76,6 +87,7 @@ class EndReason(StrEnum):
 class SessionOpened(msgspec.Struct, frozen=True, tag="opened"):
     """A visit began. `metadata` is what the app said of it (screen, frames a second, app version, …).
 
+    `subject` is the person's pseudonym, where the app named one (`ingest.subjects`).
     `consent` is what the user agreed to: `version`, `granted_at` (Unix seconds) and `purposes`.
     """
 
@@ -83,6 +95,7 @@ class SessionOpened(msgspec.Struct, frozen=True, tag="opened"):
     app: str
     time: float
     metadata: Mapping[str, Any] = {}
+    subject: str | None = None
     consent: Mapping[str, Any] | None = None
 
 
@@ -103,8 +116,17 @@ class SessionEnded(msgspec.Struct, frozen=True, tag="ended"):
     time: float
 
 
-SessionRecord: TypeAlias = SessionOpened | StepsAppended | SessionEnded
-"""What a record of the topic `steps` holds."""
+class SessionDeleted(msgspec.Struct, frozen=True, tag="deleted"):
+    """A session's tombstone: from here on nobody is given anything of it; it is the last record of its session.
+
+    It stands in the topic `steps`, in order, and in `deletions`, which readers follow. `deletion` names the request
+    (`session.…` or `subject.…`); `opened_at` is None where the session was not known any more.
+    """
+
+    session_id: str
+    deletion: str
+    time: float
+    opened_at: float | None = None
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -130,11 +152,16 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class StepOutcome(msgspec.Struct, frozen=True):
-    """What became of one step: the number of its samples (0: nothing), or a dead letter."""
+    """What became of one step: the number of its samples (0: nothing), or a dead letter.
+
+    A step has one outcome of attempt 1. A dead letter that is retried gets another one, of the next attempt, which
+    takes the place of those before: the outcome of a step is that of its highest attempt.
+    """
 
     seq: int
     samples: int = 0
     dead: bool = False
+    attempt: int = 1
 
 
 class Annotated(msgspec.Struct, frozen=True, tag="annotated"):
@@ -153,7 +180,10 @@ class DeadLetter(msgspec.Struct, frozen=True, tag="dead"):
     """A record of the topic `dead`: a step that was not turned into samples, with all of its bytes and the reason.
 
     It describes itself: `step.rejected` says which rule of which schema the step broke where the gateway found it, and
-    `problem` how the annotator failed otherwise.
+    `problem` how the annotator failed otherwise. `episode` is where its episode began (None in letters of older
+    versions), and `opened` what the app said of the session. `samples` were put out under its seq all the same: the last
+    ones of the episode before. With `at_end` it was the end of the episode that failed, and `step` stands one past the
+    episode's last.
     """
 
     step: Step
@@ -161,3 +191,20 @@ class DeadLetter(msgspec.Struct, frozen=True, tag="dead"):
     source: Position
     time: float
     attempts: int = 1
+    episode: Point | None = None
+    samples: int = 0
+    at_end: bool = False
+    opened: SessionOpened | None = None
+
+
+class StepRetried(msgspec.Struct, frozen=True, tag="retried"):
+    """A dead letter that is to be annotated again; `place` names it in the topic `dead`."""
+
+    session_id: str
+    place: Position
+    letter: DeadLetter
+    time: float
+
+
+SessionRecord: TypeAlias = SessionOpened | StepsAppended | SessionEnded | SessionDeleted | StepRetried
+"""What a record of the topic `steps` holds."""

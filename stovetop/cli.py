@@ -18,6 +18,9 @@ from stovetop.errors import ConfigurationError, StovetopError
 from stovetop.lifeline import RoleLocked
 from stovetop.play import RoleName, play
 from stovetop.settings import load_settings
+from stovetop.verbs.agents import accept, agent
+from stovetop.verbs.key import key
+from stovetop.verbs.release import release
 from stovetop.verbs.talking import Config, Note, client_of, console, deliver
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -94,6 +97,12 @@ def publish(config: Config = None) -> None:
 def hub(config: Config = None) -> None:
     """Serve the versions to any client of the Hugging Face Hub, and to followers on other machines."""
     _play(RoleName.HUB, config)
+
+
+@app.command()
+def agents(config: Config = None) -> None:
+    """Let the agents that the settings name watch over the run, and steer it within their limits."""
+    _play(RoleName.AGENTS, config)
 
 
 @app.command()
@@ -252,6 +261,10 @@ def rollback(
     deliver(config, CommandName.ROLLBACK_VERSION, _move(channel, version), note)
 
 
+app.command()(release)
+app.command()(key)
+
+
 @app.command()
 def audit(
     version: Annotated[
@@ -335,6 +348,9 @@ def _share(value: float | None) -> str:
 def _text(value: object) -> str:
     return "–" if value is None else str(value)
 
+
+app.command()(agent)
+app.command()(accept)
 
 if __name__ == "__main__":
     main()

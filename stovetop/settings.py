@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from control.agents import AgentsSettings
 from control.api import NAME_PATTERN
 from control.settings import ControlSettings
 from ingest.pipeline import PipelineSettings
@@ -102,6 +103,7 @@ class Settings(BaseSettings):
     mixture: MixtureSettings = MixtureSettings()
     train: TrainSettings = TrainSettings()
     control: ControlSettings = ControlSettings()
+    agents: AgentsSettings = AgentsSettings()
     publish: PublishSettings = PublishSettings()
     gate: GateSettings = GateSettings()
     hub: HubSettings = HubSettings()
@@ -117,7 +119,8 @@ class Settings(BaseSettings):
         values["data"] = data
         places: dict[str, dict[str, Path]] = {
             "log": {"folder": data / "log"},
-            "archive": {"folder": data / "shards"},
+            "gateway": {"subject_key": data / "keys" / "subjects.key"},
+            "archive": {"folder": data / "shards", "staging": data / "staging", "cache": data / "shard-cache"},
             "control": {"data": data / "control"},
             "publish": {"hub": data / "hub", "outbox": data / "outbox", "key": data / "keys" / "publisher.key"},
             "hub": {"repositories": data / "repositories"},
@@ -170,6 +173,11 @@ class Settings(BaseSettings):
     def judged(self) -> Path:
         """Where the gate keeps its decisions."""
         return self.data / "gate"
+
+    @property
+    def recalled(self) -> Path:
+        """Where the publisher keeps what it decided on followers' alarms."""
+        return self.data / "recalls"
 
     @property
     def trained_to(self) -> str:

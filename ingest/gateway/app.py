@@ -1,6 +1,7 @@
 """The gateway's doors, put together. Which token opens which:
 
     POST /v1/sessions, /v1/tokens        a key of scope `ingest`
+    DELETE /v1/…, /v1/admin/…            see `keeping_doors`
     the rest of /v1                      the same, or the session's own token
     /metrics                             scope `read`
     /livez /readyz                       none: a supervisor has no token, and they tell nothing
@@ -24,6 +25,7 @@ from ingest.errors import IngestError
 from ingest.gateway.description import PROBLEMS, describe
 from ingest.gateway.desk import Desk
 from ingest.gateway.gateway import Gateway
+from ingest.gateway.keeping_doors import dead_letters_router, deletions_router
 from ingest.gateway.observed import Observed
 from ingest.gateway.replies import Ready, json_reply
 from ingest.gateway.session_doors import session_doors
@@ -64,6 +66,8 @@ def create_app(gateway: Gateway, tokens: TokenStore) -> FastAPI:
     app.include_router(session_doors(desk))
     app.include_router(whole_door(desk))
     app.include_router(socket_door(desk))
+    app.include_router(deletions_router(gateway, tokens))
+    app.include_router(dead_letters_router(gateway, tokens))
     app.include_router(_client())
     app.include_router(_health(gateway, RequireScope(tokens, Scope.READ)))
     describe(app)

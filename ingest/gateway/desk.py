@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from auth.http import RequireScope
 from auth.problems import INVALID_REQUEST, Problem
 from auth.tokens import Grant, Scope, TokenStore
-from ingest.errors import IngestError, SequenceGap, SessionClosed, SessionUnknown
+from ingest.errors import IngestError, SequenceGap, SessionClosed, SubjectsUnkeyed
 from ingest.gateway.budget import Caller
 from ingest.gateway.gateway import Gateway
 from ingest.gateway.replies import Limits, OpenReply, OpenSession, SessionReply, TokenReply
@@ -32,9 +32,7 @@ class Desk:
 
     def session(self, grant: Grant, session_id: str) -> Session:
         """The session as it was last committed, if the token is for its app."""
-        session = self.gateway.index.get(session_id)
-        if session is None:
-            raise SessionUnknown(session_id)
+        session = self.gateway.index.require(session_id)
         _check_app(grant, session.app)
         return session
 
@@ -110,8 +108,16 @@ class Desk:
             session_id=wanted.session_id,
             key=None if key is None else f"{grant.name}/{key}",
             schema=self._schema_version(wanted),
+            subject=self._pseudonym(wanted.subject),
             consent=None if wanted.consent is None else wanted.consent.model_dump(),
         )
+
+    def _pseudonym(self, subject: str | None) -> str | None:
+        if subject is None:
+            return None
+        if self.gateway.pseudonyms is None:
+            raise SubjectsUnkeyed
+        return self.gateway.pseudonyms.of(subject)
 
     def _schema_version(self, wanted: OpenSession) -> str | None:
         schemas, version = self.gateway.schemas, wanted.schema_version

@@ -17,6 +17,8 @@ from ingest.log import Log
 from ingest.schemas import SessionSchemas
 from ingest.sessions import STATE_PREFIX, SessionIndex, SessionRules
 from ingest.settings import GatewaySettings
+from ingest.subjects import Pseudonyms
+from ingest.tombstones import Tombstones
 from ingest.trimming import Trimming
 from ingest.types import STEPS
 
@@ -33,7 +35,7 @@ class Gateway:
     """
 
     def __init__(self, settings: GatewaySettings, log: Log, floor: Callable[[int], int] | None = None) -> None:
-        self.settings, self.metrics = settings, Metrics()
+        self.settings, self.metrics, self.log = settings, Metrics(), log
         self.schemas = SessionSchemas(settings.schemas)
         self.admission = Admission(settings, self.metrics)
         self.socket_budget = Budget(
@@ -44,7 +46,9 @@ class Gateway:
         self.broken: LogError | None = None
         self._writer = log.writer(WRITER)
         try:
-            self.index = SessionIndex(self._rules(log), self._writer.state(STATE_PREFIX))
+            self.pseudonyms = None if settings.subject_key is None else Pseudonyms(settings.subject_key)
+            tombstones = Tombstones(self._writer.state)
+            self.index = SessionIndex(self._rules(log), self._writer.state(STATE_PREFIX), tombstones)
         except BaseException:
             self._writer.close()
             raise
@@ -81,6 +85,7 @@ class Gateway:
             idle_seconds=self.settings.idle_seconds,
             ended_seconds=self.settings.ended_seconds,
             record_bytes=self.settings.record_bytes,
+            keyboard=self.settings.keyboard,
         )
 
     def _break(self, error: LogError) -> None:

@@ -47,6 +47,9 @@ class OpenSession(_Model):
         None,
         description=f"`{SESSION_ID.pattern}`; opening again with the same body is answered with the session as it is",
     )
+    subject: str | None = Field(
+        None, min_length=1, max_length=256, description="your id of the person; only a pseudonym of it is kept"
+    )
     metadata: dict[str, Any] = Field({}, description="what is true of the whole session: screen, app version, …")
     schema_version: str | None = Field(
         None, max_length=64, description="of the app's session schema, which the steps are held to; else the newest"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from ingest.sqlite.claims import SqliteClaims
 from ingest.sqlite.layout import Layout, path_of
 from ingest.sqlite.reader import SqliteReader, open_read_only
 from ingest.sqlite.writer import SqliteWriter, read_state
@@ -28,6 +29,10 @@ class SqliteLog(msgspec.Struct, frozen=True):
     def reader(self) -> SqliteReader:
         """Open a reader; the files need not exist yet."""
         return SqliteReader(self.folder, self.layout)
+
+    def claims(self) -> SqliteClaims:
+        """Open what decides for stores of shards that cannot (see `ingest.claims`)."""
+        return SqliteClaims(self.folder)
 
     def writer_state(self, name: str, prefix: str = "") -> dict[str, bytes]:
         """The committed state of the writer `name`; nothing while its file was not made yet."""

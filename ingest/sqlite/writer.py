@@ -142,6 +142,7 @@ class SqliteWriter:
         connection.set_busy_timeout(BUSY_MILLISECONDS)
         file.check(connection, self._path, self._layout, self._name)
         connection.pragma("synchronous", "FULL")
+        file.add_later_topics(connection, self._layout, self._name)
         connection.pragma("journal_size_limit", WAL_BYTES_KEPT)
         connection.wal_autocheckpoint(0)  # tidy() does it, when nobody waits
         connection.set_wal_hook(self._grown)
@@ -232,5 +233,6 @@ class SqliteWriter:
 
 def read_state(connection: apsw.Connection, prefix: str) -> dict[str, bytes]:
     """The state of keys that begin with `prefix`."""
-    rows = connection.execute("SELECT key, value FROM state WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
+    after = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else "\U0010ffff"  # a range, for which there is an index
+    rows = connection.execute("SELECT key, value FROM state WHERE key >= ? AND key < ?", (prefix, after))
     return {str(key): bytes(value) for key, value in rows}

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from ingest.log import Log, LogWriter
+from ingest.shards import ShardStore
 from ingest.sqlite import SqliteLog, SqliteWriter
+from tests.ingest.stores import KINDS, make_store
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
@@ -60,3 +62,9 @@ def run_program() -> Iterator[Run]:
     for process in running:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ShardStore:
+    """An empty store of each kind."""
+    return make_store(request.param, request, tmp_path)

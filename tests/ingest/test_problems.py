@@ -64,6 +64,12 @@ def _bound(gateway: RunningGateway) -> httpx.Response:
     return _as(gateway, key, "POST", "/v1/sessions", json={"app": "desktop"})
 
 
+def _retry_nothing(gateway: RunningGateway) -> httpx.Response:
+    assert isinstance(gateway.log, SqliteLog)
+    key = tokens_in(gateway.log.folder.parent).mint("operator", [Scope.OPERATE])
+    return _as(gateway, key, "POST", "/v1/admin/dead-letters/0-99/retry")
+
+
 def _session_token(gateway: RunningGateway) -> httpx.Response:
     opened = gateway.http.post("/v1/sessions", json={"app": "desktop"}).json()
     return _as(gateway, opened["append_token"]["token"], "POST", "/v1/sessions", json={"app": "desktop"})
@@ -162,6 +168,7 @@ SCENARIOS: dict[str, tuple[dict[str, Any], Ask]] = {
     "unsupported-media-type": ({}, lambda it: it.post_body(it.open(), b"", 0, "text/plain")),
     "unsupported-encoding": ({}, lambda it: _steps(it, b"", **{"Content-Encoding": "br"})),
     "schema-violation": ({}, lambda it: it.http.post("/v1/sessions", json={"app": 1})),
+    "dead-letter-unknown": ({}, _retry_nothing),
     "schema-unknown": (
         {},
         lambda it: it.http.post("/v1/sessions", json={"app": "desktop", "schema_version": "9"}),

@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 _RECORD_BYTES = 500_000
 """Bytes of samples after which a record is closed, within a long record of steps; Kafka takes up to 1 MiB."""
 _PROBLEM_LENGTH = 4000
+_ENVELOPE_BYTES = 64 << 10
+"""Of a record of samples beside their members, and beside the outcomes of steps that gave none; generously."""
 
 
 class _Live:
@@ -77,6 +79,7 @@ class Lane:
         progress: Progress,
         sessions: Mapping[str, OpenSession],
         spare: Callable[[int, Point, bool], bool],
+        max_record_bytes: int = 1 << 30,
         deleted: Container[str] = (),
         past: Past | None = None,
     ) -> None:
@@ -90,6 +93,7 @@ class Lane:
         self._spare = spare
         self._deleted = deleted
         self._past = past
+        self._largest = max_record_bytes - _ENVELOPE_BYTES
         self._sessions = {key: _Live(stored) for key, stored in sessions.items()}
         starts = [(stored.start, key) for key, stored in sessions.items() if stored.start is not None]
         self._starts: dict[str, Point] = {key: start for start, key in sorted(starts)}
@@ -240,9 +244,19 @@ class Lane:
                 if session.stored.opened is not None and isinstance(annotator, SessionAware):
                     annotator.on_open(session.stored.opened)
                 session.annotator = annotator
-            return checked(session.annotator.on_step(step))
+            return self._storable(checked(session.annotator.on_step(step)))
         finally:
             self.busy_since = None
+
+    def _storable(self, outputs: list[Members]) -> list[Members]:
+        """The outputs of one step, which the log keeps in one record."""
+        size = sum(len(name) + len(value) for members in outputs for name, value in members.items())
+        if size > self._largest:
+            raise AnnotatorError(
+                f"the samples of one step have {size} bytes, more than the {self._largest} that the log takes in a "
+                "record; make fewer or smaller ones"
+            )
+        return outputs
 
     def _pass_over(self, session: _Live, step: Step) -> None:
         """Remember not to feed this step, also when its episode is replayed."""
@@ -255,7 +269,7 @@ class Lane:
             if not spared:
                 raise AnnotatorError("the process died each time that this episode ended; its last samples are lost")
             self.busy_since = time.monotonic()
-            return checked(session.annotator.on_end()) if session.annotator is not None else []
+            return self._storable(checked(session.annotator.on_end())) if session.annotator is not None else []
         except Exception as error:
             end = Step(at.session_id, at.seq, at.time, at.received_at, model_version=session.version)
             self._bury(end, point, error, session.stored, at_end=True)
@@ -304,6 +318,9 @@ class Lane:
         self, step: Step, outputs: list[Members], *, dead: bool = False, attempt: int = 1, first_index: int = 0
     ) -> None:
         """Record the outcome of one step."""
+        size = sum(len(value) for members in outputs for value in members.values())
+        if self._outcomes and self._record_bytes + size > self._largest:
+            self._close_record()
         for index, members in enumerate(outputs, first_index):
             self._keep(step, index, members)
         self._outcomes.append(StepOutcome(step.seq, len(outputs), dead, attempt))

@@ -18,6 +18,8 @@ from ingest.errors import (
     SessionExists,
     SessionGone,
     SessionUnknown,
+    ShareElsewhere,
+    SpoolFull,
     StepConflict,
     SubjectGone,
     SubjectsUnkeyed,
@@ -54,11 +56,14 @@ HEADERS_TOO_LARGE = ProblemType("headers-too-large", 431, "The request's headers
 BACKPRESSURE = ProblemType("backpressure", 503, "More is coming in than can be stored", retryable=True)
 TOO_MANY_SESSIONS = ProblemType("too-many-sessions", 503, "Too many sessions are open", retryable=True)
 LOG_FULL = ProblemType("log-full", 503, "The disk of the log is full", retryable=True)
+SPOOL_FULL = ProblemType("spool-full", 503, "No broker answers, and the spool is full", retryable=True)
+ELSEWHERE = ProblemType("session-elsewhere", 503, "Another gateway has this session", retryable=True)
 UNAVAILABLE = ProblemType("unavailable", 503, "The gateway cannot store anything now", retryable=True)
 
 RETRY_AFTER = 1
 RETRY_AFTER_SESSIONS = 5
 RETRY_AFTER_FULL = 30
+RETRY_AFTER_SPOOL = 5
 """Seconds that a client is asked to wait."""
 
 
@@ -92,6 +97,11 @@ def problem_of(error: IngestError) -> Problem:
             return Problem(kind, str(error), members={"errors": [place]})
         case LogFull():
             return Problem(LOG_FULL, "try again when there is space", retry_after=RETRY_AFTER_FULL)
+        case SpoolFull():
+            return Problem(SPOOL_FULL, str(error), retry_after=RETRY_AFTER_SPOOL)
+        case ShareElsewhere():
+            known: dict[str, Json] = {} if error.address is None else {"gateway": error.address}
+            return Problem(ELSEWHERE, str(error), retry_after=RETRY_AFTER, members=known)
         case _:
             return Problem(UNAVAILABLE, "the log does not take anything now", retry_after=RETRY_AFTER)
 

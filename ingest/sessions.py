@@ -88,6 +88,15 @@ class SessionRules(msgspec.Struct, frozen=True):
     ended_seconds: float = 86_400.0
     record_bytes: int = 500_000
     keyboard: KeyRules = KeyRules()
+    owned: frozenset[int] | None = None
+    """The partitions whose sessions are kept here; None: all."""
+
+    def new_session_id(self, now: float) -> str:
+        """An id for a session that is kept here."""
+        while True:
+            session_id = new_session_id(now)
+            if self.owned is None or partition_of(session_id, self.partitions) in self.owned:
+                return session_id
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -306,7 +315,7 @@ class Draft:
             raise SessionUsed(opening.session_id)
         if len(self._index) + self._opened >= self._rules.max_open:
             raise TooManySessions(self._rules.max_open)
-        session_id = opening.session_id or new_session_id(self._now)
+        session_id = opening.session_id or self._rules.new_session_id(self._now)
         session = Session(
             session_id,
             opening.app,

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from ingest.deletions import SETTLE
+from ingest.kafka_options import KafkaOptions
 from ingest.keyboard import KeyRules
 from ingest.log import Log
 from ingest.retention import RetentionSettings
@@ -20,13 +21,38 @@ class LogSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["sqlite"] = "sqlite"
-    folder: Path
+    backend: Literal["sqlite", "kafka"] = "sqlite"
+    folder: Path = Field(description="of SQLite's files, and on Kafka of the gateway's spool")
     partitions: int = Field(4, ge=1, le=1024)
+    bootstrap_servers: str | None = Field(None, description="of Kafka: host:port, several with commas between them")
+    kafka: KafkaOptions = KafkaOptions()
+
+    @model_validator(mode="after")
+    def _has_servers(self) -> LogSettings:
+        if self.backend == "sqlite":
+            if self.bootstrap_servers is not None:
+                raise ValueError(
+                    f'bootstrap_servers is {self.bootstrap_servers!r}, but backend is "sqlite"; set backend to "kafka"'
+                )
+            return self
+        if self.bootstrap_servers is None:
+            raise ValueError('backend is "kafka", so bootstrap_servers has to be set, as host:port')
+        for server in self.bootstrap_servers.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+                raise ValueError(f"bootstrap_servers: {server.strip()!r} is not host:port")
+        if self.kafka.shares is not None and self.kafka.shares > self.partitions:
+            raise ValueError(f"kafka.shares is {self.kafka.shares}, but there are only {self.partitions} partitions")
+        return self
 
     def open(self) -> Log:
         """The log itself: only configuration, so nothing is opened or made yet."""
-        return SqliteLog(self.folder, Layout(self.partitions))
+        if self.bootstrap_servers is None:
+            return SqliteLog(self.folder, Layout(self.partitions))
+        from ingest.kafka import KafkaLayout, KafkaLog  # kafka-python takes its time to import
+
+        layout = KafkaLayout(self.kafka.topic_prefix, self.partitions, self.kafka.shares or self.partitions)
+        return KafkaLog(self.bootstrap_servers, layout, self.kafka)
 
 
 class RateSettings(BaseModel):
@@ -87,6 +113,13 @@ class GatewaySettings(BaseModel):
         86_400.0, description="an ended session is remembered for so long; its id must never be used again"
     )
     sweep_seconds: PositiveFloat = Field(1.0, description="between two looks for idle sessions")
+
+    spool_bytes: PositiveInt = Field(
+        256 << 20, description="that are kept on this disk while no broker answers, in all; over it: 503"
+    )
+    advertise: str | None = Field(
+        None, description="how other gateways reach this one, as http://host:port; none: by the address it listens at"
+    )
 
     stall_seconds: PositiveFloat = Field(10.0, description="a body of which nothing comes for so long is refused (408)")
     body_seconds: PositiveFloat = Field(60.0, description="a body has to be complete after so long (408)")

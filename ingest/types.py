@@ -27,6 +27,9 @@ OWNERS: Mapping[str, str] = {
 }
 """All topics of a log, and the writer of each."""
 
+ARCHIVER = "archiver"
+"""The name under which archivers divide the partitions among themselves."""
+
 Point: TypeAlias = tuple[int, int]
 """A place between samples of one partition, ordered: (offset, index in the record)."""
 

@@ -35,12 +35,13 @@ KEPT_WARNINGS = 100
 
 @dataclass(frozen=True)
 class Warned:
-    """A health warning of the run."""
+    """A health warning of the run, and the commands that would mend it, as the trainer has it."""
 
     step: int | None
     check: str
     message: str
     layers: tuple[str, ...] = ()
+    suggest: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,7 @@ class Record:
             self._seen = _with(self._seen, mixture=MixtureBody.model_validate(body))
         elif event.type is EventType.HEALTH:
             warned = HealthBody.model_validate(body)
-            layers = tuple(str(layer) for layer in body.get("layers") or ())
-            told = Warned(step, warned.check, warned.message, layers)
+            told = Warned(step, warned.check, warned.message, warned.layers, warned.suggest)
             self._seen = _with(self._seen, warnings=(*self._seen.warnings, told)[-KEPT_WARNINGS:])
         elif event.type is EventType.COMMAND and body.get("outcome") == Outcome.SUCCESS.value:
             self._succeeded(body)

@@ -21,6 +21,8 @@ from control.protocol import CommandName
 
 SPIKE, NOT_FINITE, PLATEAU = "rule:spike", "rule:not_finite", "rule:plateau"
 LOSS = "loss"
+POISONED = "poisoned_layers"
+"""The health check that finds layers that hold NaN."""
 SIGMA = 1.4826
 """Of a normal distribution: its standard deviation over its median absolute deviation."""
 
@@ -166,11 +168,13 @@ class NotFinite:
             saw["checkpoint_step"] = back.step
             said = f"{since}; back to the checkpoint of step {back.step}"
             return Decision(NOT_FINITE, said, actions, saw)
-        layers = poisoned_layers(seen)
-        if not layers:
+        poisoned = next((each for each in reversed(seen.warnings) if each.check == POISONED and each.suggest), None)
+        if poisoned is None:
             return Decision(NOT_FINITE, f"{since}; no good checkpoint is older, and no layer was named", saw=saw)
-        said = f"{since}, and no good checkpoint is older: {', '.join(layers)} are reset"
-        return Decision(NOT_FINITE, said, [reset(layer) for layer in layers], saw | {"layers": list(layers)})
+        layers = list(poisoned.layers)
+        said = f"{since}, and no good checkpoint is older: what holds NaN ({', '.join(layers)}) begins anew"
+        mend = [Action(each["command"], each["arguments"]) for each in poisoned.suggest]
+        return Decision(NOT_FINITE, said, mend, saw | {"layers": layers})
 
     def acted(self, decision: Decision) -> None:
         """See `Policy`."""
@@ -217,11 +221,6 @@ def lower(factor: float) -> Action:
     return Action(CommandName.UPDATE_OPTIMIZER.value, {"lr": {"scale": factor}})
 
 
-def reset(layer: str) -> Action:
-    """A layer begins anew, its moments and its average too."""
-    return Action(CommandName.MODEL_LAYER_OPERATION.value, {"layer_name": layer, "operation_name": "reset_parameters"})
-
-
 def first_broken(points: Points) -> int | None:
     """The step from which on no number is finite any more; None where the newest one is."""
     first: int | None = None
@@ -230,12 +229,6 @@ def first_broken(points: Points) -> int | None:
             break
         first = step
     return first
-
-
-def poisoned_layers(seen: Observation) -> Sequence[str]:
-    """The layers that the newest warning of NaN named."""
-    named = (warned.layers for warned in reversed(seen.warnings) if warned.layers and "finite" in warned.check)
-    return next(named, ())
 
 
 def _smoothed(points: Sequence[tuple[int, float]], width: int) -> list[tuple[int, float]]:

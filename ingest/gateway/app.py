@@ -24,6 +24,7 @@ from auth.tokens import Scope, TokenStore
 from ingest.errors import IngestError
 from ingest.gateway.description import PROBLEMS, describe
 from ingest.gateway.desk import Desk
+from ingest.gateway.forwarding import Forwarding
 from ingest.gateway.gateway import Gateway
 from ingest.gateway.keeping_doors import dead_letters_router, deletions_router
 from ingest.gateway.observed import Observed
@@ -53,6 +54,7 @@ def create_app(gateway: Gateway, tokens: TokenStore) -> FastAPI:
     async def refused(request: Request, error: IngestError) -> Response:
         return problem_of(error).response(request)
 
+    app.add_middleware(Forwarding, gateway=gateway)
     app.add_middleware(Observed, metrics=gateway.metrics, max_headers_bytes=gateway.settings.max_headers_bytes)
     if gateway.settings.cors_origins:
         app.add_middleware(

@@ -47,7 +47,7 @@ class Desk:
     ) -> tuple[Session, bool]:
         """Open a session, or find the one that this very request has opened before; says whether it is new."""
         opening = self._opening(grant, wanted, key)
-        session, new = await self.gateway.committer.apply(lambda draft: draft.open(opening), size)
+        session, new = await self.gateway.committer.apply(lambda draft: draft.open(opening), size, opening)
         _check_app(grant, session.app)
         if new:
             self.gateway.metrics.sessions.labels("opened").inc()
@@ -57,7 +57,7 @@ class Desk:
         """Take steps; returns once they are durable."""
         started, metrics = time.monotonic(), self.gateway.metrics
         try:
-            appended = await self.gateway.committer.apply(lambda draft: draft.append(batch), size)
+            appended = await self.gateway.committer.apply(lambda draft: draft.append(batch), size, batch.session_id)
         except IngestError as error:
             metrics.refused(len(batch.steps))
             self.count(error)
@@ -70,7 +70,9 @@ class Desk:
         self, session_id: str, next_seq: int | None, size: int = 0, reason: EndReason = EndReason.CLIENT
     ) -> Session:
         """End a session that has `next_seq` steps."""
-        return await self.gateway.committer.apply(lambda draft: draft.end(session_id, next_seq, reason), size)
+        return await self.gateway.committer.apply(
+            lambda draft: draft.end(session_id, next_seq, reason), size, session_id
+        )
 
     def mint(self, grant: Grant, session: Session, seconds: float | None = None) -> TokenReply:
         """A token for one session, made from the app's own."""

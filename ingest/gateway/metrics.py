@@ -55,6 +55,7 @@ class Metrics:
             "ingest_group_requests", "Requests in one commit", buckets=GROUPS, registry=registry
         )
         self.trimmed = Counter("ingest_trimmed_records", "Records that retention dropped", registry=registry)
+        self.spool_bytes = Gauge("ingest_spool_bytes", "Bytes that wait here for a broker", registry=registry)
         self.request_seconds = Histogram(
             "http_server_request_duration_seconds",
             "Time to answer",

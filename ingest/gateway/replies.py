@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, TypeVar
 
 from fastapi.responses import Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ingest.errors import SchemaViolation
 from ingest.gateway.wire import FRAME_OVERHEAD, MAX_DEPTH, MAX_MEMBERS, read_object, storable
-from ingest.sessions import REMEMBERED, Appended, Batch, Session, SessionIndex
+from ingest.sessions import REMEMBERED, Appended, Batch, Session
 from ingest.settings import GatewaySettings
 from ingest.types import EndReason, Rejection
 
@@ -121,6 +121,12 @@ class Limits(_Model):
         return cls(**same, rates=RateLimits(**settings.rates.model_dump()), sockets=sockets)
 
 
+class Expiring(Protocol):
+    """Knows for how long a session stays open."""
+
+    def expires_in(self, session_id: str) -> float | None: ...
+
+
 class SessionReply(_Model):
     """A session as it is on disk. `durable_through` is -1 before the first step."""
 
@@ -132,7 +138,7 @@ class SessionReply(_Model):
     expires_in_seconds: float | None = Field(None, description="until an open session is ended if nothing is posted")
 
     @classmethod
-    def of(cls, session: Session, index: SessionIndex) -> SessionReply:
+    def of(cls, session: Session, index: Expiring) -> SessionReply:
         return cls(
             session_id=session.session_id,
             state="open" if session.ended is None else "ended",

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -35,18 +36,19 @@ def serve_gateway(
     log: Log,
     *,
     floor: Callable[[int], int] | None = None,
+    spool: Path | None = None,
     announce: Callable[[str, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or `stop`; returns when everything that was acknowledged or waits is on disk.
 
     `announce(host, port)` is called once requests are taken, with the port that was bound. `floor` is the retention's
-    (see `Gateway`). Raises `LogLocked` where another gateway runs on this log, `GatewayError` where the port is taken,
-    and `LogBroken` when the disk failed: start again then.
+    (see `Gateway`), and `spool` the folder for outages. Raises `LogLocked` where another gateway runs on this log and
+    only one can, `GatewayError` where the port is taken, and `LogBroken` when the disk failed: start again then.
     """
     listener = _bind(settings)
     try:
-        gateway = Gateway(settings, log, floor)
+        gateway = Gateway(settings, log, floor, spool, settings.advertise or _address(listener))
         try:
             _Server(gateway, tokens, announce, stop).run([listener])
         finally:
@@ -55,6 +57,11 @@ def serve_gateway(
         listener.close()
     if gateway.broken is not None:
         raise gateway.broken
+
+
+def _address(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _bind(settings: GatewaySettings) -> socket.socket:

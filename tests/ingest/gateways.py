@@ -74,6 +74,7 @@ def running(
                 tokens,
                 log,
                 floor=floor,
+                spool=folder / "spool",
                 announce=lambda host, port: bound.put(port),
                 stop=stop,
             )

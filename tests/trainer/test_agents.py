@@ -42,13 +42,15 @@ ACT = AgentSettings(mode=Mode.ACT, every=1, limits=Limits(per_hour=None, budget=
 class Live:
     """A server, a training on it that goes on until it is told to stop, and agents beside it."""
 
-    def __init__(self, folder: Path, trainer: type[Trainer] = Trainer, **made_with: Any) -> None:
+    def __init__(
+        self, folder: Path, trainer: type[Trainer] = Trainer, every: int | None = 10, **made_with: Any
+    ) -> None:
         tokens = TokenStore(folder / "tokens.json")
         self.token = tokens.mint("ops", [Scope.OPERATE])
         self.thread = ControlThread(ControlSettings(port=0, data=folder / "control"), tokens).start()
         self.client = ControlClient(self.thread.url, self.token)
         settings = InteractiveSettings(
-            url=self.thread.url, token=SecretStr(self.token), run="demo", checkpoint=Every(steps=10)
+            url=self.thread.url, token=SecretStr(self.token), run="demo", checkpoint=Every(steps=every)
         )
         settled: dict[str, Any] = {"model": gpt2(), "train_dataset": Sentences()} | made_with
         self.trainer = make_interactive(trainer)(
@@ -140,6 +142,23 @@ def test_a_poisoned_checkpoint_is_left_behind_too(live: Live) -> None:
     loads = [sent for sent in live.sent() if sent == ("rule:not_finite", "load_checkpoint")]
     assert len(loads) == 2
     assert {branch.forked_at for branch in live.client.run("demo").branches} >= {40, 30}
+
+
+def test_without_a_checkpoint_what_is_poisoned_begins_anew(tmp_path: Path) -> None:
+    live = Live(tmp_path, every=None)
+
+    def spoil() -> None:
+        with torch.no_grad():
+            live.trainer.model.transformer.h[0].ln_2.weight.fill_(float("nan"))
+
+    try:
+        live.at(20, spoil)
+        live.begin(rules=rules(RulesSettings()))
+        until(lambda: ("rule:not_finite", "model_layer_operation") in live.sent(), 60)
+        live.passes(60)
+        assert live.client.run("demo").branch == "main"
+    finally:
+        live.close()
 
 
 def test_a_mistake_of_an_operator_is_taken_back(live: Live) -> None:

@@ -84,11 +84,11 @@ def test_a_checkpoint_that_is_broken_from_its_first_step_on_is_shunned() -> None
 
 
 def test_where_no_checkpoint_is_left_the_layers_that_were_named_are_reset() -> None:
-    warned = Warned(61, "not_finite", "loss not finite", ("h.0.mlp",))
+    reset = {"layer_name": "h.0.mlp", "operation_name": "reset_parameters"}
+    mend = ({"command": "model_layer_operation", "arguments": reset},)
+    warned = Warned(61, "poisoned_layers", "NaN in h.0.mlp", ("h.0.mlp",), mend)
 
-    assert wants(NotFinite(), picture([*CALM, NAN], warnings=(warned,))) == [
-        ("model_layer_operation", {"layer_name": "h.0.mlp", "operation_name": "reset_parameters"})
-    ]
+    assert wants(NotFinite(), picture([*CALM, NAN], warnings=(warned,))) == [("model_layer_operation", reset)]
 
 
 def test_nan_without_checkpoint_and_without_a_layer_is_said_and_nothing_done() -> None:

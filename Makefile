@@ -79,6 +79,8 @@ bench: setup $(VENV)/.bench
 	$(BIN)/python -m benchmarks.stream
 	$(BIN)/python -m benchmarks.publish
 	$(BIN)/python -m benchmarks.serve
+	$(BIN)/python -m benchmarks.archive
+	$(BIN)/python -m benchmarks.trainer
 	$(if $(HAS_KAFKA),$(BIN)/python -m benchmarks.ingest,@echo "NOT RUN: benchmarks.ingest; it needs KAFKA_HOME")
 
 soak: setup

@@ -23,7 +23,7 @@ from benchmarks.ingest import TOKEN, _await_ready, _program
 from benchmarks.result import Result
 from dataset import LiveSource, Share
 from ingest.annotator_worker import AnnotatorSettings
-from ingest.archiver import ArchiverSettings
+from ingest.archive_lane import ArchiverSettings
 from ingest.kafka import KafkaLayout, KafkaLog, KafkaOptions
 from ingest.pipeline import Pipeline, PipelineSettings
 from ingest.shard_reader import ShardChain

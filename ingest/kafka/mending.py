@@ -15,7 +15,7 @@ from typing import Any
 
 from kafka import TopicPartition
 from kafka.admin import TransactionState
-from kafka.errors import KafkaError, TransactionalIdNotFoundError, UnsupportedVersionError
+from kafka.errors import KafkaTimeoutError, RetriableError, TransactionalIdNotFoundError, UnsupportedVersionError
 
 from ingest.kafka import compat
 
@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 def mend(admin: Any, transactional_id: str, places: Sequence[TopicPartition], *, begun: bool) -> int:
     """Write the markers that are missing in `places` of the last transaction of an id; gives how many there were.
 
-    `begun` says that the id's new producer has begun, so that whatever is still open was to be aborted.
+    It has to succeed before a new producer of the id begins, for that makes the brokers forget what was decided. `begun`
+    says that one has begun since: what is open then was to be aborted. Brokers that know nothing of this have nothing.
     """
     state = _state(admin, transactional_id)
     if state is None or state.state is TransactionState.ONGOING:
@@ -41,8 +42,10 @@ def mend(admin: Any, transactional_id: str, places: Sequence[TopicPartition], *,
     known = _state(admin, transactional_id)
     if known is None or known.state is not state.state:
         return 0
+    if begun and known.state is not TransactionState.EMPTY:
+        return 0
     still = _open(admin, places, state.producer_id)
-    committed = known.state is TransactionState.COMPLETE_COMMIT and not begun
+    committed = known.state is TransactionState.COMPLETE_COMMIT
     mended = 0
     for where, producer in open_now.items():
         if where not in still or still[where].current_transaction_start_offset != _start(producer):
@@ -68,8 +71,15 @@ def _state(admin: Any, transactional_id: str) -> Any:
             state = admin.describe_transactions([transactional_id])[transactional_id]
         except (TransactionalIdNotFoundError, UnsupportedVersionError):
             return None
-        if state.state not in _UNFINISHED or time.monotonic() > deadline:
+        except RetriableError:  # the coordinator is still loading what it knows
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+            continue
+        if state.state not in _UNFINISHED:
             return state
+        if time.monotonic() > deadline:
+            raise KafkaTimeoutError(f"{transactional_id}: its last transaction is still being completed")
         time.sleep(0.02)
 
 
@@ -88,12 +98,3 @@ def _open(admin: Any, places: Sequence[TopicPartition], producer_id: int) -> Map
 
 def _start(producer: Any) -> int:
     return int(producer.current_transaction_start_offset)
-
-
-def mended_where_possible(admin: Any, transactional_id: str, places: Sequence[TopicPartition], *, begun: bool) -> int:
-    """The same, on brokers that know nothing of it (Tansu) nothing."""
-    try:
-        return mend(admin, transactional_id, places, begun=begun)
-    except KafkaError as error:
-        logger.debug("%s: cannot be looked at for open transactions: %r", transactional_id, error)
-        return 0

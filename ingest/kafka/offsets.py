@@ -8,7 +8,7 @@ from typing import Any
 from kafka import TopicPartition
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
-from ingest.kafka.mending import mended_where_possible
+from ingest.kafka.mending import mend
 from ingest.kafka.topics import open_admin
 from ingest.kafka_options import KafkaOptions
 
@@ -38,7 +38,7 @@ class Offsets:
 
     def mend(self, transactional_id: str, places: Sequence[TopicPartition], *, begun: bool) -> int:
         """End what a broker forgot to end; see `mending`."""
-        return mended_where_possible(self._admin, transactional_id, places, begun=begun)
+        return mend(self._admin, transactional_id, places, begun=begun)
 
     def close(self) -> None:
         """Close the connection."""

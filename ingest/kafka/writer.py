@@ -228,7 +228,8 @@ class KafkaWriter:
         if not compat.end_transaction(producer, max(0.05, deadline - ending), commit=True):
             return False
         if time.monotonic() - ending > SUSPICIOUS:
-            self._mend(begun=False)  # the coordinator may have died meanwhile, and come back with less than it knew
+            with suppress(KafkaError, LogError):  # the commit stands; whoever opens the share next looks again
+                self._mend(begun=False)  # the coordinator may have died meanwhile, and come back with less than it knew
         return True
 
     def _look_into(self, number: int, deadline: float) -> bool:

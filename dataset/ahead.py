@@ -18,8 +18,6 @@ TOGETHER = 8
 """Samples that are loaded as one task, at most."""
 FURTHEST = 256
 """Samples of a source that are planned and not asked for, at most."""
-PATIENCE = 0.05
-"""Seconds that a poll waits for what is being loaded."""
 FURTHEST_BEHIND = 16
 """The same for a source that follows another: what it planned is void when there is more to draw from."""
 
@@ -27,9 +25,9 @@ FURTHEST_BEHIND = 16
 class AheadReader:
     """Plans in the process that mixes, has it loaded by workers, and finishes it when it is polled.
 
-    What is ahead was not consumed: it comes again after a restore, whatever the number of workers is then. Where less
-    is given than was asked for, `loading` says that the next item is being loaded, and is to be waited for as for its
-    decoding without workers: such a source is not dry. A poll waits for it for a moment itself.
+    What is ahead was not consumed: it comes again after a restore, whatever the number of workers is then. A poll waits
+    for a sample that is being loaded, as it would wait for its decoding without workers, and calls a source dry only
+    where nothing is planned. It does not wait for a worker that hangs: then less is given, and `loading` says so.
     """
 
     def __init__(self, name: str, reader: PlanningReader, pool: Pool, ahead_bytes: int) -> None:
@@ -38,6 +36,7 @@ class AheadReader:
         self._given: deque[tuple[int, list[Planned]]] = deque()
         self._ready: deque[tuple[Planned, Loaded | Raised]] = deque()
         self._ahead = 0
+        self._held: Planned | None = None  # planned, and not given yet
         self._mean: float | None = None  # bytes of a sample, as it comes from a worker
         self.loading = False
 
@@ -60,7 +59,7 @@ class AheadReader:
 
     def exhausted(self) -> bool:
         """Whether nothing is planned, and never will be."""
-        return not self._ready and not self._given and self._reader.exhausted()
+        return not (self._ready or self._given or self._held) and self._reader.exhausted()
 
     def stats(self) -> SourceStats:
         """The reader's counters; what is ahead still waits."""
@@ -77,9 +76,9 @@ class AheadReader:
             self._drop()
         return None
 
-    def prefer_recent(self, half_life: float | None) -> bool:
+    def prefer_recent(self, half_life: float | None, half_life_seconds: float | None = None) -> bool:
         """As the reader does, if it can; what it will plan anew is dropped."""
-        if isinstance(self._reader, RecencyReader) and self._reader.prefer_recent(half_life):
+        if isinstance(self._reader, RecencyReader) and self._reader.prefer_recent(half_life, half_life_seconds):
             self._drop()
         return False
 
@@ -94,7 +93,7 @@ class AheadReader:
         if not self._given:
             return False
         ticket, planned = self._given[0]
-        answer = self._pool.answer(ticket, PATIENCE)
+        answer = self._pool.answer(ticket)
         if answer is None:
             self.loading = True
             return False
@@ -115,14 +114,19 @@ class AheadReader:
         together = max(1, min(TOGETHER, furthest // (2 * workers)))
         while self._ahead < furthest:
             task: list[Planned] = []
-            while len(task) < together and (planned := self._reader.plan()) is not None:
+            while len(task) < together and (planned := self._held or self._reader.plan()) is not None:
+                self._held = planned if task and planned.lane != task[0].lane else None
+                if self._held is not None:
+                    break
                 task.append(planned)
             if not task:
                 return
-            self._given.append((self._pool.submit(self._name, [planned.what for planned in task]), task))
+            whats, lane = [planned.what for planned in task], task[0].lane
+            self._given.append((self._pool.submit(self._name, whats, lane), task))
             self._ahead += len(task)
 
     def _drop(self) -> None:
+        self._held = None
         self._pool.forget([ticket for ticket, _ in self._given])
         self._given.clear()
         self._ready.clear()

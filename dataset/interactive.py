@@ -91,7 +91,7 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         """Change parameters by name, all or none, from the next batch on; returns what they were.
 
         `weights` by source; `temperature`; `epochs` by source, after so many of which it counts as dry; `half_life` by
-        source, in samples, of a history (see `Weights`). A limit that is None is lifted.
+        source, in samples, of a history, or `half_life_seconds` (see `Weights`). A limit that is None is lifted.
         """
         changed, before = self.changed_parameters(values, at_version), self.interactive_parameters()
         self._let_hold(changed)
@@ -177,9 +177,9 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
     def take(self, size: int, idle: Idle | None = None) -> tuple[list[Item], Receipt] | None:
         """The next batch: `size` items, fewer only at the very end, all drawn with the newest weights.
 
-        While every source with a weight is dry, and while a worker loads what comes next, it waits, calling `idle`, which
-        may change weights. Returns None when
-        no sample will ever come again, or when `idle` returns False; what was read by then comes first next time.
+        While every source with a weight is dry, and while a worker hangs over what comes next, it waits, calling `idle`,
+        which may change weights. Returns None when no sample will ever come again, or when `idle` returns False; what was
+        read by then comes first next time.
         An error of a source, or one raised by `idle`, passes, and rewinds the stream.
         """
         self._read_here()

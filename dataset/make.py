@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, overload
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from dataset.class_form import interactive_class
 from dataset.decoding import Decode, as_members
@@ -84,14 +84,20 @@ def source_of(name: str, thing: Any, decode: Callable[[Any], Mapping[str, Any]] 
     if hasattr(thing, "create_if_absent") and hasattr(thing, "names"):
         return HistorySource(thing, decode=members)
     element = decode or as_sample
-    if isinstance(thing, Iterator):
+    stateful = hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict")
+    if isinstance(thing, Iterator) and not stateful:
         raise SourceError(
             f'source "{name}" is a {type(thing).__name__}, which can be gone through only once, so no resume could '
-            "go on with it; give an iterable whose every iteration begins anew"
+            "go on with it; give an iterable whose every iteration begins anew, or one with state_dict and load_state_dict"
         )
-    if hasattr(thing, "__getitem__") and hasattr(thing, "__len__") and not isinstance(thing, (Mapping, bytes)):
+    if isinstance(thing, (Mapping, bytes)):
+        raise SourceError(
+            f'source "{name}" is a {type(thing).__name__}, which cannot be read; of a dataset in splits give one split'
+        )
+    # torch gives every dataset a `__getitem__`, and some that are iterated have a length
+    if hasattr(thing, "__getitem__") and hasattr(thing, "__len__") and not isinstance(thing, IterableDataset):
         return MapSource(thing, decode=element)
-    if isinstance(thing, Iterable) and not isinstance(thing, (Mapping, bytes)):
+    if isinstance(thing, Iterable):
         return IterableSource(thing, decode=element)
     raise SourceError(
         f'source "{name}" is a {type(thing).__name__}, which cannot be read; give a path to shards, a log, an archive, '

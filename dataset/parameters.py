@@ -9,8 +9,8 @@ from dataset.errors import ParameterError
 from dataset.mixture import Weights
 from dataset.source import Source
 
-NAMES = ("weights", "temperature", "epochs", "half_life")
-_OF_SOME = {"epochs": "has_epochs", "half_life": "has_half_life"}
+NAMES = ("weights", "temperature", "epochs", "half_life", "half_life_seconds")
+_OF_SOME = {"epochs": "has_epochs", "half_life": "has_half_life", "half_life_seconds": "has_half_life"}
 """Limits that not every source can have, and the attribute of those that can."""
 
 

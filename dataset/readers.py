@@ -69,7 +69,7 @@ class Readers:
         self._adjusted = weights
         for name, reader in self._readers.items():
             if isinstance(reader, RecencyReader):
-                reader.prefer_recent(weights.half_life.get(name))
+                reader.prefer_recent(weights.half_life.get(name), weights.half_life_seconds.get(name))
         changed, self._limits = self._limits.keys() | weights.epochs.keys(), weights.epochs
         for name in changed:
             self.polls[name] = self._poll_of(name)

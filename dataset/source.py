@@ -143,8 +143,8 @@ class FollowingReader(SourceReader, Protocol):
 class RecencyReader(SourceReader, Protocol):
     """A reader that draws, and can prefer what is recent."""
 
-    def prefer_recent(self, half_life: float | None) -> bool:
-        """From the next item on, draw half as often so many samples back as from the newest; None: all alike.
+    def prefer_recent(self, half_life: float | None, half_life_seconds: float | None = None) -> bool:
+        """From the next item on, draw half as often so many samples (or seconds) back as from the newest; None: all alike.
 
         True where what was planned and is not finished will be planned anew.
         """

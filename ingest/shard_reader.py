@@ -72,6 +72,10 @@ class Shard:
         """The number of the first entry at or after `point`; that of all entries where there is none."""
         return bisect_left(range(self.summary.rows), point, key=lambda number: self._row(number)[:2])
 
+    def times(self) -> list[float]:
+        """When each entry was received, in Unix seconds; from the index, without reading any."""
+        return [Row(*row).time for row in ROW.iter_unpack(self._index(0, self.summary.rows * ROW.size))]
+
     def _row(self, number: int) -> Row:
         return Row(*ROW.unpack(self._index(number * ROW.size, ROW.size)))
 
@@ -206,6 +210,16 @@ class ShardChain:
         count = self.count()
         at = self._shard_at(point)
         return min(count, self.shard(at).number_at(point) + (self._ends[at - 1] if at else 0)) if count else 0
+
+    def pieces(self, first: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Where the entries from number `first` up to `end` lie: a shard, its first one of them, and behind its last."""
+        self.count()
+        while first < end:
+            at = bisect_right(self._ends, first)
+            begins = self._ends[at - 1] if at else 0
+            upto = min(end, self._ends[at])
+            yield at, first - begins, upto - begins
+            first = upto
 
     def entries(self, start: Point = (0, 0)) -> Iterator[Entry]:
         """The entries from `start` on, up to the end as of the last `refresh`."""

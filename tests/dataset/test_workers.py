@@ -27,6 +27,7 @@ from dataset import (
     MapSource,
     Receipt,
     ShardSource,
+    Source,
     SourceError,
     Weights,
     WorkerError,
@@ -34,7 +35,6 @@ from dataset import (
 )
 from dataset.parcels import packed, unpacked
 from tests.dataset.streams import MemoryLog, archive_of, json_copy, key, write_tar
-from tests.dataset.test_sources import Stream
 
 SECONDS = 60.0
 
@@ -162,9 +162,24 @@ def test_rewinding_and_closing_lose_nothing(tmp_path: Path, closing: Any) -> Non
     assert read + rows(data, range(8, 12)) == whole
 
 
-def test_a_source_that_cannot_be_loaded_elsewhere_is_read_where_it_is_mixed(closing: Any) -> None:
-    data = closing(make_interactive_dataset({"stream": Stream(), "list": numbered(0, 9)}, workers=1))
-    assert len(taken(data, 30)[1].keys) == 30
+def test_a_source_that_cannot_be_loaded_elsewhere_is_read_where_it_is_mixed(closing: Any, tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [key(number) for number in range(9)])
+    sources = {"plain": Plain(ShardSource(tmp_path)), "list": MapSource(numbered(0, 9), with_pid)}
+    data = closing(make_interactive_dataset(sources, workers=1))
+    items, receipt = taken(data, 30)
+    assert {"plain", "list"} == set(receipt.sources)
+    assert os.getpid() not in {item.sample["pid"] for item in items if "pid" in item.sample}
+
+
+class Plain:
+    """A source that promises no more than a source has to."""
+
+    def __init__(self, inner: Source) -> None:
+        self._inner = inner
+        self.fingerprint = inner.fingerprint
+
+    def open(self, *given: Any) -> Any:
+        return self._inner.open(*given)
 
 
 # What goes wrong
@@ -210,15 +225,22 @@ def hangs_once(element: Mapping[str, Any]) -> Mapping[str, Any]:
     return element
 
 
+def hangs(element: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Hangs as long as a file is there."""
+    while element["x"] == 13 and os.path.exists(element["hang"]):
+        time.sleep(0.01)
+    return element
+
+
 def hanging(flag: Path) -> list[dict[str, Any]]:
     return [{**element, "hang": str(flag)} for element in numbered(0, 40)]
 
 
-def hung(data: list[dict[str, Any]], workers: int, timeout: float | None = None) -> InteractiveMixture:
-    sources: dict[str, Any] = {
-        "base": MapSource(data, hangs_once, shuffle=False),
-        "other": MapSource(numbered(100, 40)),
-    }
+def hung(
+    data: list[dict[str, Any]], decode: Callable[[Any], Any], workers: int, timeout: float | None = None
+) -> InteractiveMixture:
+    other = Plain(MapSource(numbered(100, 40)))  # is read where it is mixed
+    sources: dict[str, Any] = {"base": MapSource(data, decode, shuffle=False), "other": other}
     first = Weights.first(sources, {"base": 1, "other": 1})
     return InteractiveMixture(sources, first, workers=workers, worker_timeout=timeout)
 
@@ -236,16 +258,16 @@ def test_a_worker_that_hangs_is_replaced_and_the_stream_is_the_same(
     tmp_path: Path, closing: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     elements = hanging(tmp_path / "hang")
-    whole = keys_read(hung(elements, 0), 12)
+    whole = keys_read(hung(elements, hangs_once, 0), 12)
     (tmp_path / "hang").touch()
-    assert keys_read(closing(hung(elements, 2, timeout=1.0)), 12) == whole
+    assert keys_read(closing(hung(elements, hangs_once, 2, timeout=1.0)), 12) == whole
     assert "a worker hung for 1 s and was ended; another one loads" in caplog.text
 
 
 def test_while_a_worker_hangs_commands_are_served_and_weights_obeyed(tmp_path: Path, closing: Any) -> None:
     elements = hanging(tmp_path / "hang")
     (tmp_path / "hang").touch()
-    data = closing(hung(elements, 2))
+    data = closing(hung(elements, hangs, 1))
     calls: list[float] = []
 
     def idle() -> bool:
@@ -266,7 +288,9 @@ def test_while_a_worker_hangs_commands_are_served_and_weights_obeyed(tmp_path: P
     while (got := data.take(6, idle=lambda: False)) is not None:  # what was put back comes first
         data.complete([got[1]])
         read += got[1].keys_of("base")
-    again = closing(hung(elements, 0))
+    assert int(read[-1]) < 13
+    (tmp_path / "hang").unlink()
+    again = closing(hung(elements, hangs, 0))
     again.load_state_dict(json_copy(data.state_dict()))
     for _ in range(4):
         _, receipt = taken(again, 6)

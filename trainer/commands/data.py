@@ -22,7 +22,8 @@ from trainer.steering import Departure, Leave, Steering
 class DataParameters(Arguments):
     """Parameters of the dataset by name; those not named keep theirs.
 
-    For a mixture: `weights` by source, `temperature`, `epochs` and `half_life` by source (null lifts a limit).
+    For a mixture: `weights` by source, `temperature`; by source `epochs`, and `half_life` (in samples) or
+    `half_life_seconds` of a history (null lifts a limit).
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")

@@ -72,6 +72,7 @@ bench: setup $(VENV)/.bench
 	$(BIN)/python -m benchmarks.stream
 	$(BIN)/python -m benchmarks.publish
 	$(BIN)/python -m benchmarks.serve
+	$(BIN)/python -m benchmarks.archive
 
 soak: setup
 	$(call with_browser,soak,--timeout=3600)

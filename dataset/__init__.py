@@ -4,8 +4,8 @@ The room promises that the next batch obeys: a change of weights holds for every
 and what was consumed is what a completed optimizer step used, sample by sample, so that a resume neither loses nor
 repeats any, on this number of ranks or another. In reading order:
 
-    positions   source   planning   live · history · shards · mapped · iterable   pool   ahead   mixture   interactive
-    receipt   loader   make
+    positions   source   planning   live · history · shards · mapped · iterable · stream   pool   ahead   mixture
+    interactive   receipt   loader   kinds · make
 """
 
 from dataset.class_form import InteractiveParameters
@@ -24,6 +24,7 @@ from dataset.errors import (
 from dataset.history import HistorySource
 from dataset.interactive import InteractiveMixture
 from dataset.iterable import IterableSource
+from dataset.kinds import register_source
 from dataset.live import LiveSource
 from dataset.loader import MixtureLoader
 from dataset.make import make_interactive_dataset
@@ -33,6 +34,7 @@ from dataset.mixture import Weights
 from dataset.planning import Finisher, Loaded, Loader, LoadingSource, Planned, PlanningReader
 from dataset.positions import ORIGIN, Consumed, IntervalSet, Span
 from dataset.receipt import RECEIPT, Receipt, Redraw, take_receipt
+from dataset.remote import RemoteOptions
 from dataset.shards import ShardSource
 from dataset.source import (
     BatchReader,
@@ -47,6 +49,7 @@ from dataset.source import (
 )
 from dataset.state import merge_states
 from dataset.statistics import MixtureStatistics, SourceStatistics
+from dataset.stream import StreamSource
 
 __all__ = [
     "ORIGIN",
@@ -80,6 +83,7 @@ __all__ = [
     "Receipt",
     "ReceiptError",
     "Redraw",
+    "RemoteOptions",
     "Run",
     "ShardSource",
     "Share",
@@ -90,10 +94,12 @@ __all__ = [
     "SourceStats",
     "Span",
     "StateError",
+    "StreamSource",
     "Weights",
     "WeightsError",
     "WorkerError",
     "make_interactive_dataset",
     "merge_states",
+    "register_source",
     "take_receipt",
 ]

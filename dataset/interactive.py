@@ -118,8 +118,9 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
     def reconstructed(self, **changes: Any) -> InteractiveMixture:
         """A mixture with other `sources`, at its beginning; load the state of this one, and the others go on.
 
-        By name, a path to shards or `{"path": …, "weight": …}` adds one (without a weight it is paused until it is given
-        one), None takes one out, and those that are not named stay. Raises `ParameterError`.
+        By name, a path to shards, `{"path": …, "weight": …}` or `{"kind": …, "arguments": …, "weight": …}` adds one (see
+        `register_source`; without a weight it is paused until it is given one), None takes one out, and those that are
+        not named stay. Raises `ParameterError`.
         """
         if set(changes) != {"sources"}:
             raise ParameterError(f"{', '.join(changes) or 'nothing'}: a mixture is made anew with other sources=…")

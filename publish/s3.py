@@ -10,6 +10,10 @@ The two moments that must not be shared are conditional writes (https://docs.aws
 conditional-writes.html): a manifest is created only if absent (`If-None-Match: *`), so that one publisher gets a number;
 and a pointer is replaced only as it was read (`If-Match`), so that one move follows a generation. Folders carry digits of
 their manifest's SHA-256, so that two publishers who prepare the same number never write over each other.
+
+Some stores ignore the conditions, or tell no ETag. With one publisher nothing is lost there: its outbox has a lock, and
+what is written is read again. Of two, the later one's manifest would stand; a follower still loads nothing torn, since the
+pointer names a manifest by its digest.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import msgspec
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -47,10 +52,18 @@ class S3Hub:
     """The hub at `s3://bucket/prefix`. `endpoint` is another service's address; credentials are boto3's to find.
 
     With `create` (a publisher's), it is made where there is none; without, a place that is no hub is HubUnavailable.
-    `poll` is the seconds between two looks of a watcher: S3 tells nobody.
+    `poll` is the seconds between two looks of a watcher: S3 tells nobody. `upload_bytes_per_second` bounds what goes out.
     """
 
-    def __init__(self, address: str, *, endpoint: str | None = None, create: bool = False, poll: float = 1.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        endpoint: str | None = None,
+        create: bool = False,
+        poll: float = 1.0,
+        upload_bytes_per_second: float | None = None,
+    ) -> None:
         parts = urlsplit(address)
         if parts.scheme != "s3" or not parts.netloc:
             raise ValueError(f"{address!r}: the address of an S3 hub reads s3://bucket/prefix")
@@ -58,12 +71,23 @@ class S3Hub:
         self._endpoint, self._poll = endpoint, poll
         retries = Config(retries={"max_attempts": 3, "mode": "standard"}, connect_timeout=5, read_timeout=30)
         self._client = boto3.client("s3", endpoint_url=endpoint, config=retries)
+        limit = upload_bytes_per_second
+        self._transfer = TransferConfig(max_bandwidth=None if limit is None else max(1, int(limit)))
         self._digests: dict[int, str] = {}
         self._asked: dict[str, float] = {}  # when each channel was looked at last, in monotonic seconds
         self._seen: dict[str, tuple[str | None, Pointer | None]] = {}  # its ETag then, and what it held
         self._known = False
         if create:
-            self._put_new(MARK, msgspec.json.encode({"format": FORMAT}))
+            self._make(msgspec.json.encode({"format": FORMAT}))
+
+    def _make(self, mark: bytes) -> None:
+        """Write the mark where there is none, and find out whether conditions are kept: the second write must fail."""
+        if self._conditional(MARK, mark, IfNoneMatch="*") and self._conditional(MARK, mark, IfNoneMatch="*"):
+            logger.warning(
+                "%s ignores If-None-Match: of two publishers at once, the version of one would be lost. Let one publisher "
+                "write there; the lock of its outbox keeps a second one off",
+                self.name,
+            )
 
     @property
     def name(self) -> str:
@@ -226,7 +250,7 @@ class S3Hub:
 
         def get() -> tuple[bytes, str]:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._at(key), **condition)
-            return cast(bytes, answer["Body"].read()), cast(str, answer["ETag"])
+            return cast(bytes, answer["Body"].read()), cast(str, answer.get("ETag", ""))
 
         return self._ask(get, ABSENT | UNCHANGED)
 
@@ -244,7 +268,11 @@ class S3Hub:
     def _upload(self, path: Path, key: str, sha256: str) -> None:
         """With the digest as metadata; boto3 sends large files in parts, and checksums of its own with each."""
         extra = {"Metadata": {"sha256": sha256}}
-        self._must(lambda: self._client.upload_file(str(path), self._bucket, self._at(key), ExtraArgs=extra))
+
+        def upload() -> None:
+            self._client.upload_file(str(path), self._bucket, self._at(key), ExtraArgs=extra, Config=self._transfer)
+
+        self._must(upload)
 
     def _put(self, key: str, data: bytes) -> None:
         self._must(lambda: self._client.put_object(Bucket=self._bucket, Key=self._at(key), Body=data))
@@ -259,7 +287,7 @@ class S3Hub:
 
     def _put_if(self, key: str, data: bytes, etag: str) -> bool:
         """Replace what has this ETag; False where it is another by now, unless that is what we wrote."""
-        made = self._conditional(key, data, IfMatch=etag)
+        made = self._conditional(key, data, **({"IfMatch": etag} if etag else {})) and bool(etag)
         if not made:
             standing = self._get(key)
             return standing is not None and standing[0] == data
@@ -273,10 +301,19 @@ class S3Hub:
         return self._ask(put, TAKEN | ABSENT) is not None
 
     def _delete(self, keys: Sequence[str]) -> None:
+        """Many at a time, or one by one where a store wants the checksum of a request that clients send no more."""
         for at in range(0, len(keys), 1000):
-            objects = [{"Key": self._at(key)} for key in keys[at : at + 1000]]
-            delete = {"Objects": objects, "Quiet": True}
-            self._must(lambda delete=delete: self._client.delete_objects(Bucket=self._bucket, Delete=delete))  # type: ignore[misc]
+            page = [self._at(key) for key in keys[at : at + 1000]]
+            delete = {"Objects": [{"Key": key} for key in page], "Quiet": True}
+
+            def together(delete: object = delete) -> bool:
+                self._client.delete_objects(Bucket=self._bucket, Delete=delete)
+                return True
+
+            if self._ask(together, {"MissingContentMD5"}):
+                continue
+            for key in page:
+                self._must(lambda key=key: self._client.delete_object(Bucket=self._bucket, Key=key))  # type: ignore[misc]
 
     def _list(self, below: str) -> list[str]:
         """The keys below a folder, without the prefix."""

@@ -18,6 +18,9 @@ from stovetop.errors import ConfigurationError, StovetopError
 from stovetop.lifeline import RoleLocked
 from stovetop.play import RoleName, play
 from stovetop.settings import load_settings
+from stovetop.verbs.agents import accept, agent
+from stovetop.verbs.key import key
+from stovetop.verbs.release import release
 from stovetop.verbs.talking import Config, Note, client_of, console, deliver
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -94,6 +97,12 @@ def publish(config: Config = None) -> None:
 def hub(config: Config = None) -> None:
     """Serve the versions to any client of the Hugging Face Hub, and to followers on other machines."""
     _play(RoleName.HUB, config)
+
+
+@app.command()
+def agents(config: Config = None) -> None:
+    """Let the agents that the settings name watch over the run, and steer it within their limits."""
+    _play(RoleName.AGENTS, config)
 
 
 @app.command()
@@ -252,23 +261,34 @@ def rollback(
     deliver(config, CommandName.ROLLBACK_VERSION, _move(channel, version), note)
 
 
+app.command()(release)
+app.command()(key)
+
+
 @app.command()
 def audit(
-    version: Annotated[
-        int | None, typer.Argument(help="where this version comes from; what was done otherwise")
+    what: Annotated[
+        str | None,
+        typer.Argument(help="a version: where it comes from; a session: who trained on it; what was done otherwise"),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 30,
     config: Config = None,
 ) -> None:
-    """Show who did what, when, and what came of it; or what a version was trained on, and by whose commands."""
+    """Show who did what, when, and what came of it; or what a version was trained on; or which versions trained on a
+    session."""
     settings = load_settings(config)
-    if version is not None:
+    if what is not None and what.isdigit():
         from stovetop.auditing import links_of, show
 
-        links = links_of(settings, version)
+        links = links_of(settings, int(what))
         with client_of(settings) as client:
             done = [entry for entry in client.audit(limit=1000).entries if entry.outcome is Outcome.SUCCESS]
         show(settings, links, done, console)
+        return
+    if what is not None:
+        from stovetop.auditing import show_session, trained_on
+
+        show_session(what, *trained_on(settings, what), console)
         return
     with client_of(settings) as client:
         table = Table("when", "who", "what", "step", "outcome", "note")
@@ -284,6 +304,7 @@ def audit(
 def token(
     name: Annotated[str, typer.Argument(help="who it is for")],
     scope: Annotated[list[Scope], typer.Option("--scope", "-s", help="ingest, operate or read; may be repeated")],
+    app: Annotated[list[str] | None, typer.Option("--app", help="post for this app only; may be repeated")] = None,
     revoke: Annotated[bool, typer.Option("--revoke", help="refuse the token of that name from now on")] = False,
     config: Config = None,
 ) -> None:
@@ -294,7 +315,7 @@ def token(
     if revoke:
         console.print(f"{name}: revoked" if store.revoke(name) else f"{name}: there is no such token")
         return
-    console.print(store.mint(name, scope), highlight=False, soft_wrap=True)
+    console.print(store.mint(name, scope, app or ()), highlight=False, soft_wrap=True)
 
 
 def _show_run(client: ControlClient, name: str) -> None:
@@ -334,6 +355,9 @@ def _share(value: float | None) -> str:
 def _text(value: object) -> str:
     return "–" if value is None else str(value)
 
+
+app.command()(agent)
+app.command()(accept)
 
 if __name__ == "__main__":
     main()

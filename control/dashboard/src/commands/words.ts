@@ -18,9 +18,13 @@ const TITLES: Readonly<Record<string, string>> = {
   promote_version: "Promote",
   rollback_version: "Roll back",
   pin_version: "Pin",
+  release_channel: "Release",
   update_optimizer: "Optimizer",
   update_dataset: "New data",
   update_dataset_runtime_hyperparameters: "Dataset",
+  set_agents: "Agents",
+  accept_suggestion: "Accept a suggestion",
+  ask_agent: "Ask",
   model_layer_operation: "Layer",
   model_layer_parameter_update: "Layer",
 };

@@ -260,7 +260,7 @@ def test_a_worker_that_hangs_is_replaced_and_the_stream_is_the_same(
     elements = hanging(tmp_path / "hang")
     whole = keys_read(hung(elements, hangs_once, 0), 12)
     (tmp_path / "hang").touch()
-    assert keys_read(closing(hung(elements, hangs_once, 2, timeout=1.0)), 12) == whole
+    assert keys_read(closing(hung(elements, hangs_once, 1, timeout=1.0)), 12) == whole
     assert "a worker hung for 1 s and was ended; another one loads" in caplog.text
 
 

@@ -64,7 +64,7 @@ class KafkaLog(msgspec.Struct, frozen=True):
         self.layout.topics(name)
         self.provide()
         found: dict[str, bytes] = {}
-        for share in range(self.layout.shares):
+        for share in range(self.layout.shares_of(name)):
             where = TopicPartition(self.layout.state_topic(name), share)
             try:
                 with closing(StateReader(self.servers, self.options, where)) as reader:

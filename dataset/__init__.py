@@ -34,6 +34,7 @@ from dataset.mixture import Weights
 from dataset.planning import Finisher, Loaded, Loader, LoadingSource, Planned, PlanningReader
 from dataset.positions import ORIGIN, Consumed, IntervalSet, Span
 from dataset.receipt import RECEIPT, Receipt, Redraw, take_receipt
+from dataset.remote import RemoteOptions
 from dataset.shards import ShardSource
 from dataset.source import (
     BatchReader,
@@ -82,6 +83,7 @@ __all__ = [
     "Receipt",
     "ReceiptError",
     "Redraw",
+    "RemoteOptions",
     "Run",
     "ShardSource",
     "Share",

@@ -216,12 +216,22 @@ class Reading:
 
 def step(mixture: InteractiveMixture, size: int) -> list[str]:
     """A whole training step of one batch: the keys that it used."""
-    taken = mixture.take(size, idle=lambda: False)
+    taken = mixture.take(size, idle=until_dry(mixture))
     if taken is None:
         return []
     items, receipt = taken
     mixture.complete([receipt])
     return [item.sample["key"] for item in items]
+
+
+def until_dry(mixture: InteractiveMixture) -> Callable[[], bool]:
+    """An idle hook that gives up where sources are dry, and waits while workers load, however slow the machine is."""
+
+    def idle() -> bool:
+        readers = mixture._reading.readers
+        return readers is not None and any(readers.loading(name) for name in mixture.sources)
+
+    return idle
 
 
 class InlinePool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-START_SECONDS = 60.0
+START_SECONDS = 240.0
 PR_SET_PDEATHSIG = 1
 
 SETTINGS = {

@@ -10,7 +10,7 @@ import pytest
 
 from dataset import HistorySource, LiveSource, Source
 from ingest import SAMPLES, DirectoryStore, ShardChain
-from ingest.archiver import ArchiveLane, ArchiverSettings, Rotation
+from ingest.archive_lane import ArchiveLane, ArchiverSettings, Rotation
 from ingest.kafka import KafkaLog
 from tests.brokers import Kafka
 from tests.conftest import log_on

@@ -19,7 +19,7 @@ import pytest
 
 from auth.tokens import Scope, TokenStore
 from ingest.annotator_worker import AnnotatorSettings
-from ingest.archiver import ArchiverSettings
+from ingest.archive_lane import ArchiverSettings
 from ingest.pipeline import PipelineSettings
 from ingest.settings import GatewaySettings
 from ingest.shards import DirectoryStore

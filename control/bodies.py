@@ -28,6 +28,7 @@ class StateKey(StrEnum):
     DATASET = "dataset"  # {"initialization_parameters": {…}, "interactive_parameters": {…}}
     MODEL = "model"  # {"name", "module_type", "operators": […], "hyperparameters": […], "children": [the same, …]}
     MIXTURE = "mixture"  # a `MixtureBody`
+    AGENTS = "agents"  # the agents by name: {"enabled", "mode", "every", "limits", "spent", "resting", "last"}
 
 
 class RunBody(Open):
@@ -104,7 +105,7 @@ class VersionBody(Open):
     """`version`: what happened to one. `channel` is the pointer that moved; `held`: until someone releases it."""
 
     version: int
-    action: Literal["published", "promoted", "rolled_back", "pinned", "refused", "deleted"]
+    action: Literal["published", "promoted", "rolled_back", "pinned", "released", "refused", "deleted"]
     channel: str | None = None
     segment: str = ""
     reason: str = ""
@@ -145,6 +146,22 @@ class LogBody(Open):
     """`log`: a line for people."""
 
     message: str
+
+
+class AgentBody(Open):
+    """`agent`: what an agent came to. `saw` holds the figures that it decided on, `commands` what it wants or did.
+
+    `suggestion` names a decision that waits for somebody to accept it.
+    """
+
+    agent: str
+    action: Literal["looked", "suggested", "withdrawn", "accepted", "acted", "refused", "failed"]
+    by: str
+    explanation: str = ""
+    saw: dict[str, Any] = {}
+    commands: tuple[dict[str, Any], ...] = ()
+    suggestion: str | None = None
+    reason: str = ""
 
 
 class ActorBody(Open):

@@ -79,6 +79,7 @@ class CommandName(StrEnum):
     PROMOTE_VERSION = "promote_version"
     ROLLBACK_VERSION = "rollback_version"
     PIN_VERSION = "pin_version"
+    RELEASE_CHANNEL = "release_channel"
 
 
 class Status(StrEnum):
@@ -234,6 +235,7 @@ class EventType(StrEnum):
     PIPELINE = "pipeline"  # rates and lags of gateway, log, annotator, archiver
     LOG = "log"  # a line for people
     ACTOR = "actor"  # connected, gone
+    AGENT = "agent"  # what an agent saw, wants or did
 
 
 class Event(Frozen):

@@ -20,13 +20,15 @@ from dataset.source import Item, Source, SourceReader
 class Planned(msgspec.Struct, frozen=True):
     """A sample that comes next, not loaded yet: `what` tells the loader which it is, small and to be pickled.
 
-    It covers `span`; `jumped` was left out right before it; `repeat` tells that it was given before.
+    It covers `span`; `jumped` was left out right before it; `repeat` tells that it was given before. What has a `lane` is
+    loaded by one worker and in the order of the plans, as long as that worker lives; all else by any, in any order.
     """
 
     what: Any
     span: Span
     jumped: Span | None = None
     repeat: bool = False
+    lane: int | None = None
 
 
 class Loaded(msgspec.Struct, frozen=True):

@@ -13,14 +13,27 @@ from typing import Any
 
 import msgspec
 
-from ingest.errors import ShardError
-from ingest.types import Sample, SessionEnded, SessionOpened, SessionRecord, Step, StepsAppended
+from ingest.errors import SampleRemoved, ShardError
+from ingest.types import (
+    Rejection,
+    Sample,
+    SessionDeleted,
+    SessionEnded,
+    SessionOpened,
+    SessionRecord,
+    Step,
+    StepRetried,
+    StepsAppended,
+)
 
 HIDDEN = "__session__/"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One row of a shard: a sample, a step, or the opening or end of a session."""
+    """One row of a shard: a sample, a step, or the opening or end of a session.
+
+    Of one that was deleted only its place is left, without key and members.
+    """
 
     offset: int
     index: int
@@ -34,6 +47,16 @@ class Entry(msgspec.Struct, frozen=True):
         """Whether webdataset skips it."""
         return self.key.startswith(HIDDEN)
 
+    @property
+    def tombstone(self) -> bool:
+        """Whether it says that its session was deleted: the one entry of such a session that stays."""
+        return self.hidden and self.key.endswith("/deleted")
+
+    @property
+    def removed(self) -> bool:
+        """Whether it was deleted from the archive."""
+        return not self.members
+
 
 class _StepText(msgspec.Struct, omit_defaults=True):
     """A step as JSON, in the shape in which apps post it."""
@@ -46,11 +69,17 @@ class _StepText(msgspec.Struct, omit_defaults=True):
     is_eos: bool = False
     model_version: str | None = None
     extra: Mapping[str, Any] = {}
+    rejected: Rejection | None = None
+    traceparent: str | None = None
 
 
 _steps = msgspec.json.Decoder(_StepText)
-_opened = msgspec.json.Decoder(SessionOpened)
-_ended = msgspec.json.Decoder(SessionEnded)
+_hidden: dict[str, msgspec.json.Decoder[SessionRecord]] = {
+    "opened": msgspec.json.Decoder(SessionOpened),
+    "ended": msgspec.json.Decoder(SessionEnded),
+    "deleted": msgspec.json.Decoder(SessionDeleted),
+    "retried": msgspec.json.Decoder(StepRetried),
+}
 
 
 def sample_entry(sample: Sample, offset: int, index: int) -> Entry:
@@ -59,7 +88,8 @@ def sample_entry(sample: Sample, offset: int, index: int) -> Entry:
 
 
 def sample_of(entry: Entry) -> Sample:
-    """The inverse of `sample_entry`."""
+    """The inverse of `sample_entry`. Raises `SampleRemoved` for one that was deleted."""
+    _check_kept(entry)
     session_id, numbers = _split(entry.key)
     seq, _, index = numbers.partition("-")
     return Sample(session_id, int(seq), int(index), entry.time, entry.members, entry.model_version)
@@ -68,17 +98,21 @@ def sample_of(entry: Entry) -> Sample:
 def record_entries(record: SessionRecord, offset: int) -> list[Entry]:
     """The rows of a record of the topic `steps`: one a step, or one for an opening or an end."""
     if isinstance(record, StepsAppended):
-        return [_step_entry(step, offset, index) for index, step in enumerate(record.steps)]
-    name = "opened" if isinstance(record, SessionOpened) else "ended"
+        trace = record.traceparent
+        return [_step_entry(step, offset, index, trace) for index, step in enumerate(record.steps)]
+    name = str(record.__struct_config__.tag)
     key = f"{HIDDEN}{record.session_id}/{name}"
     return [Entry(offset, 0, key, record.time, {"json": msgspec.json.encode(record)})]
 
 
 def record_of(entry: Entry) -> SessionRecord:
-    """The session record of a row; a step comes back in a `StepsAppended` of its own."""
+    """The session record of a row; a step comes back in a `StepsAppended` of its own.
+
+    Raises `SampleRemoved` for one that was deleted.
+    """
+    _check_kept(entry)
     if entry.hidden:
-        decoder = _opened if entry.key.endswith("/opened") else _ended
-        return decoder.decode(entry.members["json"])
+        return _hidden[entry.key.rpartition("/")[2]].decode(entry.members["json"])
     session_id, _ = _split(entry.key)
     text = _steps.decode(entry.members["json"])
     members = {extension: value for extension, value in entry.members.items() if extension != "json"}
@@ -93,11 +127,22 @@ def record_of(entry: Entry) -> SessionRecord:
         model_version=text.model_version,
         members=members,
         extra=text.extra,
+        rejected=text.rejected,
     )
-    return StepsAppended(session_id, (step,))
+    return StepsAppended(session_id, (step,), text.traceparent)
 
 
-def _step_entry(step: Step, offset: int, index: int) -> Entry:
+def session_of(key: str) -> str:
+    """The session that an entry belongs to, hidden or not, by its key."""
+    return _split(key.removeprefix(HIDDEN))[0]
+
+
+def _check_kept(entry: Entry) -> None:
+    if entry.removed:
+        raise SampleRemoved(f"the entry at offset {entry.offset}, index {entry.index}, was deleted from the archive")
+
+
+def _step_entry(step: Step, offset: int, index: int, traceparent: str | None) -> Entry:
     if "json" in step.members:
         raise ShardError(
             f"{step.session_id}/{step.seq}: a step has a member `json`, which is the name of the step itself"
@@ -111,6 +156,8 @@ def _step_entry(step: Step, offset: int, index: int) -> Entry:
         is_eos=step.is_eos,
         model_version=step.model_version,
         extra=step.extra,
+        rejected=step.rejected,
+        traceparent=traceparent,
     )
     members = {"json": msgspec.json.encode(text), **step.members}
     return Entry(offset, index, f"{step.session_id}/{step.seq:06d}", step.received_at, members, step.model_version)

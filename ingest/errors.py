@@ -8,10 +8,16 @@ IngestError
 │   ├── LayoutMismatch     the file has other topics or partitions than were asked for
 │   ├── LogFull            no space is left; nothing was written
 │   ├── LogBroken          a commit failed half-way; only a restart of the writer helps
+│   ├── LogUnavailable     no broker answers; what became of a commit is known after `recover`
+│   ├── SpoolFull          no broker answers, and the gateway's spool has taken all that it may
 │   └── LogForked          opened before a fork and used after it
+├── ShareElsewhere         another gateway has the share of the log that a session belongs to
 ├── SessionError           a session cannot do what was asked (see `ingest.sessions`)
 │   ├── SessionUnknown     no such session is known (any more)
 │   ├── SessionClosed      the session has ended
+│   ├── SessionGone        the session was deleted
+│   ├── SubjectGone        the subject was deleted
+│   ├── SubjectsUnkeyed    no key is set to make pseudonyms with
 │   ├── SessionExists      the id is taken by a session that was opened otherwise
 │   ├── SequenceGap        steps are missing before the first one sent
 │   ├── StepConflict       a step was sent before with other content
@@ -27,7 +33,15 @@ IngestError
 │   ├── Refused            the gateway said no, for good
 │   └── SessionLost        the gateway forgot steps that it had acknowledged
 ├── ShardError             a shard that is torn, foreign or not what its header says
+│   ├── ShardGone          there is no such shard (any more)
+│   ├── ShardClaimed       another writer has decided how far the shard of this name goes
+│   └── SampleRemoved      the sample was deleted; its place in the archive stays
+├── StoreError             the store of shards cannot do what was asked
+│   ├── StoreUnavailable   it cannot be reached, or has no room; trying again may help
+│   └── StoreRefused       it says no: address, credentials, rights, or what it cannot promise
 ├── PluginError            an app's plug-in, named `module:name`, that cannot be loaded
+├── SchemaError            an app's session schema that cannot be used
+├── StepRejected           the gateway found that a step breaks a rule
 └── AnnotatorError         an app's annotator that broke its contract
 """
 
@@ -73,6 +87,23 @@ class LogBroken(LogError):
     """A commit failed half-way, so what is on disk is not known until the writer is opened anew."""
 
 
+class LogUnavailable(LogError):
+    """No broker answers now. Whether a commit went through is known only when the writer was recovered."""
+
+
+class SpoolFull(LogError):
+    """No broker answers, and the gateway's spool has taken all that it may."""
+
+
+class ShareElsewhere(IngestError):
+    """Another gateway has the share of the log that a session belongs to; `address` is where, if it is known."""
+
+    def __init__(self, what: str, address: str | None) -> None:
+        place = "another gateway" if address is None else f"the gateway at {address}"
+        super().__init__(f"{what} belongs to {place}; send it there, or try again in a moment")
+        self.address = address
+
+
 class LogForked(LogError):
     """A reader or writer was opened before a fork and used after it; open it in the child."""
 
@@ -94,6 +125,27 @@ class SessionClosed(SessionError):
     def __init__(self, session_id: str, next_seq: int, reason: str) -> None:
         super().__init__(f"session {session_id!r} ended ({reason}) after {next_seq} steps; open a new one")
         self.next_seq = next_seq
+
+
+class SessionGone(SessionError):
+    """The session was deleted: nothing of it is kept, and its id is never taken again."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id!r} was deleted; open a new one, under another id")
+
+
+class SubjectGone(SessionError):
+    """The subject was deleted, so no session is opened for it; who consents anew gets another subject id."""
+
+    def __init__(self) -> None:
+        super().__init__("this subject was deleted; if the person has consented anew, give them another subject id")
+
+
+class SubjectsUnkeyed(SessionError):
+    """A subject was named, but the gateway has no key to make a pseudonym with."""
+
+    def __init__(self) -> None:
+        super().__init__("a subject was named, but no key is set (gateway.subject_key); leave it out, or set one")
 
 
 class SessionExists(SessionError):
@@ -182,8 +234,47 @@ class ShardError(IngestError):
     """A shard that is torn, foreign or not what its header says."""
 
 
+class ShardGone(ShardError):
+    """There is no shard of this name (any more): it was replaced and removed, or never published."""
+
+
+class ShardClaimed(ShardError):
+    """Another writer has claimed this name for a shard that ends at `end`, and has not published it (yet)."""
+
+    def __init__(self, name: str, end: int) -> None:
+        super().__init__(f"{name}: another writer has claimed this name, for a shard that ends at {end}")
+        self.name, self.end = name, end
+
+
+class StoreError(IngestError):
+    """The store of shards cannot do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """It cannot be reached, or has no room: trying again later may help."""
+
+
+class StoreRefused(StoreError):
+    """It says no: a wrong address, credentials, rights, or a promise that it cannot keep."""
+
+
+class SampleRemoved(ShardError):
+    """The sample or step was deleted from the archive; its number stays, so that all others keep theirs."""
+
+
 class PluginError(IngestError):
     """An app's plug-in, named `module:name`, that cannot be loaded: a mistake in the settings, or in its module."""
+
+
+class SchemaError(IngestError):
+    """An app's session schema that is none, or of no known version."""
+
+
+class StepRejected(IngestError):
+    """The gateway found that a step breaks a rule, so no annotator is given it."""
+
+    def __init__(self, reason: str, pointer: str, detail: str) -> None:
+        super().__init__(f"{reason} at {pointer or '/'}: {detail}")
 
 
 class AnnotatorError(IngestError):

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from ingest.errors import LogError, LogLocked, OffsetOutOfRange
 from ingest.log import Append, Bounds, Fetch, Record
-from ingest.types import DEAD, SAMPLES, STEPS
-
-_OWNERS = {STEPS: "gateway", SAMPLES: "annotator", DEAD: "annotator"}
+from ingest.sharing import Alone
+from ingest.types import ARCHIVER, OWNERS
 
 
 class MemoryLog:
@@ -23,11 +22,25 @@ class MemoryLog:
         self.partitions = partitions
         self.changed = threading.Condition()
         self.version = 0
-        self.lanes = {(topic, number): _Lane() for topic in _OWNERS for number in range(partitions)}
+        self.lanes = {(topic, number): _Lane() for topic in OWNERS for number in range(partitions)}
         self.states: dict[str, dict[str, bytes]] = {}
         self.writing: set[str] = set()
+        self.claimed: dict[str, bytes] = {}
 
-    def writer(self, name: str) -> MemoryWriter:
+    @property
+    def shares(self) -> int:
+        """See `Log.shares`."""
+        return 1
+
+    def join(self, name: str, address: str = "") -> Alone:
+        """See `Log.join`: nobody else can write."""
+        return Alone(self.partitions if name == ARCHIVER else 1)
+
+    def partitions_of(self, share: int) -> tuple[int, ...]:
+        """See `Log.partitions_of`."""
+        return tuple(range(self.partitions))
+
+    def writer(self, name: str, share: int = 0, *, force: bool = False) -> MemoryWriter:
         """Open the only writer called `name`; raises `LogLocked` while another one is open."""
         with self.changed:
             if name in self.writing:
@@ -45,6 +58,10 @@ class MemoryLog:
             stored = self.states.get(name, {})
             return {key: value for key, value in stored.items() if key.startswith(prefix)}
 
+    def claims(self) -> MemoryClaims:
+        """Open its claims."""
+        return MemoryClaims(self)
+
     def skip(self, topic: str, partition: int, count: int) -> None:
         """Leave a gap of `count` offsets at the end, as an aborted transaction does."""
         with self.changed:
@@ -55,6 +72,21 @@ class MemoryLog:
         """Wake those who wait; called with `changed` held."""
         self.version += 1
         self.changed.notify_all()
+
+
+class MemoryClaims:
+    """Implements `ingest.claims.Claims`."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    def claim(self, name: str, value: bytes) -> bytes:
+        """See `Claims.claim`."""
+        with self._log.changed:
+            return self._log.claimed.setdefault(name, value)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class _Lane:
@@ -75,7 +107,7 @@ class MemoryWriter:
     def commit(self, appends: Sequence[Append], state: Mapping[str, bytes | None] | None = None) -> list[int]:
         """See `LogWriter.commit`."""
         for append in appends:
-            if _OWNERS.get(append.topic) != self._name:
+            if OWNERS.get(append.topic) != self._name:
                 raise LogError(f"the writer {self._name!r} does not own the topic {append.topic!r}")
             if (append.topic, append.partition) not in self.log.lanes or not isinstance(append.value, bytes):
                 raise LogError(f"{append.topic}/{append.partition} does not exist, or the value is not bytes")
@@ -89,6 +121,14 @@ class MemoryWriter:
                     stored[key] = value
             self.log.news()
         return offsets
+
+    def recover(self) -> None:
+        """See `LogWriter.recover`: never needed."""
+
+    @property
+    def max_record_bytes(self) -> int:
+        """See `LogWriter.max_record_bytes`."""
+        return 1 << 30
 
     def state(self, prefix: str = "") -> dict[str, bytes]:
         """See `LogWriter.state`."""

@@ -4,46 +4,36 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from ingest.archive_lane import Rotation
+from ingest.archiver import SIZES, ArchiverHealth
 
 if TYPE_CHECKING:
     from ingest.pipeline import PipelineHealth
 
 _COUNTERS = {
-    "annotator": {
-        "steps": "steps that got their outcome",
-        "samples": "samples put out",
-        "empty": "steps without a sample",
-        "dead": "steps that became dead letters",
-        "commits": "durable commits",
-    },
-    "archiver": {
-        "shards": "shards published",
-        "entries": "samples, steps and session records in published shards",
-        "bytes": "bytes of published shards",
-        "conflicts": "shards that another archiver had published first",
-    },
+    "steps": "steps that got their outcome",
+    "samples": "samples put out",
+    "empty": "steps without a sample",
+    "dead": "steps that became dead letters",
+    "commits": "durable commits",
 }
 _GAUGES = {
-    "annotator": {
-        "open_sessions": "sessions that have not ended",
-        "lag_offsets": "records of steps without an outcome",
-        "lag_seconds": "age of the oldest record of steps without an outcome",
-        "delay_seconds": "from the gateway's commit to the outcome's, for the oldest step of the last commit",
-    },
-    "archiver": {
-        "lag_offsets": "records in no published shard",
-        "lag_seconds": "age of the oldest record in no published shard",
-    },
+    "open_sessions": "sessions that have not ended",
+    "lag_offsets": "records of steps without an outcome",
+    "lag_seconds": "age of the oldest record of steps without an outcome",
+    "delay_seconds": "from the gateway's commit to the outcome's, for the oldest step of the last commit",
 }
 
 
 class PipelineCollector(Collector):
-    """Turns a `PipelineHealth` into metrics called `stovetop_annotator_…` and `stovetop_archiver_…`."""
+    """Turns a `PipelineHealth` into metrics called `stovetop_annotator_…` and `stovetop_archive_…`."""
 
     def __init__(self, health: Callable[[], PipelineHealth]) -> None:
         self._health = health
@@ -51,13 +41,40 @@ class PipelineCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client."""
         health = self._health()
-        for part, measured in (("annotator", health.annotator), ("archiver", health.archiver)):
-            if measured is None:
-                continue
-            for name, text in _COUNTERS[part].items():
-                yield CounterMetricFamily(f"stovetop_{part}_{name}", text, value=getattr(measured, name))
-            for name, text in _GAUGES[part].items():
-                yield GaugeMetricFamily(f"stovetop_{part}_{name}", text, value=getattr(measured, name))
+        if health.annotator is not None:
+            for name, text in _COUNTERS.items():
+                yield CounterMetricFamily(f"stovetop_annotator_{name}", text, value=getattr(health.annotator, name))
+            for name, text in _GAUGES.items():
+                yield GaugeMetricFamily(f"stovetop_annotator_{name}", text, value=getattr(health.annotator, name))
+        if health.archiver is not None:
+            yield from archive_metrics(health.archiver)
+
+
+def archive_metrics(health: ArchiverHealth) -> Iterator[Metric]:
+    """Those of the archiver; lag is measured after publication."""
+    for name, text, value in (
+        ("lag_offsets", "records in no published shard", health.lag_offsets),
+        ("lag_seconds", "age of the oldest record in no published shard", health.lag_seconds),
+    ):
+        yield GaugeMetricFamily(f"stovetop_archive_{name}", text, value=value)
+    for name, text, value in (
+        ("entries", "samples, steps and session records in published shards", health.entries),
+        ("conflicts", "shards that another archiver had published first", health.conflicts),
+        ("failures", "attempts on a shard that the store did not take", health.failures),
+    ):
+        yield CounterMetricFamily(f"stovetop_archive_{name}", text, value=value)
+    rotations = CounterMetricFamily(
+        "stovetop_archive_rotations", "shards published, by why they were closed", labels=["reason"]
+    )
+    for reason in Rotation:
+        rotations.add_metric([reason], health.rotations.get(reason, 0))
+    yield rotations
+    counts = list(accumulate(health.sizes))
+    bounds = [*map(str, SIZES), "+Inf"]
+    sizes = list(zip(bounds, counts, strict=True))
+    yield HistogramMetricFamily(
+        "stovetop_archive_shard_bytes", "sizes of published shards", buckets=sizes, sum_value=health.bytes
+    )
 
 
 @contextlib.contextmanager

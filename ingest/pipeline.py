@@ -23,14 +23,18 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from ingest.annotator import load_annotator
+from ingest.annotator_team import AnnotatorTeam
 from ingest.annotator_worker import AnnotatorHealth, AnnotatorSettings, AnnotatorWorker
-from ingest.archiver import Archiver, ArchiverHealth, ArchiverSettings
+from ingest.archive_lane import ArchiverSettings
+from ingest.archiver import Archiver, ArchiverHealth
 from ingest.errors import IngestError
+from ingest.keeper import Keeper, KeepingSettings
 from ingest.log import Log
 from ingest.metrics import serve_metrics
 from ingest.shard_reader import archived_before
 from ingest.shards import ShardStore
-from ingest.types import SAMPLES
+from ingest.sharing import Sharing, await_released
+from ingest.types import ARCHIVER, SAMPLES
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +47,13 @@ _GRACE = 15.0
 
 
 class PipelineSettings(BaseModel):
-    """Settings of the annotator and the archiver, and where their metrics are served."""
+    """Settings of the annotator, the archiver and the keeper, and where their metrics are served."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     annotator: AnnotatorSettings = AnnotatorSettings()
     archiver: ArchiverSettings = ArchiverSettings()
+    keeping: KeepingSettings = KeepingSettings()
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(None, ge=0, le=65535, description="none: not served; 0: any free port")
 
@@ -71,7 +76,7 @@ class Pipeline:
         self._settings = settings
         self._log = log
         self._store = store
-        self._annotator = annotator_worker(settings.annotator, log, store)
+        self._annotator = annotator_team(settings.annotator, log, store)
         self._archiver_health: ArchiverHealth | None = None
         self._failure: str | None = None
         self.metrics_port: int | None = None
@@ -99,7 +104,7 @@ class Pipeline:
     def _run(self, stop: threading.Event, watchdog: _Watchdog) -> None:
         ours, theirs = multiprocessing.Pipe()
         spawning = multiprocessing.get_context("spawn")
-        arguments = (self._log, self._store, self._settings.archiver, theirs)
+        arguments = (self._log, self._store, self._settings.archiver, self._settings.keeping, theirs)
         child = spawning.Process(target=_archive, args=arguments, name="archiver", daemon=True)
         child.start()
         theirs.close()
@@ -136,16 +141,21 @@ def run_pipeline(settings: PipelineSettings, log: Log, store: ShardStore, stop: 
     Pipeline(settings, log, store).run(stop)
 
 
-def annotator_worker(settings: AnnotatorSettings, log: Log, store: ShardStore) -> AnnotatorWorker:
-    """The annotator alone, with the app's plug-in loaded and retention held back by the archive."""
+def annotator_team(settings: AnnotatorSettings, log: Log, store: ShardStore) -> AnnotatorTeam:
+    """The annotators alone, with the app's plug-in loaded and retention held back by the archive."""
     factory = load_annotator(settings.plugin)
-    return AnnotatorWorker(log, factory, settings, lambda partition: archived_before(store, SAMPLES, partition))
+
+    def worker(share: int) -> AnnotatorWorker:
+        archived = lambda partition: archived_before(store, SAMPLES, partition)  # noqa: E731
+        return AnnotatorWorker(log, factory, settings, archived, store, share)
+
+    return AnnotatorTeam(log, worker)
 
 
 class _Watchdog(threading.Thread):
     """Ends this process when an annotator hangs: no thread can be taken out of code that does not return."""
 
-    def __init__(self, worker: AnnotatorWorker, limit: float) -> None:
+    def __init__(self, worker: AnnotatorTeam, limit: float) -> None:
         super().__init__(name="annotator-watchdog", daemon=True)
         self._worker = worker
         self._limit = limit
@@ -163,17 +173,48 @@ class _Watchdog(threading.Thread):
                 os._exit(HUNG)
 
 
-def _archive(log: Log, store: ShardStore, settings: ArchiverSettings, pipe: Connection) -> None:
-    """The archiver's process. It stops when told to, and when the other end of `pipe` is gone."""
+def _archive(
+    log: Log, store: ShardStore, settings: ArchiverSettings, keeping: KeepingSettings, pipe: Connection
+) -> None:
+    """The archiver's process, with the keeper in a thread. It stops when told to, and when `pipe`'s other end is gone."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this in order
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     archiver = Archiver(log, store, settings)
     threading.Thread(target=_follow_parent, args=(archiver, pipe, stop), name="parent", daemon=True).start()
-    archiver.run(stop)
+    keeper = threading.Thread(target=Keeper(log, store, keeping).run, args=(stop,), name="keeper", daemon=True)
+    keeper.start()
+    archive_mine(archiver, log, stop)
+    keeper.join(_GRACE / 2)
     with contextlib.suppress(OSError):
         pipe.send_bytes(msgspec.msgpack.encode(archiver.health))
+
+
+def archive_mine(archiver: Archiver, log: Log, stop: threading.Event) -> None:
+    """Archive the partitions that are dealt to this process, until `stop` is set."""
+    with contextlib.closing(log.join(ARCHIVER)) as sharing:
+        if sharing.alone:
+            archiver.run(stop)
+            return
+        held: list[frozenset[int]] = [frozenset()]
+        sharing.release = lambda parts: await_released(lambda: held[0], parts)
+        while not stop.is_set():
+            held[0] = mine = sharing.mine
+            turn = threading.Event()
+            ending = threading.Thread(target=_end_turn, args=(sharing, mine, turn, stop), daemon=True)
+            ending.start()
+            archiver.run(turn, mine)
+            turn.set()
+            ending.join()
+        held[0] = frozenset()
+
+
+def _end_turn(sharing: Sharing, mine: frozenset[int], turn: threading.Event, stop: threading.Event) -> None:
+    """Set `turn` when other partitions are dealt, or everything is to stop."""
+    while not stop.is_set() and not turn.is_set() and sharing.mine == mine:
+        turn.wait(0.1)
+    turn.set()
 
 
 def _follow_parent(archiver: Archiver, pipe: Connection, stop: threading.Event) -> None:

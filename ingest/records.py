@@ -8,12 +8,13 @@ import msgspec
 
 from ingest.errors import LogCorrupt
 from ingest.log import Record
-from ingest.types import Annotated, DeadLetter, SessionRecord
+from ingest.types import Annotated, DeadLetter, SessionDeleted, SessionRecord
 
 Value = TypeVar("Value")
 
 _sessions: msgspec.msgpack.Decoder[SessionRecord] = msgspec.msgpack.Decoder(SessionRecord)
 _annotated = msgspec.msgpack.Decoder(Annotated)
+_deleted = msgspec.msgpack.Decoder(SessionDeleted)
 _dead = msgspec.msgpack.Decoder(DeadLetter)
 
 
@@ -30,6 +31,11 @@ def annotated(record: Record) -> Annotated:
 def dead_letter(record: Record) -> DeadLetter:
     """What a record of the topic `dead` holds."""
     return _decoded(_dead, record)
+
+
+def session_deleted(record: Record) -> SessionDeleted:
+    """What a record of the topic `deletions` holds."""
+    return _decoded(_deleted, record)
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[Value], record: Record) -> Value:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import Any
+from operator import is_
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -24,12 +25,38 @@ from ingest.errors import (
     SequenceGap,
     SessionClosed,
     SessionExists,
+    SessionGone,
     SessionUnknown,
     StepConflict,
+    SubjectGone,
     TooManySessions,
 )
+from ingest.keyboard import Keep, KeyRules, reduced
 from ingest.log import Append, partition_of
-from ingest.types import STEPS, EndReason, SessionEnded, SessionOpened, SessionRecord, Step, StepsAppended
+from ingest.tombstones import (
+    BLOCKED,
+    DELETED,
+    SubjectTombstone,
+    Tombstone,
+    Tombstones,
+    session_deletion,
+    subject_deletion,
+    subject_key,
+)
+from ingest.types import (
+    DELETIONS,
+    STEPS,
+    DeadLetter,
+    EndReason,
+    Position,
+    SessionDeleted,
+    SessionEnded,
+    SessionOpened,
+    SessionRecord,
+    Step,
+    StepRetried,
+    StepsAppended,
+)
 
 REMEMBERED = 256
 """Of how many of a session's last steps the content is known."""
@@ -38,9 +65,13 @@ REMEMBERED_ENDED = 32
 DIGEST_BYTES = 8
 """Enough to notice a client that contradicts itself; nobody else gains by a collision."""
 STATE_PREFIX = "session/"
+RETRIED_PREFIX = "retried/"
 FORMAT = 1
 MAX_EXPIRED = 500
 """Sessions that one look ends or forgets; the rest waits for the next one."""
+
+Allow: TypeAlias = Callable[[str | None], None]
+"""Raises where something of this app must not be deleted."""
 
 _digest_encoder = msgspec.msgpack.Encoder(order="sorted")
 _encoder = msgspec.msgpack.Encoder()
@@ -54,10 +85,23 @@ class SessionRules(msgspec.Struct, frozen=True):
     idle_seconds: float = 300.0
     ended_seconds: float = 86_400.0
     record_bytes: int = 500_000
+    keyboard: KeyRules = KeyRules()
+    owned: frozenset[int] | None = None
+    """The partitions whose sessions are kept here; None: all."""
+
+    def new_session_id(self, now: float) -> str:
+        """An id for a session that is kept here."""
+        while True:
+            session_id = new_session_id(now)
+            if self.owned is None or partition_of(session_id, self.partitions) in self.owned:
+                return session_id
 
 
 class Session(msgspec.Struct, frozen=True):
-    """What is remembered of one session. `digests` holds those of its last steps, one after the other."""
+    """What is remembered of one session. `digests` holds those of its last steps, one after the other.
+
+    `schema` is the version of the app's session schema that its steps are held to.
+    """
 
     session_id: str
     app: str
@@ -69,6 +113,8 @@ class Session(msgspec.Struct, frozen=True):
     ended: EndReason | None = None
     ended_at: float | None = None
     format: int = FORMAT
+    subject: str | None = None
+    schema: str | None = None
 
     def digest(self, seq: int) -> bytes | None:
         """The digest of step `seq`; None when that is too long ago."""
@@ -78,16 +124,23 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """A request to open a session. `key` is the idempotency key, already told apart by client."""
+    """A request to open a session. `key` is the idempotency key, already told apart by client; `subject` a pseudonym.
+
+    `schema` is not part of what has to be the same: without one stated, it is the newest of its day.
+    """
 
     app: str
     metadata: Mapping[str, Any] = {}
     session_id: str | None = None
     key: str | None = None
+    subject: str | None = None
+    schema: str | None = None
+    consent: Mapping[str, Any] | None = None
 
     def digest(self) -> bytes:
         """What must be the same for a second opening to be the first one's echo."""
-        content = _digest_encoder.encode((self.app, self.metadata))
+        said = (self.app, self.metadata) if self.consent is None else (self.app, self.metadata, self.consent)
+        content = _digest_encoder.encode(said if self.subject is None else (*said, self.subject))
         return blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
@@ -99,6 +152,7 @@ class Batch(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     digests: tuple[bytes, ...]
     sizes: tuple[int, ...]
+    traceparent: str | None = None
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -121,7 +175,10 @@ def new_session_id(now: float | None = None) -> str:
 
 def digest_of(step: Step) -> bytes:
     """A digest of what the client said, whatever the order of its JSON keys; not of when it was received."""
+    said: tuple[Any, ...]
     said = (step.seq, step.time, step.inputs, step.is_reset, step.is_eos, step.model_version, step.extra)
+    if step.rejected is not None and step.rejected.original is not None:
+        said = (step.seq, step.rejected.original)
     digest = blake2b(_digest_encoder.encode(said), digest_size=DIGEST_BYTES)
     for extension, content in sorted(step.members.items()):
         digest.update(b"%s %d\n" % (extension.encode(), len(content)))
@@ -132,9 +189,12 @@ def digest_of(step: Step) -> bytes:
 class SessionIndex:
     """The committed sessions, open and ended. Changed by one thread, in `adopt`; others may look."""
 
-    def __init__(self, rules: SessionRules, state: Mapping[str, bytes] | None = None) -> None:
+    def __init__(
+        self, rules: SessionRules, state: Mapping[str, bytes] | None = None, tombstones: Tombstones | None = None
+    ) -> None:
         """Load a writer's `state(STATE_PREFIX)`. Silences begin anew, for clients could not post meanwhile."""
         self.rules = rules
+        self.tombstones = tombstones if tombstones is not None else Tombstones()
         self._open: dict[str, Session] = {}
         self._ended: dict[str, Session] = {}  # in the order in which they ended
         self._keys: dict[str, str] = {}
@@ -147,6 +207,14 @@ class SessionIndex:
     def get(self, session_id: str) -> Session | None:
         """The session as it was last committed."""
         return self._open.get(session_id) or self._ended.get(session_id)
+
+    def require(self, session_id: str) -> Session:
+        """The same; raises `SessionGone` where it was deleted and `SessionUnknown` where there is none."""
+        session = self.get(session_id)
+        if session is None:
+            self.tombstones.check(session_id)
+            raise SessionUnknown(session_id)
+        return session
 
     def expires_in(self, session_id: str) -> float | None:
         """Seconds until an open session is ended for its silence."""
@@ -163,10 +231,14 @@ class SessionIndex:
         for session_id in draft.touched & self._touched.keys():
             self._touched[session_id] = now
         for session_id, session in draft.changed.items():
-            if session is None:
-                gone = self._ended.pop(session_id)
+            gone = self.get(session_id) if session is None else None
+            if gone is not None:
+                self._ended.pop(session_id, None)
+                self._open.pop(session_id, None)
+                self._touched.pop(session_id, None)
                 if gone.key is not None:
                     self._keys.pop(gone.key, None)
+        self.tombstones.put(draft.tombstones)
         self._put([session for session in draft.changed.values() if session is not None], now)
 
     def _put(self, sessions: list[Session], now: float) -> None:
@@ -209,37 +281,54 @@ class Draft:
         self._now = time.time()
         self._opened = 0
         self._keys: dict[str, str] = {}
+        self._members: dict[str, bytes | None] = {}
         self.changed: dict[str, Session | None] = {}
+        self.tombstones: dict[str, Tombstone | SubjectTombstone] = {}
         self.touched: set[str] = set()
         self.appends: list[Append] = []
         self.ended: list[EndReason] = []
 
     def state(self) -> dict[str, bytes | None]:
         """The writer's state to be committed with `appends`."""
-        return {
+        sessions = {
             STATE_PREFIX + session_id: None if session is None else _encoder.encode(session)
             for session_id, session in self.changed.items()
         }
+        return sessions | self._members | {key: _encoder.encode(each) for key, each in self.tombstones.items()}
 
     def open(self, opening: Opening) -> tuple[Session, bool]:
         """Open a session, or find the one that this very request has opened before; says whether it is new."""
+        self._index.tombstones.check_opening(opening.session_id, opening.key, opening.subject)
+        self._check_tombstones(opening)
         known = self._opened_by(opening)
         if known is not None:
             return known, False
         if len(self._index) + self._opened >= self._rules.max_open:
             raise TooManySessions(self._rules.max_open)
-        session_id = opening.session_id or new_session_id(self._now)
-        session = Session(session_id, opening.app, self._now, opening.digest(), opening.key)
+        session_id = opening.session_id or self._rules.new_session_id(self._now)
+        session = Session(
+            session_id,
+            opening.app,
+            self._now,
+            opening.digest(),
+            opening.key,
+            subject=opening.subject,
+            schema=opening.schema,
+        )
+        if opening.subject is not None:
+            self._members[subject_key(opening.subject, session_id)] = opening.app.encode()
         self._opened += 1
         if opening.key is not None:
             self._keys[opening.key] = session_id
-        self._record(SessionOpened(session_id, opening.app, self._now, opening.metadata))
+        opened = SessionOpened(session_id, opening.app, self._now, opening.metadata, opening.subject, opening.consent)
+        self._record(opened)
         self._change(session)
         return session, True
 
     def append(self, batch: Batch) -> Appended:
         """Take the steps of `batch` that are new; all of it, or nothing."""
         session = self._session(batch.session_id)
+        batch = _reduced(batch, self._rules.keyboard.of(session.app))
         first, end = batch.first_seq, batch.first_seq + len(batch.steps)
         if session.ended is not None and end > session.next_seq:
             raise SessionClosed(session.session_id, session.next_seq, session.ended)
@@ -269,6 +358,41 @@ class Draft:
         self._change(session)
         return session
 
+    def delete(self, session_id: str, allow: Allow = lambda app: None) -> Tombstone:
+        """Delete a session, also one that is not known (any more); one that was deleted stays as it is.
+
+        `allow` is given the app that it is of (None: not known), and raises where that must not be.
+        """
+        session, known = self._find(session_id), self._tombstone(session_id)
+        allow(session.app if session is not None else known.app if known is not None else None)
+        return self._delete(session_id, session_deletion(session_id))
+
+    def delete_subject(self, subject: str, allow: Allow = lambda app: None) -> SubjectTombstone:
+        """Delete all sessions of a subject, by its pseudonym, and open none for it again."""
+        known = self.tombstones.get(BLOCKED + subject) or self._index.tombstones.subject(subject)
+        if known is not None:
+            assert isinstance(known, SubjectTombstone)
+            return known
+        apps = dict(self._index.tombstones.sessions_of(subject))
+        apps |= {each.session_id: each.app for each in self.changed.values() if each and each.subject == subject}
+        for app in {*apps.values()}:
+            allow(app)
+        sessions, deletion = tuple(sorted(apps)), subject_deletion(subject)
+        for session_id in sessions:
+            self._delete(session_id, deletion)
+            self._members[subject_key(subject, session_id)] = None
+        tombstone = SubjectTombstone(subject, deletion, self._now, sessions)
+        self.tombstones[BLOCKED + subject] = tombstone
+        return tombstone
+
+    def retry(self, place: Position, letter: DeadLetter) -> None:
+        """Let a dead letter be annotated again, once; a second time does nothing."""
+        self._check_deleted(letter.step.session_id)
+        key = f"{RETRIED_PREFIX}{place.partition}/{place.offset}"
+        if key not in self._members and not self._index.tombstones.retried(key):
+            self._members[key] = b""
+            self._record(StepRetried(letter.step.session_id, place, letter, self._now))
+
     def expire(self) -> int:
         """End sessions that were silent for too long, forget those that ended long ago; returns how many of these."""
         idle = [session for session in self._index.idle() if session.session_id not in self.touched]
@@ -278,9 +402,50 @@ class Draft:
         self.changed.update(dict.fromkeys(forgotten, None))
         return len(forgotten)
 
+    def _delete(self, session_id: str, deletion: str) -> Tombstone:
+        known = self._tombstone(session_id)
+        if known is not None:
+            return known
+        session = self._find(session_id)
+        if session is None:
+            tombstone = Tombstone(session_id, deletion, self._now)
+        else:
+            opened, key = session.opened_at, session.key
+            tombstone = Tombstone(session_id, deletion, self._now, session.app, opened, key)
+            self._opened -= session_id in self.changed and self._index.get(session_id) is None
+            if session.subject is not None:
+                self._members[subject_key(session.subject, session_id)] = None
+        self.tombstones[DELETED + session_id] = tombstone
+        self.changed[session_id] = None
+        self.touched.add(session_id)
+        record = SessionDeleted(session_id, deletion, self._now, tombstone.opened_at)
+        for topic in (STEPS, DELETIONS):
+            self._record(record, topic=topic)
+        return tombstone
+
+    def _tombstone(self, session_id: str) -> Tombstone | None:
+        drafted = self.tombstones.get(DELETED + session_id)
+        assert drafted is None or isinstance(drafted, Tombstone)
+        return drafted or self._index.tombstones.session(session_id)
+
+    def _check_deleted(self, session_id: str) -> None:
+        if self._tombstone(session_id) is not None:
+            raise SessionGone(session_id)
+
+    def _check_tombstones(self, opening: Opening) -> None:
+        """The same as of those that are committed, for those that are in this very draft."""
+        if not self.tombstones:
+            return
+        for each in self.tombstones.values():
+            if isinstance(each, SubjectTombstone):
+                if each.subject == opening.subject:
+                    raise SubjectGone
+            elif each.session_id == opening.session_id or (each.key is not None and each.key == opening.key):
+                raise SessionGone(each.session_id)
+
     def _extend(self, session: Session, batch: Batch, duplicates: int) -> Session:
         for steps in _packed(batch, duplicates, self._rules.record_bytes):
-            self._record(StepsAppended(session.session_id, steps))
+            self._record(StepsAppended(session.session_id, steps, batch.traceparent), batch.traceparent)
         digests = session.digests + b"".join(batch.digests[duplicates:])
         session = msgspec.structs.replace(
             session,
@@ -309,6 +474,7 @@ class Draft:
     def _session(self, session_id: str) -> Session:
         session = self._find(session_id)
         if session is None:
+            self._check_deleted(session_id)
             raise SessionUnknown(session_id)
         return session
 
@@ -316,10 +482,22 @@ class Draft:
         self.changed[session.session_id] = session
         self.touched.add(session.session_id)
 
-    def _record(self, record: SessionRecord) -> None:
+    def _record(self, record: SessionRecord, traceparent: str | None = None, *, topic: str = STEPS) -> None:
         session_id = record.session_id
         partition = partition_of(session_id, self._rules.partitions)
-        self.appends.append(Append(STEPS, partition, session_id, _encoder.encode(record), self._now))
+        self.appends.append(Append(topic, partition, session_id, _encoder.encode(record), self._now, traceparent))
+
+
+def _reduced(batch: Batch, keep: Keep) -> Batch:
+    """The batch as it may be stored: its digests tell nothing either of what is left out."""
+    steps = tuple(reduced(step, keep) for step in batch.steps)
+    if all(map(is_, steps, batch.steps)):
+        return batch
+    digests = tuple(
+        digest if step is sent else digest_of(step)
+        for step, sent, digest in zip(steps, batch.steps, batch.digests, strict=True)
+    )
+    return msgspec.structs.replace(batch, steps=steps, digests=digests)
 
 
 def _packed(batch: Batch, start: int, record_bytes: int) -> list[tuple[Step, ...]]:

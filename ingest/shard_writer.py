@@ -10,7 +10,7 @@ import msgspec
 from crc32c import crc32c
 
 from ingest.entries import Entry
-from ingest.errors import ShardError
+from ingest.errors import ShardError, StoreError
 from ingest.shard_format import (
     BODY,
     END,
@@ -37,10 +37,13 @@ class ShardWriter:
     and so a shard covers the gaps between its records. Give it up with `discard`, or leave it to `publish`.
     """
 
-    def __init__(self, store: ShardStore, topic: str, partition: int, first_offset: int) -> None:
+    def __init__(
+        self, store: ShardStore, topic: str, partition: int, first_offset: int, *, generation: int = 0
+    ) -> None:
         self.topic = topic
         self.partition = partition
         self.first_offset = first_offset
+        self.generation = generation
         self.next_offset = first_offset
         self.oldest_time = self.newest_time = 0.0
         self.count = 0
@@ -52,6 +55,7 @@ class ShardWriter:
         self._digest = hashlib.sha256()
         self._unsynced = 0
         self._last = (-1, -1)
+        self._published: bool | None = None
         self._staged = store.stage(chain_folder(topic, partition))
         self._file = self._staged.file
         self._file.write(bytes(BODY))
@@ -59,7 +63,7 @@ class ShardWriter:
     @property
     def name(self) -> str:
         """The name under which it will be published."""
-        return shard_name(self.topic, self.partition, self.first_offset)
+        return shard_name(self.topic, self.partition, self.first_offset, self.generation)
 
     @property
     def records(self) -> bool:
@@ -75,8 +79,7 @@ class ShardWriter:
     def add(self, entry: Entry) -> None:
         """Append one entry; they come in order of (offset, index)."""
         here = (entry.offset, entry.index)
-        if here <= self._last or entry.offset < self.next_offset:
-            raise ShardError(f"{self.name}: entry {here} after {self._last}; entries are added in order, each once")
+        self._check_order(*here)
         if not entry.members:
             raise ShardError(f"{self.name}: entry {here} ({entry.key}) has no member, and so no reader would see it")
         parts: list[bytes] = []
@@ -90,15 +93,40 @@ class ShardWriter:
         self.rows += 1
         self.count += not entry.hidden
 
-    def publish(self) -> bool:
-        """Make it visible, whole and durable; False when another writer has published a shard of this name."""
-        try:
-            return self._publish()
-        except BaseException:
-            self.discard()
-            raise
+    def add_removed(self, offset: int, index: int, time: float = 0.0) -> None:
+        """Keep the place of an entry that was deleted: nothing of it is left but that it was there, and when.
 
-    def _publish(self) -> bool:
+        The time stays because draws may be weighed by it: those of all other entries must not change.
+        """
+        self._check_order(offset, index)
+        self._index += ROW.pack(offset, index, self.size, 0, time, 0, 0)
+        self._last = (offset, index)
+        self.rows += 1
+
+    def cover(self, next_offset: int, oldest: float, newest: float) -> None:
+        """It holds all records below `next_offset`, taken in between two times: those of shards that it replaces."""
+        self.oldest_time = oldest if not self.records else min(self.oldest_time, oldest)
+        self.newest_time = max(self.newest_time, newest)
+        self.next_offset = next_offset
+
+    def publish(self) -> bool:
+        """Make it visible, whole and durable; False when another writer has published a shard of this name.
+
+        After `StoreError` it may be tried again, or discarded; after it has succeeded, it tells the same again.
+        """
+        if self._published is None:
+            try:
+                if self._staged.summary is None:
+                    self._finish()
+                self._published = self._store.create_if_absent(self.name, self._staged)
+            except StoreError:
+                raise
+            except BaseException:
+                self.discard()
+                raise
+        return self._published
+
+    def _finish(self) -> None:
         index_position = self.size
         versions = msgspec.json.encode(list(self._versions))
         index = b"".join((self._index, versions))
@@ -118,18 +146,25 @@ class ShardWriter:
         )
         self._file.seek(0)
         self._file.write(encode_summary(summary))
-        return self._store.create_if_absent(self.name, self._staged)
+        self._file.flush()
+        self._staged.summary = summary
 
     def discard(self) -> None:
         """Leave nothing behind."""
         self._staged.discard()
+
+    def _check_order(self, offset: int, index: int) -> None:
+        if (offset, index) <= self._last or offset < self.next_offset:
+            raise ShardError(
+                f"{self.name}: entry {(offset, index)} after {self._last}; entries are added in order, each once"
+            )
 
     def _write(self, block: bytes) -> None:
         self._file.write(block)
         self._digest.update(block)
         self.size += len(block)
         self._unsynced += len(block)
-        if self._unsynced >= _SYNC_EVERY:
+        if self._staged.durable and self._unsynced >= _SYNC_EVERY:
             self._file.flush()
             os.fdatasync(self._file.fileno())
             self._unsynced = 0

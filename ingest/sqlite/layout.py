@@ -19,11 +19,14 @@ import apsw
 import msgspec
 
 from ingest.errors import LayoutMismatch, LogCorrupt, LogError
-from ingest.types import DEAD, SAMPLES, STEPS
+from ingest.types import DELETIONS, OWNERS
 
 FORMAT = 1
 APPLICATION_ID = 0x53746F76
 """Marks the file as one of ours ("Stov"), as SQLite's file header provides for."""
+
+LATER = frozenset({DELETIONS})
+"""Topics that files of the first versions lack; their writer adds them when it opens the file."""
 
 FIRST_SAFE_SQLITE = (3, 51, 3)
 """Older ones may lose commits when two connections write or checkpoint: sqlite.org/wal.html#walresetbug."""
@@ -33,9 +36,7 @@ class Layout(msgspec.Struct, frozen=True):
     """Which writer owns which topic, and how many partitions every topic has."""
 
     partitions: int = 4
-    owners: Mapping[str, str] = msgspec.field(
-        default_factory=lambda: {STEPS: "gateway", SAMPLES: "annotator", DEAD: "annotator"}
-    )
+    owners: Mapping[str, str] = msgspec.field(default_factory=lambda: dict(OWNERS))
 
     def __post_init__(self) -> None:
         if not 1 <= self.partitions <= 1024:
@@ -105,8 +106,17 @@ def check(connection: apsw.Connection, path: Path, layout: Layout, writer: str) 
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise LogCorrupt(f"{path}: not a log ({error}); give the log another folder") from error
     expected = dict.fromkeys(layout.topics(writer), layout.partitions)
-    if found != expected:
+    if {**dict.fromkeys(LATER & expected.keys(), layout.partitions), **found} != expected:
         raise LayoutMismatch(f"{path} was made with {_told(found)}, but {_told(expected)} was asked for; set it back")
+
+
+def add_later_topics(connection: apsw.Connection, layout: Layout, writer: str) -> None:
+    """Give a file of an earlier version the topics that it lacks; for its writer, after `check`."""
+    found = {topic for (topic,) in connection.execute("SELECT topic FROM layout")}
+    missing = tuple(topic for topic in layout.topics(writer) if topic not in found)
+    if missing:
+        with connection:
+            _add_topics(connection, layout, missing)
 
 
 def _make_tables(connection: apsw.Connection, layout: Layout, topics: tuple[str, ...]) -> None:
@@ -118,6 +128,10 @@ def _make_tables(connection: apsw.Connection, layout: Layout, topics: tuple[str,
         " size INTEGER NOT NULL, PRIMARY KEY (topic, partition))"
     )
     connection.execute("CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL)")
+    _add_topics(connection, layout, topics)
+
+
+def _add_topics(connection: apsw.Connection, layout: Layout, topics: tuple[str, ...]) -> None:
     for topic in topics:
         connection.execute("INSERT INTO layout VALUES (?, ?)", (topic, layout.partitions))
         for partition in range(layout.partitions):

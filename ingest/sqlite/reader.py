@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -52,6 +53,8 @@ class SqliteReader:
             bounds = _bounds(connection, topic, partition)
             if offset < bounds.start:
                 raise OffsetOutOfRange(topic, partition, offset, bounds.start)
+            if bounds.end == 0:
+                return Fetch((), offset)
             return _records(connection, topic, partition, offset, bounds.end, max_bytes)
         except apsw.CorruptError as error:
             raise LogCorrupt(f"{topic}/{partition}: {error}; restore the file from a copy") from error
@@ -145,10 +148,10 @@ def open_read_only(path: Path, layout: Layout, writer: str) -> apsw.Connection:
 
 
 def _bounds(connection: apsw.Connection, topic: str, partition: int) -> Bounds:
-    ((start, after, size),) = connection.execute(
+    rows: list[Any] = connection.execute(
         "SELECT start, next, size FROM lanes WHERE topic = ? AND partition = ?", (topic, partition)
-    )
-    return Bounds(start, after, size)
+    ).fetchall()
+    return Bounds(*rows[0]) if rows else Bounds(0, 0)  # a file of an earlier version, which its writer has yet to open
 
 
 def _records(connection: apsw.Connection, topic: str, partition: int, offset: int, end: int, max_bytes: int) -> Fetch:

@@ -77,6 +77,14 @@ class SqliteWriter:
             self.tidy()
         return offsets
 
+    def recover(self) -> None:
+        """See `LogWriter.recover`: never needed, as a disk that fails is `LogBroken`."""
+
+    @property
+    def max_record_bytes(self) -> int:
+        """See `LogWriter.max_record_bytes`: SQLite's limit of a row."""
+        return 900 << 20
+
     def state(self, prefix: str = "") -> dict[str, bytes]:
         """See `LogWriter.state`."""
         self._check_usable()
@@ -142,6 +150,7 @@ class SqliteWriter:
         connection.set_busy_timeout(BUSY_MILLISECONDS)
         file.check(connection, self._path, self._layout, self._name)
         connection.pragma("synchronous", "FULL")
+        file.add_later_topics(connection, self._layout, self._name)
         connection.pragma("journal_size_limit", WAL_BYTES_KEPT)
         connection.wal_autocheckpoint(0)  # tidy() does it, when nobody waits
         connection.set_wal_hook(self._grown)
@@ -232,5 +241,6 @@ class SqliteWriter:
 
 def read_state(connection: apsw.Connection, prefix: str) -> dict[str, bytes]:
     """The state of keys that begin with `prefix`."""
-    rows = connection.execute("SELECT key, value FROM state WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
+    after = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else "\U0010ffff"  # a range, for which there is an index
+    rows = connection.execute("SELECT key, value FROM state WHERE key >= ? AND key < ?", (prefix, after))
     return {str(key): bytes(value) for key, value in rows}

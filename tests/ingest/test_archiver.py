@@ -15,13 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.archiver import ArchiveLane, Archiver, ArchiverSettings, Rotation
+from ingest.archive_lane import ArchiveLane, ArchiverSettings, Rotation
+from ingest.archiver import Archiver
 from ingest.errors import ShardError
 from ingest.log import Append, LogWriter
 from ingest.memory import MemoryLog
+from ingest.replacing import replace, retire
 from ingest.shard_reader import Shard, ShardChain, archived_before
-from ingest.shards import DirectoryStore, shard_name
+from ingest.shards import DirectoryStore, ShardStore, shard_name
 from ingest.types import SAMPLES, STEPS, Annotated, Position, Sample, StepsAppended
+from tests.ingest.schedules import Sleeper, fate_in_force
+from tests.ingest.stores import KINDS, make_store
 from tests.ingest.visits import append, random_visit, read, step, visit
 
 
@@ -47,7 +51,7 @@ def in_log(log: MemoryLog) -> list[tuple[Position, Sample]]:
     ]
 
 
-def in_shards(store: DirectoryStore) -> list[tuple[Position, Sample]]:
+def in_shards(store: ShardStore) -> list[tuple[Position, Sample]]:
     return list(ShardChain(store, SAMPLES, 0).samples())
 
 
@@ -201,6 +205,64 @@ def test_one_that_gives_way_amid_a_read_goes_on_where_the_other_ended(store: Dir
         pass
     sleeper.rotate(Rotation.SHUTDOWN)
     assert sleeper.conflicts == 1
+    assert in_shards(store) == in_log(log)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_that_slept_right_before_it_published_harms_nothing(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    log = MemoryLog()
+    store = make_store(kind, request, tmp_path, log)
+    writer = log.writer("annotator")
+    put(writer, 1)
+    lane = ArchiveLane(store, log.reader(), SAMPLES, 0, ArchiverSettings())
+    lane.advance()
+    with fate_in_force():
+        sleeper = Sleeper(lane)
+        put(writer, 2)
+        put(writer, 1)
+        other = ArchiveLane(store, log.reader(), SAMPLES, 0, ArchiverSettings())
+        other.advance()
+        while not other.rotate(Rotation.AGE):  # where claims decide, it publishes what the sleeper wanted to
+            other.advance()
+        other.advance()
+        other.rotate(Rotation.AGE)
+        assert in_shards(store) == in_log(log)
+        ends = [
+            shard.summary.next_offset
+            for shard in map(ShardChain(store, SAMPLES, 0).shard, range(len(store.names("samples/0"))))
+        ]
+        assert ends == ([1, 3] if kind == "juicefs" else [3])
+        put(writer, 1)
+        late = sleeper.wake()
+        assert in_shards(store) == in_log(log)[:-1]
+        for _ in range(2):
+            late.advance()
+            late.rotate(Rotation.AGE)
+        assert in_shards(store) == in_log(log)
+    assert (late.conflicts, other.conflicts) == (1, 1 if kind == "juicefs" else 0)
+
+
+def test_one_that_slept_until_its_shard_was_replaced_and_removed_goes_on_at_the_end(store: DirectoryStore) -> None:
+    log = MemoryLog()
+    writer = log.writer("annotator")
+    for _ in range(2):
+        put(writer, 1)
+    chosen = ArchiverSettings(max_count=1)
+    sleeper = ArchiveLane(store, log.reader(), SAMPLES, 0, ArchiverSettings())
+    sleeper.advance()
+    other = ArchiveLane(store, log.reader(), SAMPLES, 0, chosen)
+    put(writer, 1)
+    other.advance()
+    chain = ShardChain(store, SAMPLES, 0)
+    assert replace(store, [chain.shard(0), chain.shard(1)]) is not None
+    retire(store, SAMPLES, 0, pause=0.0)
+    assert not sleeper.rotate(Rotation.AGE), "its name was free, but it is off the chain"
+    assert (sleeper.conflicts, sleeper.published) == (1, 3)
+    put(writer, 1)
+    sleeper.advance()
+    assert sleeper.rotate(Rotation.AGE)
     assert in_shards(store) == in_log(log)
 
 

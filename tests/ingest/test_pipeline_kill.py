@@ -16,7 +16,7 @@ import pytest
 
 from ingest.annotator_state import annotator_progress
 from ingest.annotator_worker import AnnotatorSettings
-from ingest.archiver import ArchiverSettings
+from ingest.archive_lane import ArchiverSettings
 from ingest.pipeline import HUNG, PipelineSettings
 from ingest.retention import steps_floor
 from ingest.shard_reader import ShardChain
@@ -193,7 +193,7 @@ def test_its_metrics_can_be_read_over_http(
         return {name: float(value) for name, value in (line.split() for line in text.splitlines() if line[0] != "#")}
 
     until(lambda: measured()["stovetop_annotator_steps_total"] == 5)
-    until(lambda: measured()["stovetop_archiver_lag_offsets"] == 0)
+    until(lambda: measured()["stovetop_archive_lag_offsets"] == 0)
     assert measured()["stovetop_annotator_samples_total"] == 6
     assert measured()["stovetop_annotator_lag_seconds"] == 0
     process.terminate()

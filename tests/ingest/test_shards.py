@@ -14,13 +14,13 @@ import pytest
 import webdataset
 from PIL import Image
 
-from ingest import shards as shards_module
 from ingest.entries import record_entries, sample_entry
 from ingest.errors import ShardError
 from ingest.shard_format import BODY, decode_summary, encode_summary
 from ingest.shard_reader import Shard, ShardChain, archived_before
 from ingest.shard_writer import ShardWriter
-from ingest.shards import DirectoryStore, shard_name
+from ingest.shards import DirectoryStore, ShardStore, directory, shard_name
+from ingest.shards import store as store_module
 from ingest.types import (
     SAMPLES,
     STEPS,
@@ -31,6 +31,9 @@ from ingest.types import (
     Step,
     StepsAppended,
 )
+from tests.ingest.stores import contents, fields, local_copy, overwrite, staged
+
+READING = pytest.mark.parametrize("store", ["directory", "moto"], indirect=True)
 
 
 def png(shade: int) -> bytes:
@@ -44,7 +47,7 @@ def sample(seq: int, members: Mapping[str, bytes] | None = None, version: str | 
     return Sample("visit", seq, 0, 1000.0 + seq / 7, members, version)
 
 
-def write(store: DirectoryStore, first: int, offsets: list[int], partition: int = 0, **more: Any) -> ShardWriter:
+def write(store: ShardStore, first: int, offsets: list[int], partition: int = 0, **more: Any) -> ShardWriter:
     """A shard that begins at `first`, with one sample a record."""
     writer = ShardWriter(store, SAMPLES, partition, first)
     for offset in offsets:
@@ -53,38 +56,36 @@ def write(store: DirectoryStore, first: int, offsets: list[int], partition: int 
     return writer
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> DirectoryStore:
-    return DirectoryStore(tmp_path / "archive")
-
-
 def read_with_webdataset(path: Path) -> list[dict[str, Any]]:
     dataset = webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False)
     return list(dataset.decode("rgb8"))
 
 
-def test_the_unmodified_webdataset_reads_every_member_of_a_shard(store: DirectoryStore) -> None:
+@READING
+def test_the_unmodified_webdataset_reads_every_member_of_a_shard(store: ShardStore, tmp_path: Path) -> None:
     write(store, 0, [0, 1, 5]).publish()
-    found = read_with_webdataset(store.root / shard_name(SAMPLES, 0, 0))
+    found = read_with_webdataset(local_copy(store, shard_name(SAMPLES, 0, 0), tmp_path / "copy"))
     assert [item["__key__"] for item in found] == ["visit/000000-00", "visit/000001-00", "visit/000005-00"]
     assert [item["json"] for item in found] == [{"x": 0}, {"x": 1}, {"x": 5}]
     assert found[2]["png"].shape == (3, 4, 3)
     assert found[2]["png"][0, 0, 0] == 5
 
 
-def test_webdataset_reads_nothing_from_a_shard_of_records_without_samples(store: DirectoryStore) -> None:
+@READING
+def test_webdataset_reads_nothing_from_a_shard_of_records_without_samples(store: ShardStore, tmp_path: Path) -> None:
     writer = ShardWriter(store, SAMPLES, 0, 0)
     writer.record(0, 1.0)
     writer.record(3, 2.0)
     assert writer.publish()
-    assert read_with_webdataset(store.root / shard_name(SAMPLES, 0, 0)) == []
+    assert read_with_webdataset(local_copy(store, shard_name(SAMPLES, 0, 0), tmp_path / "copy")) == []
     chain = ShardChain(store, SAMPLES, 0)
     assert (chain.next_offset, chain.count()) == (4, 0)
 
 
-def test_python_s_own_tarfile_finds_plain_ustar_with_no_times(store: DirectoryStore) -> None:
+@READING
+def test_python_s_own_tarfile_finds_plain_ustar_with_no_times(store: ShardStore, tmp_path: Path) -> None:
     write(store, 0, [0, 1]).publish()
-    with tarfile.open(store.root / shard_name(SAMPLES, 0, 0)) as archive:
+    with tarfile.open(local_copy(store, shard_name(SAMPLES, 0, 0), tmp_path / "copy")) as archive:
         found = archive.getmembers()
     assert found[0].name == "__stovetop__/shard.json"
     assert found[-1].name == "__stovetop__/index"
@@ -102,7 +103,8 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     assert contents[0] == contents[1]
 
 
-def test_a_sample_comes_back_as_it_was_with_its_position(store: DirectoryStore) -> None:
+@READING
+def test_a_sample_comes_back_as_it_was_with_its_position(store: ShardStore) -> None:
     odd = Sample("s" * 128, 1_234_567, 42, 1.1, {"before.npy": b"\0" * 513, "json": b"", "png": b"x" * 512}, "v9")
     writer = ShardWriter(store, SAMPLES, 3, 10)
     writer.add(sample_entry(odd, 17, 0))
@@ -118,7 +120,10 @@ def test_a_sample_comes_back_as_it_was_with_its_position(store: DirectoryStore) 
     ]
 
 
-def test_session_records_come_back_from_a_steps_shard_and_webdataset_sees_the_steps(store: DirectoryStore) -> None:
+@READING
+def test_session_records_come_back_from_a_steps_shard_and_webdataset_sees_the_steps(
+    store: ShardStore, tmp_path: Path
+) -> None:
     steps = tuple(
         Step("visit", seq, 1.5, 2.5, {"x": seq}, seq == 0, seq == 2, "v1", {"png": png(seq)}, {"note": "é"})
         for seq in range(3)
@@ -136,24 +141,25 @@ def test_session_records_come_back_from_a_steps_shard_and_webdataset_sees_the_st
     writer.publish()
     back = [record for _, record in ShardChain(store, STEPS, 0).records()]
     assert back == [records[0], *(StepsAppended("visit", (step,)) for step in steps), records[2]]
-    found = read_with_webdataset(store.root / shard_name(STEPS, 0, 0))
+    found = read_with_webdataset(local_copy(store, shard_name(STEPS, 0, 0), tmp_path / "copy"))
     assert [item["json"]["seq"] for item in found] == [0, 1, 2]
     assert Shard(store, shard_name(STEPS, 0, 0)).summary.count == 3
 
 
-def test_a_reader_starts_at_any_point_and_reads_single_samples_in_place(store: DirectoryStore) -> None:
+@READING
+def test_a_reader_starts_at_any_point_and_reads_single_samples_in_place(store: ShardStore) -> None:
     write(store, 0, [0, 1, 2]).publish()
     write(store, 3, [4, 6]).publish()
     write(store, 7, [7]).publish()
     chain = ShardChain(store, SAMPLES, 0)
     everything = [0, 1, 2, 4, 6, 7]
-    for start in range(9):
+    for start in (0, 3, 4, 8):
         assert [at.offset for at, _ in chain.samples((start, 0))] == [
             offset for offset in everything if offset >= start
         ]
         assert [at.offset for at, _ in chain.samples((start, 1))] == [offset for offset in everything if offset > start]
     assert chain.count() == 6
-    for start in range(9):
+    for start in (0, 1, 5, 6, 8):
         assert chain.number_at((start, 0)) == sum(offset < start for offset in everything)
         assert chain.number_at((start, 1)) == sum(offset <= start for offset in everything)
     assert [chain.sample(number)[0].offset for number in (5, 0, 3, 2, 4, 1)] == [7, 0, 4, 2, 6, 1]
@@ -162,7 +168,8 @@ def test_a_reader_starts_at_any_point_and_reads_single_samples_in_place(store: D
         chain.entry(6)
 
 
-def test_entries_larger_than_a_read_come_whole(store: DirectoryStore) -> None:
+@READING
+def test_entries_larger_than_a_read_come_whole(store: ShardStore) -> None:
     sizes = [1, 3 << 20, 5 << 20, 2, 4 << 20]
     writer = ShardWriter(store, SAMPLES, 0, 0)
     for offset, size in enumerate(sizes):
@@ -174,7 +181,8 @@ def test_entries_larger_than_a_read_come_whole(store: DirectoryStore) -> None:
     assert [chain.sample(number)[1] for number in range(5)] == [found for _, found in chain.samples()]
 
 
-def test_new_shards_are_noticed_one_by_one(store: DirectoryStore) -> None:
+@READING
+def test_new_shards_are_noticed_one_by_one(store: ShardStore) -> None:
     chain = ShardChain(store, SAMPLES, 0)
     assert (chain.refresh(), chain.next_offset, chain.first_offset, len(chain)) == (0, None, None, 0)
     write(store, 5, [5]).publish()
@@ -186,21 +194,24 @@ def test_new_shards_are_noticed_one_by_one(store: DirectoryStore) -> None:
     assert archived_before(store, SAMPLES, 1) == 0
 
 
-def test_the_second_writer_of_a_name_is_told_and_changes_nothing(store: DirectoryStore) -> None:
+def test_the_second_writer_of_a_name_is_told_and_changes_nothing(store: ShardStore) -> None:
     first, second = write(store, 0, [0, 1]), write(store, 0, [0, 1, 2])
     assert first.publish()
-    before = (store.root / first.name).read_bytes()
+    before = contents(store, first.name)
     assert not second.publish()
-    assert (store.root / first.name).read_bytes() == before
-    assert os.listdir(store.root / "samples/0") == ["00000000000000000000.tar"]
+    assert contents(store, first.name) == before
+    assert store.names("samples/0") == ["samples/0/00000000000000000000.tar"]
+    assert staged(store, "samples/0") == []
 
 
-def test_a_discarded_shard_leaves_nothing(store: DirectoryStore) -> None:
+def test_a_discarded_shard_leaves_nothing(store: ShardStore) -> None:
     write(store, 0, [0]).discard()
-    assert os.listdir(store.root / "samples/0") == []
+    assert store.names("samples/0") == []
+    assert staged(store, "samples/0") == []
 
 
-def test_entries_out_of_order_are_refused(store: DirectoryStore) -> None:
+@READING
+def test_entries_out_of_order_are_refused(store: ShardStore) -> None:
     writer = write(store, 4, [5])
     for offset in (3, 5):
         with pytest.raises(ShardError, match="in order"):
@@ -208,12 +219,12 @@ def test_entries_out_of_order_are_refused(store: DirectoryStore) -> None:
     writer.discard()
 
 
-def damaged(store: DirectoryStore, change: str) -> str:
+def damaged(store: ShardStore, change: str) -> str:
     """Publish two shards and damage the first; gives its name."""
     write(store, 0, [0, 1, 2]).publish()
     write(store, 3, [3]).publish()
-    path = store.root / shard_name(SAMPLES, 0, 0)
-    data = bytearray(path.read_bytes())
+    name = shard_name(SAMPLES, 0, 0)
+    data = bytearray(contents(store, name))
     if change == "cut at a member":
         data = data[: len(data) - 2048]
     elif change == "cut in the summary":
@@ -227,19 +238,19 @@ def damaged(store: DirectoryStore, change: str) -> str:
         data = bytearray(file.getvalue())
     elif change == "another offset":
         summary = decode_summary("x", bytes(data[:BODY]))
-        data[:BODY] = encode_summary(type(summary)(**{**_fields(summary), "first_offset": 1}))
+        data[:BODY] = encode_summary(type(summary)(**{**fields(summary), "first_offset": 1}))
     elif change == "another format":
         summary = decode_summary("x", bytes(data[:BODY]))
-        data[:BODY] = encode_summary(type(summary)(**{**_fields(summary), "format": 99}))
-    path.chmod(0o600)
-    path.write_bytes(data)
-    return shard_name(SAMPLES, 0, 0)
+        data[:BODY] = encode_summary(type(summary)(**{**fields(summary), "format": 99}))
+    overwrite(store, name, bytes(data))
+    return name
 
 
 def _fields(summary: Any) -> dict[str, Any]:
     return {field: getattr(summary, field) for field in summary.__struct_fields__}
 
 
+@READING
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -251,14 +262,15 @@ def _fields(summary: Any) -> dict[str, Any]:
         ("another format", "format 99"),
     ],
 )
-def test_a_torn_or_foreign_shard_is_refused_by_name(store: DirectoryStore, change: str, says: str) -> None:
+def test_a_torn_or_foreign_shard_is_refused_by_name(store: ShardStore, change: str, says: str) -> None:
     name = damaged(store, change)
     with pytest.raises(ShardError, match=says) as caught:
         list(ShardChain(store, SAMPLES, 0).samples())
     assert name in str(caught.value)
 
 
-def test_a_damaged_entry_is_refused_also_where_shards_are_not_read_whole(store: DirectoryStore) -> None:
+@READING
+def test_a_damaged_entry_is_refused_also_where_shards_are_not_read_whole(store: ShardStore) -> None:
     damaged(store, "a byte changed")
     chain = ShardChain(store, SAMPLES, 0, whole=False)
     with pytest.raises(ShardError, match="damaged"):
@@ -266,19 +278,21 @@ def test_a_damaged_entry_is_refused_also_where_shards_are_not_read_whole(store: 
     assert chain.sample(1)[1] == sample(1)
 
 
-def test_a_gap_in_the_chain_is_an_error_that_names_both_sides(store: DirectoryStore) -> None:
+@READING
+def test_a_gap_in_the_chain_is_an_error_that_names_both_sides(store: ShardStore) -> None:
     for first in (0, 1, 2):
         write(store, first, [first]).publish()
-    (store.root / shard_name(SAMPLES, 0, 1)).unlink()
+    store.remove(shard_name(SAMPLES, 0, 1))
     with pytest.raises(ShardError, match=r"0{20}\.tar ends at 1, but the next shard is .*0{19}2\.tar"):
         list(ShardChain(store, SAMPLES, 0).samples())
 
 
-def test_a_name_that_a_listing_missed_is_found_again(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@READING
+def test_a_name_that_a_listing_missed_is_found_again(store: ShardStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for first in (0, 1, 2):
         write(store, first, [first]).publish()
     listed = store.names("samples/0")
-    monkeypatch.setattr(store, "names", lambda folder: [listed[0], listed[2]])
+    monkeypatch.setattr(store, "names", lambda folder, beyond=-1: [listed[0], listed[2]])
     chain = ShardChain(store, SAMPLES, 0)
     assert chain.count() == 3
     assert [at.offset for at, _ in chain.samples()] == [0, 1, 2]
@@ -318,8 +332,8 @@ def test_killed_between_any_two_calls_a_shard_is_absent_or_whole(
         writer = write(store, 0, [0, 1, 2])
         dying = DyingOs(lives)
         with monkeypatch.context() as patched:
-            patched.setattr(shards_module, "os", dying)
-            patched.setattr(shards_module.StagedShard, "discard", lambda staged, dying=dying: dying.unlink(staged.path))
+            patched.setattr(directory, "os", dying)
+            patched.setattr(store_module.StagedShard, "discard", lambda staged, dying=dying: dying.unlink(staged.path))
             try:
                 finished = writer.publish()
             except Killed:
@@ -335,9 +349,9 @@ def test_killed_between_any_two_calls_a_shard_is_absent_or_whole(
     assert seen == {(False, False), (False, True), (True, True)}
 
 
-def test_what_a_dead_writer_left_is_removed_and_a_living_one_s_file_is_not(store: DirectoryStore) -> None:
-    folder = store.root / "samples/0"
+def test_what_a_dead_writer_left_is_removed_and_a_living_one_s_file_is_not(store: ShardStore) -> None:
     living = write(store, 0, [0])
+    folder = staged(store, "samples/0")[0].parent
     (folder / ".1-dead.tmp").write_bytes(b"x")
     (folder / ".1-fresh.tmp").write_bytes(b"x")
     for path in folder.glob(".*.tmp"):

@@ -155,7 +155,7 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, content: bytes
 def test_another_number_of_partitions_is_refused(tmp_path: Path) -> None:
     SqliteLog(tmp_path).writer("gateway").close()
     other = SqliteLog(tmp_path, Layout(partitions=8))
-    with pytest.raises(LayoutMismatch, match="made with steps in 4 partitions, but steps in 8"):
+    with pytest.raises(LayoutMismatch, match=r"steps in 4 partitions, but .*steps in 8"):
         other.writer("gateway")
     with pytest.raises(LayoutMismatch):
         other.reader()
@@ -164,9 +164,11 @@ def test_another_number_of_partitions_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_topic_or_writer_names_those_that_there_are(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path)
-    with pytest.raises(LogError, match="no writer 'trainer' in this log; it has annotator, gateway"):
+    with pytest.raises(LogError, match="no writer 'trainer' in this log; it has annotator, gateway, keeper"):
         log.writer("trainer")
-    with pytest.raises(LogError, match="no topic 'clicks' in this log; it has steps, samples, dead"):
+    with pytest.raises(
+        LogError, match="no topic 'clicks' in this log; it has steps, deletions, samples, dead, certificates"
+    ):
         log.reader().fetch("clicks", 0, 0)
     with pytest.raises(LogError, match="has partitions 0 to 3, but 4"):
         log.reader().bounds("steps", 4)

@@ -839,7 +839,7 @@ export interface components {
          * @description What an event tells.
          * @enum {string}
          */
-        EventType: "metrics" | "command" | "run" | "checkpoint" | "branch" | "mixture" | "evaluation" | "version" | "follower" | "health" | "pipeline" | "log" | "actor";
+        EventType: "metrics" | "command" | "run" | "checkpoint" | "branch" | "mixture" | "evaluation" | "version" | "follower" | "health" | "pipeline" | "log" | "actor" | "agent";
         /**
          * FollowerInfo
          * @description A server of weights, as of its last heartbeat at `time`.

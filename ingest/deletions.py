@@ -1,0 +1,79 @@
+"""Which sessions were deleted, as every process can learn from the log: whoever gives samples out asks here first.
+
+The gateway answers a deletion only after `SETTLE` seconds; whoever asks knows every deletion that is `STALE` seconds
+old. So what was told to be deleted is given to nobody from then on, though no reader asks the log for every sample.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import msgspec
+
+from ingest.entries import session_of
+from ingest.log import Log, LogReader
+from ingest.records import session_deleted
+from ingest.types import DELETIONS, SessionDeleted
+
+STALE = 0.02
+SETTLE = 0.1
+"""In seconds."""
+
+
+class Deletions(msgspec.Struct, frozen=True):
+    """Where deletions are looked up. Only configuration, so it can be pickled."""
+
+    log: Log
+
+    def open(self) -> DeletedSessions:
+        """A view of them, in the calling process and thread."""
+        return DeletedSessions(self.log.reader())
+
+
+class DeletedSessions:
+    """The sessions that were deleted, by now. Used from one thread; it looks for news by itself."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
+        self._offsets = [0] * reader.partitions(DELETIONS)
+        self._deleted: dict[str, SessionDeleted] = {}
+        self._looked = 0.0
+        self._look(time.monotonic())
+
+    def __len__(self) -> int:
+        self._refresh()
+        return len(self._deleted)
+
+    def __contains__(self, session_id: object) -> bool:
+        self._refresh()
+        return session_id in self._deleted
+
+    def __iter__(self) -> Iterator[SessionDeleted]:
+        """All of them, oldest first as far as one partition goes."""
+        self._refresh()
+        return iter(tuple(self._deleted.values()))
+
+    def holds(self, key: str) -> bool:
+        """Whether the sample or step of this key (`{session}/{seq}…`) is one of a deleted session."""
+        self._refresh()
+        return bool(self._deleted) and "/" in key and session_of(key) in self._deleted
+
+    def close(self) -> None:
+        """Close the log's reader."""
+        self._reader.close()
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if now - self._looked >= STALE:
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        for partition, offset in enumerate(self._offsets):
+            while (fetched := self._reader.fetch(DELETIONS, partition, offset)).records:
+                for record in fetched.records:
+                    deleted = session_deleted(record)
+                    self._deleted.setdefault(deleted.session_id, deleted)
+                offset = fetched.next_offset
+            self._offsets[partition] = offset
+        self._looked = now

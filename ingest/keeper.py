@@ -1,0 +1,221 @@
+"""The keeper: takes what was deleted out of the archive, drops what is too old, and keeps the record of both.
+
+A deletion hides a session at once (`ingest.deletions`); the keeper makes it true of the bytes. For every tombstone it
+looks through the chains of the session's partition, puts shards without the session's entries in the place of those
+that have some, and removes the old files once no reader can stand in them any more. It is done with a session when the
+archive has passed everything that the session ever put into the log, and holds none of it.
+
+What it has done stands in its writer's state, each step before and after it is taken: killed at any point it goes on,
+and the certificate misses nothing. Entries keep their places, so positions and draws of all others stay what they are.
+A shard that somebody brings back (a compaction that was asleep) is looked through again, against all tombstones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
+
+from ingest.annotator_state import annotator_progress
+from ingest.certificates import ERASURE_PREFIX, KEEPER, Erasure, erasure_key
+from ingest.errors import IngestError, LogLocked
+from ingest.keeper_shards import Partition
+from ingest.log import Append, Log, LogReader, LogWriter
+from ingest.records import session_deleted
+from ingest.shard_reader import archived_before
+from ingest.shards import ShardStore
+from ingest.types import CERTIFICATES, DEAD, DELETIONS, SAMPLES, STEPS, Position
+
+logger = logging.getLogger(__name__)
+
+FEED_PREFIX = "feed/"
+AUDIT_SECONDS = 60.0
+"""Between two looks for shards that bring back what was deleted."""
+_RETRY_SECONDS = 30.0
+"""After a failure, and while another keeper is at work."""
+
+
+class KeepingSettings(BaseModel):
+    """What is done about deletions and old shards. Times in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interval: PositiveFloat = Field(2.0, description="between two looks for deletions and old shards")
+    linger: NonNegativeFloat = Field(
+        600.0, description="a shard that was replaced is removed after so long: longer than any reader may stand in it"
+    )
+    grace: NonNegativeFloat = Field(
+        5.0, description="a deletion's commit, and those before it, are visible after so long"
+    )
+    archive_max_age: PositiveFloat | None = Field(
+        None, description="shards whose newest record is older lose all their entries; none: they are kept for ever"
+    )
+    log_ages: Mapping[str, float | None] = Field(
+        {}, description="the retention by age of the log's topics; filled in from their own settings"
+    )
+
+
+class Keeper:
+    """Keeps one archive, and what was reannotated beside it. Runs in the thread that calls `run`.
+
+    One keeper works on a log at a time; others wait until it ends.
+    """
+
+    def __init__(self, log: Log, store: ShardStore, settings: KeepingSettings | None = None) -> None:
+        self._log, self._store = log, store
+        self.settings = settings or KeepingSettings()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set. What fails is logged and tried again: nothing else waits for the keeper."""
+        while not stop.is_set():
+            pause = _RETRY_SECONDS
+            try:
+                with self.working() as work:
+                    while not stop.is_set():
+                        work.turn(stop)
+                        stop.wait(self.settings.interval)
+            except LogLocked:
+                logger.debug("another keeper is at work")
+            except (IngestError, OSError) as error:
+                logger.error("the keeper failed, and tries again in %g s: %s", pause, error)
+            except Exception:
+                logger.exception("the keeper met a bug, and tries again in %g s", pause)
+            stop.wait(pause)
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[Work]:
+        """The keeper at work. Raises `LogLocked` while another one is."""
+        store = self._store.for_writing(self._log)
+        with contextlib.closing(self._log.writer(KEEPER)) as writer, contextlib.closing(self._log.reader()) as reader:
+            yield Work(self._log, writer, reader, store, self.settings)
+
+
+class Work:
+    """What a keeper knows and does while it holds the writer."""
+
+    def __init__(
+        self, log: Log, writer: LogWriter, reader: LogReader, store: ShardStore, settings: KeepingSettings
+    ) -> None:
+        self._log, self._writer, self._reader, self._store, self._settings = log, writer, reader, store, settings
+        self._partitions = range(reader.partitions(STEPS))
+        feed = writer.state(FEED_PREFIX)
+        self._feed = {number: int(feed.get(f"{FEED_PREFIX}{number}", b"0")) for number in self._partitions}
+        stored = writer.state(ERASURE_PREFIX).values()
+        self.erasures = {each.session_id: each for each in (msgspec.msgpack.decode(s, type=Erasure) for s in stored)}
+        self._audits = dict.fromkeys(self._partitions, 0.0)
+        self._at = {number: Partition(store, number, settings.linger) for number in self._partitions}
+
+    @property
+    def pending(self) -> list[Erasure]:
+        """What the archive may still hold."""
+        return [each for each in self.erasures.values() if each.erased_at is None]
+
+    def turn(self, stop: threading.Event | None = None) -> None:
+        """Look for deletions once, and do what can be done about them now."""
+        self._take_notice()
+        for number in self._partitions:
+            if stop is None or not stop.is_set():
+                self._keep(number)
+
+    def _keep(self, number: int) -> None:
+        """All that is to be done in one partition."""
+        here, mine = self._at[number], [each for each in self.erasures.values() if each.tombstone.partition == number]
+        pending = [each for each in mine if each.erased_at is None]
+        for session_id, shards in here.unfinished(pending).items():
+            self._change(session_id, shards=shards)
+        if pending:
+            passed = [each.session_id for each in pending if self._passed(each)]  # before the look, or it may miss some
+            pending = [self.erasures[each.session_id] for each in pending]
+            here.erase(pending, lambda session_id, shards: self._change(session_id, shards=shards))
+            for session_id in passed:
+                self._note_removed(here, self.erasures[session_id])
+                if here.clean(session_id):
+                    self._finish(session_id)
+        if time.monotonic() >= self._audits[number]:
+            self._audits[number] = time.monotonic() + AUDIT_SECONDS
+            here.audit([each.session_id for each in mine])
+        if self._settings.archive_max_age is not None:
+            here.expire(time.time() - self._settings.archive_max_age)
+        if here.replaced:
+            here.retire()
+        for each in mine:
+            self._forget(self.erasures[each.session_id])
+
+    def _take_notice(self) -> None:
+        for number, offset in self._feed.items():
+            fetched = self._reader.fetch(DELETIONS, number, offset)
+            state: dict[str, bytes | None] = {}
+            for record in fetched.records:
+                deleted = session_deleted(record)
+                if deleted.session_id not in self.erasures:
+                    place = Position(DELETIONS, number, record.offset, 0)
+                    erasure = Erasure(deleted.deletion, deleted.session_id, place, deleted.time, deleted.opened_at)
+                    state |= self._stored(erasure)
+                    logger.info("%s: session %s is to be erased", deleted.deletion, deleted.session_id)
+            if fetched.records:
+                state[f"{FEED_PREFIX}{number}"] = str(fetched.next_offset).encode()
+                self._writer.commit((), state)
+            self._feed[number] = fetched.next_offset
+
+    def _note_removed(self, here: Partition, erasure: Erasure) -> None:
+        """Note which of the old files are gone."""
+        shards = tuple(
+            msgspec.structs.replace(each, removed_at=time.time())
+            if each.removed_at is None and here.gone(each)
+            else each
+            for each in erasure.shards
+        )
+        if shards != erasure.shards:
+            self._change(erasure.session_id, shards=shards)
+
+    def _passed(self, erasure: Erasure) -> bool:
+        """Whether everything that a session ever put into the log is archived by now; finds out how far that is."""
+        number, ends = erasure.tombstone.partition, dict(erasure.ends)
+        if STEPS not in ends and time.time() >= erasure.requested_at + self._settings.grace:
+            ends[STEPS] = self._reader.bounds(STEPS, number).end
+        if STEPS in ends and SAMPLES not in ends:
+            progress = annotator_progress(self._log).get(number)
+            if progress is not None and progress.done[0] >= ends[STEPS]:  # then it puts out nothing more of it
+                ends |= {topic: self._reader.bounds(topic, number).end for topic in (SAMPLES, DEAD)}
+        if ends != erasure.ends:
+            self._change(erasure.session_id, ends=ends)
+        return SAMPLES in ends and all(
+            archived_before(self._store, topic, number) >= ends[topic] for topic in (STEPS, SAMPLES)
+        )
+
+    def _finish(self, session_id: str) -> None:
+        now, ages = time.time(), [self._settings.log_ages.get(topic) for topic in (STEPS, SAMPLES, DEAD)]
+        known = [age for age in ages if age is not None]
+        gone_by = now + max(known) if len(known) == len(ages) else None
+        self._change(session_id, final=True, erased_at=now, log_gone_by=gone_by)
+        logger.info("the archive is clean of session %s", session_id)
+
+    def _forget(self, erasure: Erasure) -> None:
+        """Note when the log has forgotten its copy."""
+        number = erasure.tombstone.partition
+        if erasure.erased_at is None or erasure.log_gone_at is not None:
+            return
+        if all(self._reader.bounds(topic, number).start >= end for topic, end in erasure.ends.items()):
+            self._change(erasure.session_id, final=True, log_gone_at=time.time())
+
+    def _change(self, session_id: str, *, final: bool = False, **changes: object) -> None:
+        """Store an erasure with some changes; a final one is appended to the certificates as well."""
+        erasure = msgspec.structs.replace(self.erasures[session_id], **changes)
+        steps, samples = (
+            sum(each.entries for each in erasure.shards if each.topic == topic) for topic in (STEPS, SAMPLES)
+        )
+        erasure = msgspec.structs.replace(erasure, steps=steps, samples=samples)
+        appends = []
+        if final:
+            number, value = erasure.tombstone.partition, msgspec.msgpack.encode(erasure)
+            appends = [Append(CERTIFICATES, number, session_id, value, time.time())]
+        self._writer.commit(appends, self._stored(erasure))
+
+    def _stored(self, erasure: Erasure) -> dict[str, bytes | None]:
+        self.erasures[erasure.session_id] = erasure
+        return {erasure_key(erasure.deletion, erasure.session_id): msgspec.msgpack.encode(erasure)}

@@ -275,21 +275,28 @@ app.command()(key)
 
 @app.command()
 def audit(
-    version: Annotated[
-        int | None, typer.Argument(help="where this version comes from; what was done otherwise")
+    what: Annotated[
+        str | None,
+        typer.Argument(help="a version: where it comes from; a session: who trained on it; what was done otherwise"),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 30,
     config: Config = None,
 ) -> None:
-    """Show who did what, when, and what came of it; or what a version was trained on, and by whose commands."""
+    """Show who did what, when, and what came of it; or what a version was trained on; or which versions trained on a
+    session."""
     settings = load_settings(config)
-    if version is not None:
+    if what is not None and what.isdigit():
         from stovetop.auditing import links_of, show
 
-        links = links_of(settings, version)
+        links = links_of(settings, int(what))
         with client_of(settings) as client:
             done = [entry for entry in client.audit(limit=1000).entries if entry.outcome is Outcome.SUCCESS]
         show(settings, links, done, console)
+        return
+    if what is not None:
+        from stovetop.auditing import show_session, trained_on
+
+        show_session(what, *trained_on(settings, what), console)
         return
     with client_of(settings) as client:
         table = Table("when", "who", "what", "step", "outcome", "note")

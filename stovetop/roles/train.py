@@ -11,7 +11,15 @@ import torch
 from prometheus_client import CollectorRegistry, start_http_server
 
 from control import Command, Report
-from dataset import HistorySource, InteractiveMixture, LiveSource, ShardSource, Source, make_interactive_dataset
+from dataset import (
+    HistorySource,
+    InteractiveMixture,
+    LiveSource,
+    RemoteOptions,
+    ShardSource,
+    Source,
+    make_interactive_dataset,
+)
 from ingest.plugins import load_plugin
 from stovetop.errors import ConfigurationError
 from stovetop.reporting import control_url
@@ -74,10 +82,12 @@ def mixture(settings: Settings) -> InteractiveMixture:
     """The app's sources: `base` (where it has base shards), `history` behind `live`, and `live`."""
     decode: Decode | None = load_plugin(settings.app.to_tensors) if settings.app.to_tensors else None
     decoding: dict[str, Any] = {} if decode is None else {"decode": decode}
-    archive, chosen = settings.archive.open(), settings.mixture
+    archive, chosen = settings.archive.open_to_read(), settings.mixture
     sources: dict[str, Source] = {}
     if settings.app.base_shards is not None:
-        sources["base"] = ShardSource(settings.app.base_shards, **decoding)
+        kept = settings.archive
+        remote = RemoteOptions(kept.endpoint, kept.region, kept.cache, kept.cache_bytes)
+        sources["base"] = ShardSource(settings.app.base_shards, remote=remote, **decoding)
     sources["history"] = HistorySource(archive, **decoding)
     sources["live"] = LiveSource(
         settings.log.open(), archive=archive, max_lag=chosen.max_lag, max_age=chosen.max_lag_seconds, **decoding

@@ -13,7 +13,7 @@ from transformers import Trainer
 
 from control import Command, EventType, Outcome
 from dataset import make_interactive_dataset
-from tests.trainer.trainings import Run, Sentences, gpt2
+from tests.trainer.trainings import LENGTH, Run, Sentences, gpt2
 from trainer.health import Alarm, LossWatch, Probe, poisoned_layers
 from trainer.health.probe import row_losses
 
@@ -237,4 +237,5 @@ def test_a_language_models_loss_is_told_by_source_on_the_steps_that_are_looked_a
     by_source = [run.metric(name) for name in ("loss/a", "loss/b")]
     both = next(step for step in sorted(told) if all(step in values for values in by_source))
     low, high = sorted(values[both] for values in by_source)
-    assert low - 1e-4 <= run.metric("loss")[both] <= high + 1e-4
+    shifted = (LENGTH - 1) / LENGTH  # transformers divides by all labels, the first one of each row too
+    assert shifted * low - 1e-3 <= run.metric("loss")[both] <= shifted * high + 1e-3

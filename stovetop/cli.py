@@ -18,13 +18,21 @@ from stovetop.errors import ConfigurationError, StovetopError
 from stovetop.lifeline import RoleLocked
 from stovetop.play import RoleName, play
 from stovetop.settings import load_settings
+from stovetop.verbs import branches
 from stovetop.verbs.agents import accept, agent
 from stovetop.verbs.key import key
 from stovetop.verbs.release import release
+from stovetop.verbs.replay import replay
 from stovetop.verbs.talking import Config, Note, client_of, console, deliver
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 Channel = Annotated[str, typer.Option("--channel", help="the pointer that moves")]
+
+
+app.add_typer(branches.app, name="branch")
+app.command(name="compare")(branches.compare)
+app.command(name="fork")(branches.fork)
+app.command(name="replay")(replay)
 
 
 def main() -> None:

@@ -13,7 +13,10 @@ from collections.abc import Mapping
 import msgspec
 
 from ingest.errors import LogError
-from ingest.types import DEAD, SAMPLES, STEPS
+from ingest.types import OWNERS
+
+DIVIDED = frozenset({"gateway", "annotator"})
+"""Writers whose work is divided in shares; any other one has all partitions."""
 
 
 class KafkaLayout(msgspec.Struct, frozen=True):
@@ -22,9 +25,7 @@ class KafkaLayout(msgspec.Struct, frozen=True):
     prefix: str = "stovetop"
     partitions: int = 4
     shares: int = 4
-    owners: Mapping[str, str] = msgspec.field(
-        default_factory=lambda: {STEPS: "gateway", SAMPLES: "annotator", DEAD: "annotator"}
-    )
+    owners: Mapping[str, str] = msgspec.field(default_factory=lambda: dict(OWNERS))
 
     def __post_init__(self) -> None:
         if not 1 <= self.partitions <= 1024:
@@ -39,9 +40,13 @@ class KafkaLayout(msgspec.Struct, frozen=True):
             raise LogError(f"no writer {writer!r} in this log; it has {', '.join(sorted(set(self.owners.values())))}")
         return owned
 
-    def share_of(self, partition: int) -> int:
-        """The share that a partition belongs to."""
-        return partition % self.shares
+    def shares_of(self, writer: str) -> int:
+        """In how many shares the work of a writer is divided."""
+        return self.shares if writer in DIVIDED else 1
+
+    def share_of(self, writer: str, partition: int) -> int:
+        """The share of a writer that a partition belongs to."""
+        return partition % self.shares_of(writer)
 
     def partitions_of(self, share: int) -> tuple[int, ...]:
         """The partitions of a share."""

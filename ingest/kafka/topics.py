@@ -77,7 +77,9 @@ def _wanted(layout: KafkaLayout, options: KafkaOptions) -> dict[str, tuple[int, 
         "min.cleanable.dirty.ratio": "0.2",
     }
     wanted = {layout.topic(topic): (layout.partitions, records) for topic in layout.owners}
-    wanted |= {layout.state_topic(writer): (layout.shares, state) for writer in sorted(set(layout.owners.values()))}
+    wanted |= {
+        layout.state_topic(writer): (layout.shares_of(writer), state) for writer in sorted(set(layout.owners.values()))
+    }
     return wanted
 
 

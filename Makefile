@@ -73,6 +73,7 @@ bench: setup $(VENV)/.bench
 	$(BIN)/python -m benchmarks.publish
 	$(BIN)/python -m benchmarks.serve
 	$(BIN)/python -m benchmarks.archive
+	$(BIN)/python -m benchmarks.trainer
 
 soak: setup
 	$(call with_browser,soak,--timeout=3600)

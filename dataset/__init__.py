@@ -4,8 +4,8 @@ The room promises that the next batch obeys: a change of weights holds for every
 and what was consumed is what a completed optimizer step used, sample by sample, so that a resume neither loses nor
 repeats any, on this number of ranks or another. In reading order:
 
-    positions   source   planning   live · history · shards · mapped · iterable   pool   ahead   mixture   interactive
-    receipt   loader   kinds · make
+    positions   source   planning   live · history · shards · mapped · iterable · stream   pool   ahead   mixture
+    interactive   receipt   loader   kinds · make
 """
 
 from dataset.class_form import InteractiveParameters
@@ -49,6 +49,7 @@ from dataset.source import (
 )
 from dataset.state import merge_states
 from dataset.statistics import MixtureStatistics, SourceStatistics
+from dataset.stream import StreamSource
 
 __all__ = [
     "ORIGIN",
@@ -93,6 +94,7 @@ __all__ = [
     "SourceStats",
     "Span",
     "StateError",
+    "StreamSource",
     "Weights",
     "WeightsError",
     "WorkerError",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from prometheus_client import CollectorRegistry, start_http_server
 
+from control import Command, Report
 from dataset import (
     HistorySource,
     InteractiveMixture,
@@ -29,19 +31,37 @@ from trainer.recipe import Recipe, TrainingContext
 Decode = Callable[[Mapping[str, bytes]], Mapping[str, Any]]
 
 
-def run(settings: Settings) -> None:
-    """Train from where the run stands, until it is stopped."""
+def run(settings: Settings, begin_at: Path | None = None) -> None:
+    """Train from where the run stands, until it is stopped. A run that begins at a checkpoint of another one publishes
+    nothing."""
+    data, make = made(settings)
+    if settings.train.metrics_port is not None:
+        registry = CollectorRegistry()
+        registry.register(data.metrics)
+        start_http_server(settings.train.metrics_port, "127.0.0.1", registry)
+    control = interactive(settings)
+    if begin_at is not None:
+        alone = {"begin_at": begin_at, "outbox": None, "publish": Every()}
+        control = control.model_copy(update=alone)
+    sys.exit(train_run(make, control))
+
+
+def repeat(settings: Settings, run: str, until: int | None) -> Sequence[tuple[Command, Report]]:
+    """Train as the run of that name was trained, under the name that the settings give; returns what did not come off."""
+    _, make = made(settings)
+    alone = {"outbox": None, "publish": Every(), "checkpoint": Every()}
+    trainer = make(interactive(settings).model_copy(update=alone))
+    return list(trainer.replay(settings.runs / run, until).failed)
+
+
+def made(settings: Settings) -> tuple[InteractiveMixture, Callable[[InteractiveSettings], Any]]:
+    """The data, and what makes the app's trainer over it."""
     if settings.app.recipe is None:
         raise ConfigurationError("app.recipe is not set; name the app's training recipe as module:name")
     if settings.train.threads is not None:
         torch.set_num_threads(settings.train.threads)
     recipe: Recipe = load_plugin(settings.app.recipe)
-
     data = mixture(settings)
-    if settings.train.metrics_port is not None:
-        registry = CollectorRegistry()
-        registry.register(data.metrics)
-        start_http_server(settings.train.metrics_port, "127.0.0.1", registry)
 
     def make(control: InteractiveSettings) -> Any:
         return recipe(
@@ -55,7 +75,7 @@ def run(settings: Settings) -> None:
             )
         )
 
-    sys.exit(train_run(make, interactive(settings)))
+    return data, make
 
 
 def mixture(settings: Settings) -> InteractiveMixture:

@@ -193,6 +193,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     result = Result("archive", TARGETS)
+    if given.place is not None:
+        given.place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="stovetop-archive-", dir=given.place) as place:
         write(result, given.rounds, Path(place))
         upload(result, given.rounds, Path(place))

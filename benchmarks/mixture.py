@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from transformers.utils import logging
@@ -20,10 +20,11 @@ from benchmarks.mixers import PEERS, Batches, installed, ours, ours_one_by_one
 from benchmarks.pairs import best, middle, ratio
 from benchmarks.result import Result, Target
 
-TARGETS = (
-    Target("mixing_cost_ratio", "<=", 1.0),
-    Target("stale_batches_ours_most", "==", 0),
-)
+PARTS = ("cost", "delay")
+TARGETS = {
+    Target("mixing_cost_ratio", "<=", 1.0): "cost",
+    Target("stale_batches_ours_most", "==", 0): "delay",
+}
 SIZE = 64
 WARM_UP = 40
 LAYOUTS = ((0, 2), (2, 2), (2, 4), (4, 2), (4, 4))
@@ -31,11 +32,13 @@ LAYOUTS = ((0, 2), (2, 2), (2, 4), (4, 2), (4, 4))
 ACCUMULATIONS = (1, 4)
 
 
-def run(rounds: int, samples: int) -> Result:
-    """Both parts."""
-    result = Result("mixture", TARGETS)
-    _cost(rounds, samples, result)
-    _delays(result)
+def run(rounds: int, samples: int, parts: Sequence[str] = PARTS) -> Result:
+    """Both parts, or one."""
+    result = Result("mixture", tuple(target for target, part in TARGETS.items() if part in parts))
+    if "cost" in parts:
+        _cost(rounds, samples, result)
+    if "delay" in parts:
+        _delays(result)
     return result
 
 
@@ -104,16 +107,17 @@ def _microseconds(batches: Batches, count: int) -> float:
 
 
 def main() -> None:
-    """`python -m benchmarks.mixture [--rounds N] [--samples N] [--json]`."""
+    """`python -m benchmarks.mixture [--rounds N] [--samples N] [--part cost|delay] [--json]`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="of measuring every mixer in turn")
     parser.add_argument("--samples", type=int, default=20_000, help="of each mixer in a round")
+    parser.add_argument("--part", choices=PARTS, help="measure only this")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     warnings.simplefilter("ignore")  # of other libraries, about themselves
     logging.set_verbosity_error()
     torch.set_num_threads(1)
-    run(given.rounds, given.samples).show(as_json=given.json)
+    run(given.rounds, given.samples, [given.part] if given.part else PARTS).show(as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ arrives, and is rolled back.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -32,6 +34,8 @@ TARGETS = (
     Target("rollback_seconds", "<=", 1.0),
 )
 STEPS, LAYERS, WIDTH = 4, 6, 512
+BACK = -1
+"""An order to the publisher: take the channel back."""
 BETWEEN = 0.25
 """Seconds between two versions."""
 
@@ -103,48 +107,69 @@ def _stamps(served: Served[nn.Sequential]) -> set[float]:
     return {float(value) for name, value in served.module.named_buffers() if name.endswith("stamp")}
 
 
+def publish_from(root: Path, orders: Any) -> None:
+    """A publisher in a process of its own, as in a service: each order is a step to publish, None the end."""
+    torch.set_num_threads(1)
+    hub, outbox = DirectoryHub(root / "hub", create=True), Outbox(root / "outbox")
+    publisher = Publisher(hub, outbox, SigningKey.load_or_create(root / "publisher.key"), keep=3)
+    with outbox.served():
+        while (step := orders.get()) is not None:
+            if step == BACK:
+                publisher.rollback_version("stable", by="bench")
+                continue
+
+            def write(folder: Path, state: dict[str, torch.Tensor] = weights(step)) -> None:  # noqa: B008
+                save_file(state, folder / "model.safetensors")
+
+            put(root / "outbox", write, _ticket(step))
+            assert publisher.step() == 0.0
+
+
+def _ticket(step: int) -> Ticket:
+    return Ticket("bench", "main", "seg1", step, ema=True)
+
+
 def measure(result: Result, versions: int, clients: int, windows: int) -> None:
     """Windows of the same load without and with versions, in turns; then a rollback under it."""
     torch.set_num_threads(1)
+    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        hub, outbox = DirectoryHub(root / "hub", create=True), Outbox(root / "outbox")
         key = SigningKey.load_or_create(root / "publisher.key")
-        publisher = Publisher(hub, outbox, key, keep=3)
+        orders = context.Queue()
+        publisher = context.Process(target=publish_from, args=(root, orders), daemon=True)
+        publisher.start()
         live: LiveModel[nn.Sequential] = LiveModel(Modules(model))
-        follower = Follower(hub, "stable", [key.public], root / "cache", live)
+        follower = Follower(DirectoryHub(root / "hub"), "stable", [key.public], root / "cache", live)
 
-        def publish(step: int) -> None:
-            def write(folder: Path) -> None:
-                save_file(weights(step), folder / "model.safetensors")
-
-            put(root / "outbox", write, Ticket("bench", "main", "seg1", step, ema=True))
-            assert publisher.step() == 0.0
-            while follower.status().version != step:
-                time.sleep(0.001)
+        def wait_for(version: int) -> None:
+            while follower.status().version != version:
+                time.sleep(0.002)
 
         quiet, busy = Seen(), Seen()
-        with outbox.served():
-            follower.start()
-            publish(1)
-            each, step = versions // windows, 1
-            for number in range(windows):
-                for swapping in (number % 2 == 0, number % 2 == 1):  # each kind comes first as often as the other
-                    with Load(live, clients) as load:
-                        for _ in range(each):
-                            began = time.monotonic()
-                            if swapping:
-                                step += 1
-                                publish(step)
-                            time.sleep(max(0.0, BETWEEN - (time.monotonic() - began)))
-                    (busy if swapping else quiet).add(load)
-            with Load(live, clients) as last:
-                began = time.perf_counter()
-                publisher.rollback_version("stable", by="bench")
-                while follower.status().version != step - 1:
-                    time.sleep(0.0005)
-                rollback = time.perf_counter() - began
-            follower.close()
+        follower.start()
+        orders.put(1)
+        wait_for(1)
+        each, step = versions // windows, 1
+        for number in range(windows):
+            for swapping in (number % 2 == 0, number % 2 == 1):  # each kind comes first as often as the other
+                with Load(live, clients) as load:
+                    for _ in range(each):
+                        began = time.monotonic()
+                        if swapping:
+                            step += 1
+                            orders.put(step)
+                            wait_for(step)
+                        time.sleep(max(0.0, BETWEEN - (time.monotonic() - began)))
+                (busy if swapping else quiet).add(load)
+        with Load(live, clients) as last:
+            began = time.perf_counter()
+            orders.put(BACK)
+            wait_for(step - 1)
+            rollback = time.perf_counter() - began
+        follower.close()
+        orders.put(None)
+        publisher.join(20)
         busy.failed += last.failed
         busy.mixed += last.mixed
         _note(result, quiet, busy, rollback, follower.status().swaps)

@@ -11,6 +11,7 @@ import argparse
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,6 @@ SIZES = {10: 4800, 100: 2400}
 WORKERS = (0, 2)
 WARM_UP = 12
 CELLS = tuple((size, workers) for size in SIZES for workers in WORKERS)
-TARGETS = (
-    *(Target(f"{size}kb_{workers}_workers_ratio", ">=", 1.0) for size, workers in CELLS),
-    Target("memory_growth_ratio", "<=", 1.05),
-)
 
 
 @dataclass(frozen=True)
@@ -41,20 +38,25 @@ class Turn:
     processor: float
 
 
-def run(rounds: int, memory_seconds: float) -> Result:
-    """Every size and number of workers, then memory."""
+def run(rounds: int, memory_seconds: float, cells: Sequence[tuple[int, int]] = CELLS) -> Result:
+    """Some sizes and numbers of workers, then memory."""
     torch.set_num_threads(1)  # as in the workers: what is compared is loading, not how threads share two cores
-    result = Result("stream", TARGETS)
+    result = Result("stream", _targets(cells, memory_seconds))
     peers = readable()
     result.remark(**{f"{name}": "not installed" for name in PEERS if name not in peers})
     with tempfile.TemporaryDirectory(prefix="stovetop-stream-") as folder:
-        for size, samples in SIZES.items():
-            data = Path(folder) / f"{size}kb"
-            write(data, samples, size * 1000)
-            for workers in WORKERS:
-                _compare({"ours": ours, **peers}, data, size, workers, samples, rounds, result)
-        _memory(Path(folder) / "100kb", memory_seconds, result)
+        written = {size: Path(folder) / f"{size}kb" for size in SIZES if size == max(SIZES) or size in dict(cells)}
+        for size, data in written.items():
+            write(data, SIZES[size], size * 1000)
+        for size, workers in cells:
+            _compare({"ours": ours, **peers}, written[size], size, workers, SIZES[size], rounds, result)
+        _memory(written[max(SIZES)], memory_seconds, result)
     return result
+
+
+def _targets(cells: Sequence[tuple[int, int]], memory_seconds: float) -> tuple[Target, ...]:
+    rates = tuple(Target(f"{size}kb_{workers}_workers_ratio", ">=", 1.0) for size, workers in cells)
+    return (*rates, Target("memory_growth_ratio", "<=", 1.05)) if memory_seconds > 0 else rates
 
 
 def _compare(
@@ -140,14 +142,16 @@ def _family() -> list[psutil.Process]:
 
 
 def main() -> None:
-    """`python -m benchmarks.stream [--rounds N] [--memory-seconds N] [--json]`."""
+    """`python -m benchmarks.stream [--rounds N] [--memory-seconds N] [--cell KBxWORKERS] [--json]`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="of measuring every library in turn")
     parser.add_argument("--memory-seconds", type=float, default=60.0, help="to watch memory for (600 in full, 0: not)")
+    parser.add_argument("--cell", choices=[f"{size}x{workers}" for size, workers in CELLS], help="measure only this")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     warnings.simplefilter("ignore")  # of other libraries, about themselves
-    run(given.rounds, given.memory_seconds).show(as_json=given.json)
+    cells = [cell for cell in CELLS if given.cell in (None, f"{cell[0]}x{cell[1]}")]
+    run(given.rounds, given.memory_seconds, cells).show(as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -146,7 +146,6 @@ def run(rounds: int, steps: int, commands: int) -> Result:
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     with tempfile.TemporaryDirectory() as place, server(Path(place)) as (url, secret, line):
-        _stay_on(0)
         folder = Path(place)
         times: dict[str, list[float]] = {"plain": [], "interactive": []}
         for number in range(rounds + 1):
@@ -233,6 +232,7 @@ def _delays(result: Result, folder: Path, commands: int, url: str, secret: str) 
 
 
 def _stay_on(core: int) -> None:
+    """Keep this process to one core; the training has one torch thread and goes where the system puts it."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) > 1:
         os.sched_setaffinity(0, {cores[core]})

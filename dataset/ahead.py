@@ -18,8 +18,6 @@ TOGETHER = 8
 """Samples that are loaded as one task, at most."""
 FURTHEST = 256
 """Samples of a source that are planned and not asked for, at most."""
-PATIENCE = 0.05
-"""Seconds that a poll waits for what is being loaded."""
 FURTHEST_BEHIND = 16
 """The same for a source that follows another: what it planned is void when there is more to draw from."""
 
@@ -27,9 +25,9 @@ FURTHEST_BEHIND = 16
 class AheadReader:
     """Plans in the process that mixes, has it loaded by workers, and finishes it when it is polled.
 
-    What is ahead was not consumed: it comes again after a restore, whatever the number of workers is then. Where less
-    is given than was asked for, `loading` says that the next item is being loaded, and is to be waited for as for its
-    decoding without workers: such a source is not dry. A poll waits for it for a moment itself.
+    What is ahead was not consumed: it comes again after a restore, whatever the number of workers is then. A poll waits
+    for a sample that is being loaded, as it would wait for its decoding without workers, and calls a source dry only
+    where nothing is planned. It does not wait for a worker that hangs: then less is given, and `loading` says so.
     """
 
     def __init__(self, name: str, reader: PlanningReader, pool: Pool, ahead_bytes: int) -> None:
@@ -95,7 +93,7 @@ class AheadReader:
         if not self._given:
             return False
         ticket, planned = self._given[0]
-        answer = self._pool.answer(ticket, PATIENCE)
+        answer = self._pool.answer(ticket)
         if answer is None:
             self.loading = True
             return False

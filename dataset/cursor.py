@@ -8,6 +8,8 @@ snapshot of one is at hand, and else through the elements before.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -26,6 +28,8 @@ EVERY = 128
 """Elements of a part between two snapshots."""
 KEPT = 8
 """Snapshots of a part that are kept."""
+SKIP_SECONDS = 10.0
+"""After so long on the way to what is wanted a cursor answers that it is not there yet, and is asked again."""
 _STATE_BYTES = 1 << 15
 
 
@@ -45,19 +49,27 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Wanted(NamedTuple):
-    """Element `place` of a part, in pass `number`; `near` is the best known snapshot before it."""
+    """Element `place` of a part, in pass `number`; `near` is the best known snapshot before it.
+
+    `attempt` counts how often the reader has begun again, as the cursor was still on its way.
+    """
 
     seed: int
     part: int
     number: int
     place: int
     near: Snapshot | None = None
+    attempt: int = 0
 
 
 class Element(Loaded, frozen=True):
-    """What was wanted; or that its pass had `ended` before it. With it may come a snapshot, taken on the way."""
+    """What was wanted; or that its pass had `ended` before it, or that the cursor is still `on_its_way`.
+
+    With it may come a snapshot, taken on the way.
+    """
 
     ended: bool = False
+    on_its_way: bool = False
     snapshot: Snapshot | None = None
 
 
@@ -77,9 +89,10 @@ class ElementLoader:
         if cursor is None:
             cursor = Cursor(self._own(), wanted.part, self._parts, self._label, self._beginning)
             self._cursors[wanted.part] = cursor
-        element, ended, snapshot = cursor.get(wanted)
-        if ended:
-            return Element("", None, ended=True, snapshot=snapshot)
+        found = cursor.get(wanted)
+        if isinstance(found, Element):
+            return found
+        element, snapshot = found
         if (type(element) is dict or isinstance(element, Mapping)) and "__key__" in element:
             key = str(element["__key__"])
         elif self._parts == 1:
@@ -115,23 +128,30 @@ class Cursor:
         self._snapshots: list[Snapshot] = []
         self._sound = tells_its_state(dataset)
         self._told = False
+        self._on_its_way: int | None = None  # in this attempt of the reader nothing is given any more
         self._beginning = beginning
 
-    def get(self, wanted: Wanted) -> tuple[Any, bool, Snapshot | None]:
-        """The element, whether its pass ended before it, and the last snapshot that was taken on the way."""
+    def get(self, wanted: Wanted) -> tuple[Any, Snapshot | None] | Element:
+        """The element, and the last snapshot that was taken on the way; or why there is none."""
+        if wanted.attempt == self._on_its_way:
+            return Element("", None, on_its_way=True)
         if (wanted.seed, wanted.number) != self._pass:
             self._snapshots.clear()
             self._go_to(wanted)
         elif wanted.place < self._place:
             self._go_to(wanted)
         snapshot = None
+        until = time.monotonic() + SKIP_SECONDS if self._place < wanted.place else math.inf
         with self._as_part:
             while not self._ended:
                 element, taken = self._next(wanted)
                 snapshot = taken or snapshot
                 if self._place > wanted.place:
-                    return element, False, snapshot
-        return None, True, snapshot
+                    return element, snapshot
+                if self._place < wanted.place and time.monotonic() >= until:
+                    self._on_its_way = wanted.attempt
+                    return Element("", None, on_its_way=True, snapshot=snapshot)
+        return Element("", None, ended=True, snapshot=snapshot)
 
     def _go_to(self, wanted: Wanted) -> None:
         """Stand at the wanted place, or before it."""

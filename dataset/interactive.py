@@ -178,9 +178,9 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
     def take(self, size: int, idle: Idle | None = None) -> tuple[list[Item], Receipt] | None:
         """The next batch: `size` items, fewer only at the very end, all drawn with the newest weights.
 
-        While every source with a weight is dry, and while a worker loads what comes next, it waits, calling `idle`, which
-        may change weights. Returns None when
-        no sample will ever come again, or when `idle` returns False; what was read by then comes first next time.
+        While every source with a weight is dry, and while a worker hangs over what comes next, it waits, calling `idle`,
+        which may change weights. Returns None when no sample will ever come again, or when `idle` returns False; what was
+        read by then comes first next time.
         An error of a source, or one raised by `idle`, passes, and rewinds the stream.
         """
         self._read_here()

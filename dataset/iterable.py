@@ -94,6 +94,7 @@ class IterableReader:
         self._lengths: dict[int, int] = {}  # of the parts that are known to have ended in this pass
         self._expected: dict[int, int] = {}  # their lengths in the pass before
         self._beyond: set[int] = set()  # parts that were planned beyond those, and have not answered
+        self._attempt = 0
         self._empty = False  # a pass gave nothing, so none will
         self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
         self._finisher = Finisher(self._decoder)
@@ -121,7 +122,7 @@ class IterableReader:
                     return None  # whether it goes on is not known yet
                 self._beyond.add(part)
             self._place += 1
-            wanted = Wanted(self._share.seed, part, self._pass, own, self._near(part, own))
+            wanted = Wanted(self._share.seed, part, self._pass, own, self._near(part, own), self._attempt)
             end = (self._pass, place + 1)
             return Planned(wanted, Span(self._taken.name, (self._pass, place), end), repeat=self._pass > 0, lane=part)
         return None
@@ -130,10 +131,15 @@ class IterableReader:
         """Its item; None also where the pass had ended before it."""
         wanted: Wanted = planned.what
         current = wanted.number == self._pass
+        if wanted.attempt != self._attempt:
+            return None  # it is planned anew
         if current:
             self._beyond.discard(wanted.part)
         if isinstance(loaded, Element):
             self._take_in(loaded.snapshot)
+            if loaded.on_its_way:
+                self._plan_anew(planned.span.start)
+                return None
             if loaded.ended:
                 if current:
                     self._lengths[wanted.part] = min(wanted.place, self._lengths.get(wanted.part, wanted.place))
@@ -173,6 +179,12 @@ class IterableReader:
         run, within = divmod(place, RUN)
         lap, part = divmod(run, self._source.parts)
         return part, lap * RUN + within
+
+    def _plan_anew(self, start: Point) -> None:
+        """What was planned from there on is void: a worker may not be silent for as long as a long way takes."""
+        self._attempt += 1
+        self._beyond.clear()
+        self._pass, self._place = start
 
     def _end_pass(self) -> None:
         self._empty = not self._found

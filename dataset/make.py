@@ -12,7 +12,7 @@ from dataset.errors import SourceError
 from dataset.interactive import InteractiveMixture
 from dataset.kinds import source_of
 from dataset.mixture import Weights
-from dataset.pool import AHEAD_BYTES
+from dataset.pool import AHEAD_BYTES, WORKER_TIMEOUT
 from dataset.remake import refuse_unfollowed
 
 
@@ -28,6 +28,7 @@ def make_interactive_dataset(
     decode: Callable[[Any], Mapping[str, Any]] | None = None,
     workers: int = 0,
     ahead_bytes: int = AHEAD_BYTES,
+    worker_timeout: float | None = WORKER_TIMEOUT,
 ) -> InteractiveMixture: ...
 
 
@@ -38,6 +39,7 @@ def make_interactive_dataset(
     decode: Callable[[Any], Mapping[str, Any]] | None = None,
     workers: int = 0,
     ahead_bytes: int = AHEAD_BYTES,
+    worker_timeout: float | None = WORKER_TIMEOUT,
 ) -> Any:
     """Mix named sources by weights that can be changed while training runs; or make a dataset class interactive.
 
@@ -46,7 +48,8 @@ def make_interactive_dataset(
     are not a `Source` yet: it makes a mapping of tensors out of a sample's members (of an element, for datasets).
     Weights are relative; a source that they do not name is paused, and without any all have the same.
     `workers` processes load samples ahead, up to about `ahead_bytes` of them, decoded; the order of the stream does not
-    depend on how many there are.
+    depend on how many there are. A worker that has said nothing for `worker_timeout` seconds while it was waited for is
+    replaced (None: never); commands are served meanwhile.
 
     Given a Dataset or IterableDataset class (the paper's form), returns a subclass that takes
     `interactive_parameter_names` beside the constructor's own keyword arguments.
@@ -61,4 +64,4 @@ def make_interactive_dataset(
         raise SourceError(f"{sources!r} names no sources; give a mapping, as {{'base': 'data/shards', 'live': log}}")
     read = {str(name): source_of(name, thing, decode) for name, thing in sources.items()}
     refuse_unfollowed(read)
-    return InteractiveMixture(read, Weights.first(read, weights), seed, workers, ahead_bytes, decode)
+    return InteractiveMixture(read, Weights.first(read, weights), seed, workers, ahead_bytes, decode, worker_timeout)

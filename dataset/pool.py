@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import pickle
-import time
 import weakref
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -17,7 +16,7 @@ from dataset.errors import SourceError, WorkerError
 from dataset.parcels import unpacked
 from dataset.planning import Loaded, LoadingSource
 from dataset.ring import Ring
-from dataset.worker import PART, Raised, Task, work
+from dataset.worker import PART, STARTED, Raised, Task, work
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +26,10 @@ DEATHS = 5
 """Times that a worker may die, or hang, over the same samples before that is an error."""
 WORKER_TIMEOUT = 300.0
 """Seconds after which a worker counts as hung, if a sample of it is waited for and it says nothing."""
+GRACE = 2.0
+"""Seconds after which a worker that says nothing is no longer just waited for: other things are done meanwhile."""
+_SLICE = 0.05
+_START = 120.0  # seconds that a worker has at least to begin
 _SLOW = 30.0
 _LEAST_RING = 1 << 20
 
@@ -38,6 +41,7 @@ class _Worker:
         self.open: dict[int, Task] = {}
         self.partial: dict[int, tuple[bytearray, int]] = {}
         self.silent = 0.0  # seconds that it was waited for since it said something
+        self.started = False
         self.ring = Ring(ring_bytes)
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(
@@ -65,10 +69,10 @@ class Pool:
     """Loads samples in processes of its own. Used from one thread.
 
     A worker that dies is replaced, and so is one that hangs: that has said nothing for `timeout` seconds in which it was
-    waited for (None: such a one is waited for as long as it takes). What it had not answered is loaded again; loading
-    depends on nothing but what is loaded, so nobody can tell. Processes are started from a clean one (a fork server),
-    never forked from this one, whose threads and clients would not survive that; so sources have to be picklable, and the
-    main script has to guard what it does with `if __name__ == "__main__":`.
+    waited for (None: such a one is waited for as long as it takes; others do what waits behind). What it had not answered
+    is loaded again; loading depends on nothing but what is loaded, so nobody can tell. Processes are started from a clean
+    one (a fork server), never forked from this one, whose threads and clients would not survive that; so sources have to
+    be picklable, and the main script has to guard what it does with `if __name__ == "__main__":`.
     """
 
     def __init__(
@@ -107,27 +111,30 @@ class Pool:
         Those of a lane are all given to one worker, or to the one that takes its place.
         """
         self._look_at(self._team[self._next % len(self._team)])
-        task = Task(self._next, source, tuple(whats))
+        task = Task(self._next, source, tuple(whats), lane)
         self._next += 1
         if lane is None:
-            worker = min(self._team, key=lambda each: len(each.open))
+            worker = min(self._team, key=lambda each: (each.silent >= _SLOW, len(each.open)))
         else:
             worker = self._team[self._lanes.setdefault((source, lane), len(self._lanes) % len(self._team))]
         self._of[task.ticket] = worker
         worker.give(task)
         return task.ticket
 
-    def answer(self, ticket: int, patience: float) -> tuple[list[Loaded | Raised], int] | None:
-        """What was loaded, and its size in bytes; None where it is not there within `patience` seconds.
+    def answer(self, ticket: int) -> tuple[list[Loaded | Raised], int] | None:
+        """What was loaded, and its size in bytes; waits for it, but does not keep who asks from anything else.
 
-        A ticket is not asked for again once it was answered.
+        None where the worker has said nothing for two seconds: then it is to be asked again, every time for 50 ms. A ticket
+        is not asked for again once it was answered.
         """
         worker = self._of[ticket]
-        until = time.monotonic() + patience
         while ticket not in self._answers:
             try:
-                if not self._receive(worker, max(0.0, until - time.monotonic())):
-                    return None
+                if not self._receive(worker):
+                    self._said_nothing(worker)
+                    worker = self._of[ticket]
+                    if worker.started and worker.silent >= GRACE:
+                        return None
             except (EOFError, OSError):
                 worker = self._replace_dead(worker)
         del self._of[ticket]
@@ -154,13 +161,15 @@ class Pool:
         weakref.finalize(self, _end, worker.connection, worker.process)
         return worker
 
-    def _receive(self, worker: _Worker, patience: float) -> bool:
-        """Take in one message of a worker; False where none comes in time."""
-        if not worker.connection.poll(patience):
-            self._said_nothing(worker, patience)
+    def _receive(self, worker: _Worker) -> bool:
+        """Take in one message of a worker; False where none comes for a moment."""
+        if not worker.connection.poll(_SLICE):
             return False
         worker.silent = 0.0
         ticket, size, count = PART.unpack(worker.connection.recv_bytes())
+        if ticket == STARTED:
+            worker.started = True
+            return True
         data, done = worker.partial.pop(ticket) if ticket in worker.partial else (bytearray(size), 0)
         with memoryview(data) as view:
             worker.ring.read_into(view[done : done + count])
@@ -172,14 +181,26 @@ class Pool:
             self._answers[ticket] = data
         return True
 
-    def _said_nothing(self, worker: _Worker, seconds: float) -> None:
-        before, worker.silent = worker.silent, worker.silent + seconds
-        if self._timeout is not None and worker.silent >= self._timeout:
+    def _said_nothing(self, worker: _Worker) -> None:
+        before, worker.silent = worker.silent, worker.silent + _SLICE
+        if self._timeout is not None and worker.silent >= max(self._timeout, 0 if worker.started else _START):
             worker.process.kill()
             self._replace(worker, f"a worker hung for {worker.silent:.0f} s and was ended")
-        elif worker.silent // _SLOW > before // _SLOW:
+            return
+        if worker.started and worker.silent >= _SLOW:
+            self._relieve(worker)
+        if worker.silent // _SLOW > before // _SLOW:
             oldest = next(iter(worker.open.values()))
             logger.warning("a worker has been loading samples of %s for %.0f s", oldest.source, worker.silent)
+
+    def _relieve(self, worker: _Worker) -> None:
+        """Let others load what waits behind that over which a worker hangs; whoever answers first is heard."""
+        others = [each for each in self._team if each.silent < _SLOW]
+        for task in list(worker.open.values())[1:]:
+            if others and task.lane is None and self._of.get(task.ticket) is worker:
+                other = min(others, key=lambda each: len(each.open))
+                self._of[task.ticket] = other
+                other.give(task)
 
     def _look_at(self, worker: _Worker) -> None:
         """Replace it if it has ended: one that is not waited for would never be missed."""
@@ -192,7 +213,7 @@ class Pool:
 
     def _replace(self, worker: _Worker, why: str) -> _Worker:
         """Start another process for one that has ended, and give it what the first had not answered."""
-        left = [task for task in worker.open.values() if task.ticket in self._of]
+        left = [task for task in worker.open.values() if self._of.get(task.ticket) is worker]
         worker.close()
         for blamed in left[:1]:
             deaths = self._deaths[blamed.ticket] = self._deaths.get(blamed.ticket, 0) + 1

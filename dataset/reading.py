@@ -21,7 +21,7 @@ WAIT = 0.001
 
 Idle: TypeAlias = Callable[[], bool]
 """Called while there is nothing to make a batch of: about every millisecond while all sources are dry, and every 50 ms
-while a worker loads what comes next. False gives up waiting."""
+while a worker takes more than two seconds over what comes next. False gives up waiting."""
 
 
 class Reading:

@@ -24,6 +24,7 @@ from ingest.shard_format import BODY, SUMMARY_NAME, decode_summary
 
 BLOCK = 512
 _END = bytes(2 * BLOCK)
+_LARGE = 1 << 15
 _HEADER = struct.Struct("100s24x12s20xs100x6s82x155s12x")  # name, size, kind, magic, prefix
 _USTAR = b"ustar\0"
 _SPLIT = re.compile(r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL)
@@ -121,6 +122,21 @@ def sample_in(data: bytes, path: str) -> tuple[str, dict[str, bytes]]:
     for member in members(data, path, checked=True):
         key = key or (_split(member.name) or ("", ""))[0]  # all have the same, or they would not lie in one stretch
         contents[member.name[len(key) + 1 :].lower()] = data[member.data : member.data + member.size]
+    return key, contents
+
+
+def _read_apart(file: int, stretch: Stretch) -> tuple[str, dict[str, bytes]] | None:
+    """The same, each member read by itself, so that nothing large is copied; None where names need more than a header."""
+    key, contents = "", dict[str, bytes]()
+    position, end = stretch.start, stretch.start + stretch.size
+    while position < end:
+        name, digits, kind, magic, prefix = _HEADER.unpack(os.pread(file, BLOCK, position))
+        if kind not in _REGULAR:
+            return None
+        size, full = _size(digits), _name(name, prefix, magic)
+        key = key or (_split(full) or ("", ""))[0]
+        contents[full[len(key) + 1 :].lower()] = os.pread(file, size, position + BLOCK)
+        position += BLOCK + size + (-size % BLOCK)
     return key, contents
 
 

@@ -22,6 +22,9 @@ from dataset.ring import Ring
 PART = struct.Struct("<QQQ")
 """A part of an answer is in the ring: the ticket, the bytes of the whole answer, those of this part."""
 
+STARTED = (1 << 64) - 1
+"""The ticket of a worker's first message: it has begun."""
+
 
 class Raised(msgspec.Struct, frozen=True):
     """The error that a loader raised; it ends reading."""
@@ -35,6 +38,7 @@ class Task(msgspec.Struct, frozen=True):
     ticket: int
     source: str
     whats: tuple[Any, ...]
+    lane: int | None = None
 
 
 def work(sources: Mapping[str, LoadingSource], tasks: Connection, ring: Ring) -> None:
@@ -45,15 +49,13 @@ def work(sources: Mapping[str, LoadingSource], tasks: Connection, ring: Ring) ->
     waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
     # a thread reads tasks, so that sending them never blocks, and sees the other side end whatever is being decoded
     threading.Thread(target=_receive, args=(tasks, waiting), daemon=True).start()
+    _send(tasks, STARTED, 0, 0)
     while True:
         task = waiting.get()
         if task.source not in loaders:
             loaders[task.source] = sources[task.source].loader()
         answers = [_load(loaders[task.source], what) for what in task.whats]
-        try:
-            _answer(task, answers, tasks, ring)
-        except OSError:  # nobody is there to be answered
-            os._exit(0)
+        _answer(task, answers, tasks, ring)
 
 
 def _receive(tasks: Connection, waiting: queue.SimpleQueue[Task]) -> None:
@@ -80,7 +82,14 @@ def _answer(task: Task, answers: list[Loaded | Raised], tasks: Connection, ring:
     except Exception as error:  # a sample that cannot be pickled
         pieces = packed([Raised(_sendable(error))] * len(answers))
     size = size_of(pieces)
-    ring.write(pieces, lambda count: tasks.send_bytes(PART.pack(task.ticket, size, count)))
+    ring.write(pieces, lambda count: _send(tasks, task.ticket, size, count))
+
+
+def _send(tasks: Connection, ticket: int, size: int, count: int) -> None:
+    try:
+        tasks.send_bytes(PART.pack(ticket, size, count))
+    except OSError:  # nobody is there to be answered
+        os._exit(0)
 
 
 def _sendable(error: Exception) -> Exception:

@@ -129,6 +129,8 @@ class ArchiveLane:
         writer = self._writer
         if writer is None:
             return True
+        if self._until is not None and writer.next_offset < self._until:
+            return False  # it would not be what was claimed
         try:
             created = writer.publish() and self._on_chain(writer)
             if not created:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -75,6 +77,7 @@ def juicefs_server(folder: Path) -> Iterator[str]:
             f"127.0.0.1:{port}",
         ],
         env={**os.environ, "MINIO_ROOT_USER": ACCESS, "MINIO_ROOT_PASSWORD": SECRET},
+        preexec_fn=_end_with_parent,
         **quiet,  # type: ignore[call-overload]
     )
     try:
@@ -83,6 +86,12 @@ def juicefs_server(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def _end_with_parent() -> None:
+    """So that a test run that is killed leaves no server (prctl's PR_SET_PDEATHSIG; Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def new_bucket(endpoint: str) -> str:

@@ -71,7 +71,13 @@ def _serve_beside(steering: Steering) -> tuple[str, str]:
         secret = tokens.mint(ACTOR, [Scope.OPERATE])
         operator = tokens.mint("operator", [Scope.OPERATE])
         thread = ControlThread(
-            ControlSettings(host=settings.host, port=settings.port, data=folder, paper_clients=settings.paper_clients),
+            ControlSettings(
+                host=settings.host,
+                port=settings.port,
+                data=folder,
+                paper_clients=settings.paper_clients,
+                alerts=settings.alerts,
+            ),
             tokens,
         ).start()
         _beside[folder] = thread, secret

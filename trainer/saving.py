@@ -86,9 +86,11 @@ class Saver:
         rebuilds = isinstance(trainer.train_dataset, Reconstructable) and wanted is not None
         if rebuilds and dict(trainer.train_dataset.construction) != dict(wanted or {}):
             before = trainer.train_dataset
-            trainer.train_dataset = before.reconstructed(**(wanted or {}))
             if isinstance(before, InteractiveMixture):
+                trainer.train_dataset = before.constructed(wanted or {})
                 before.close()  # its workers and its log's reader; should it come again, it opens them again
+            else:
+                trainer.train_dataset = before.reconstructed(**(wanted or {}))
         if isinstance(trainer.train_dataset, InteractiveParameters) and state.parameters is not None:
             trainer.train_dataset.set_interactive_parameters(state.parameters)
         mixtures = checkpoint.mixtures()

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from control.api import NAME_PATTERN
+from control.settings import AlertSettings
 
 
 class Settings(BaseModel):
@@ -65,7 +66,8 @@ class InteractiveSettings(Settings):
     """How a trainer is steered, and what it keeps.
 
     Without `url` a control server is started beside the training (`serve`), on `port` or, where none is set, on the next
-    free one from 7007 (`paper_clients` lets those of the paper in without a token); with `serve` off, nothing steers.
+    free one from 7007 (`paper_clients` lets those of the paper in without a token, `alerts` are its webhooks); with `serve`
+    off, nothing steers.
     `starts` says that a person begins this training, which ends an earlier stop. The run lives in `folder` (else in the
     Trainer's `output_dir`) and is called `run` (else the Trainer's `run_name`, else the folder's name). `begin_at` is the
     checkpoint, of another run too, that a run which has not begun begins at.
@@ -83,6 +85,7 @@ class InteractiveSettings(Settings):
     host: str = "127.0.0.1"
     port: int | None = Field(default=None, ge=0, le=65535)
     paper_clients: bool = False
+    alerts: tuple[AlertSettings, ...] = ()
     starts: bool = True
     run: str | None = Field(default=None, pattern=NAME_PATTERN)
     folder: Path | None = None

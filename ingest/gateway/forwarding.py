@@ -22,7 +22,7 @@ from ingest.sessions import Opening
 
 HOP = "stovetop-forwarded"
 SESSION = re.compile(r"/v1/sessions/([^/]+)")
-OPEN = "/v1/sessions"
+OPEN, TOKENS = "/v1/sessions", "/v1/tokens"
 NOT_HANDED_ON = frozenset({"host", "connection", "content-length", "transfer-encoding", "keep-alive", "expect"})
 SECONDS = 60.0
 
@@ -37,7 +37,7 @@ class Forwarding:
         self._client: httpx.AsyncClient | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._gateway.lanes.shared or not scope["path"].startswith(OPEN):
+        if scope["type"] != "http" or not self._gateway.lanes.shared or not scope["path"].startswith((OPEN, TOKENS)):
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
@@ -48,7 +48,7 @@ class Forwarding:
         body: bytes | None = None
         if named is not None:
             share = self._gateway.lanes.share_of(named[1])
-        elif scope["path"] == OPEN and scope["method"] == "POST":
+        elif scope["path"] in (OPEN, TOKENS) and scope["method"] == "POST":
             body = await _small_body(request, self._gateway.settings.max_metadata_bytes)
             if body is None:
                 await self._app(scope, receive, send)

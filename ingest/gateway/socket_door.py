@@ -14,6 +14,8 @@ from starlette.websockets import WebSocket
 from auth.http import bearer
 from auth.problems import Problem
 from ingest.gateway.desk import Desk
+from ingest.gateway.forwarding import HOP
+from ingest.gateway.socket_relay import Relay
 from ingest.gateway.sockets import Socket, request_of
 from ingest.problems import BACKPRESSURE, FOREIGN_ORIGIN, RETRY_AFTER, UNAVAILABLE
 
@@ -34,6 +36,8 @@ def socket_door(desk: Desk) -> APIRouter:
             if secret is not None:
                 desk.any_token.admit(desk.any_token.grant(secret), session_id)
             _check_room(desk)
+            if await _relayed(desk, websocket, session_id):
+                return
         except Problem as problem:
             await websocket.send_denial_response(problem.response(request_of(websocket)))
             return
@@ -46,6 +50,23 @@ def socket_door(desk: Desk) -> APIRouter:
             sockets.remove(socket)
 
     return router
+
+
+async def _relayed(desk: Desk, websocket: WebSocket, session_id: str) -> bool:
+    """Whether another gateway has the session, and has served it."""
+    lanes, sockets = desk.gateway.lanes, desk.gateway.sockets
+    if not lanes.shared or HOP in websocket.headers:
+        return False
+    address = lanes.address_of(lanes.share_of(session_id))
+    if address is None:
+        return False
+    relay = Relay(websocket, desk.limits.sockets.max_message_bytes)
+    sockets.add(relay)
+    try:
+        await relay.run(address)
+    finally:
+        sockets.remove(relay)
+    return True
 
 
 def _check_origin(desk: Desk, websocket: WebSocket) -> None:

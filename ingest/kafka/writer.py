@@ -212,7 +212,10 @@ class KafkaWriter:
         for append in appends:
             milliseconds = round(append.time * 1000)
             topic = self._layout.topic(append.topic)
-            sent.append(producer.send(topic, append.value, append.key.encode(), None, append.partition, milliseconds))
+            headers = None if append.traceparent is None else [("traceparent", append.traceparent.encode())]
+            sent.append(
+                producer.send(topic, append.value, append.key.encode(), headers, append.partition, milliseconds)
+            )
             flying += len(append.value)
             while flying > self._options.inflight_bytes and landed < len(sent) - 1:
                 offsets.append(_landed(sent[landed], deadline))

@@ -102,8 +102,12 @@ def test_numbers_that_are_no_numbers_arrive_as_null(served: Served, line: ActorC
     assert served.client.series("demo", ["loss"]).series[0].mean == (None,)
 
 
-def test_eight_clients_get_every_event_once_through_cut_lines(served: Served, line: ActorConnection) -> None:
-    total, found = 4000, [list[int]() for _ in range(8)]
+@pytest.mark.parametrize("total", [4000, pytest.param(20_000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
+def test_eight_clients_get_every_event_once_through_cut_lines(
+    served: Served, line: ActorConnection, total: int
+) -> None:
+    found = [list[int]() for _ in range(8)]
+    asleep = watch(served, "?since=0", sock=narrow_line(served), max_queue=1, close_timeout=0.1)  # reads nothing
 
     def follow(index: int) -> None:
         with ControlClient(served.url, served.tokens.read) as client:
@@ -117,11 +121,12 @@ def test_eight_clients_get_every_event_once_through_cut_lines(served: Served, li
         thread.start()
     for begin in range(0, total, 1000):
         numbers(line, begin, 1000)
-        until(lambda begin=begin: any(known and known[-1] >= begin + 200 for known in found), 20)  # type: ignore[misc]
-        if begin < 3000:
+        until(lambda begin=begin: any(known and known[-1] >= begin + 200 for known in found), 60)  # type: ignore[misc]
+        if begin < total - 1000:
             cut_lines(served)
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
+    asleep.close()
     assert all(known == list(range(total)) for known in found), [len(known) for known in found]
 
 

@@ -216,12 +216,22 @@ class Reading:
 
 def step(mixture: InteractiveMixture, size: int) -> list[str]:
     """A whole training step of one batch: the keys that it used."""
-    taken = mixture.take(size, idle=lambda: False)
+    taken = mixture.take(size, idle=until_dry(mixture))
     if taken is None:
         return []
     items, receipt = taken
     mixture.complete([receipt])
     return [item.sample["key"] for item in items]
+
+
+def until_dry(mixture: InteractiveMixture) -> Callable[[], bool]:
+    """An idle hook that gives up where sources are dry, and waits while workers load, however slow the machine is."""
+
+    def idle() -> bool:
+        readers = mixture._reading.readers
+        return readers is not None and any(readers.loading(name) for name in mixture.sources)
+
+    return idle
 
 
 class InlinePool:
@@ -238,7 +248,7 @@ class InlinePool:
         self._tasks[self._next] = (source, whats)
         return self._next
 
-    def answer(self, ticket: int, patience: float) -> tuple[list[Any], int]:
+    def answer(self, ticket: int) -> tuple[list[Any], int]:
         source, whats = self._tasks.pop(ticket)
         if source not in self._loaders:
             self._loaders[source] = self._sources[source].loader()
@@ -247,7 +257,7 @@ class InlinePool:
 
     def forget(self, tickets: Iterable[int]) -> None:
         for ticket in tickets:
-            del self._tasks[ticket]
+            self._tasks.pop(ticket, None)
 
     def close(self) -> None:
         assert not self._tasks

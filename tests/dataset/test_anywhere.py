@@ -23,7 +23,7 @@ from dataset import (
     make_interactive_dataset,
 )
 from tests.dataset import libraries
-from tests.dataset.streams import MemoryLog, archive_of, decode, json_copy, key, write_tar
+from tests.dataset.streams import MemoryLog, archive_of, decode, json_copy, key, until_dry, write_tar
 from tests.dataset.test_sources import SOURCES
 
 Combination = Callable[[Path], Mapping[str, Source]]
@@ -109,7 +109,7 @@ def sources(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 def batch(data: InteractiveMixture) -> tuple[Any, ...]:
     """A completed step: what came from where, and what it was."""
-    taken = data.take(SIZE, idle=lambda: False)
+    taken = data.take(SIZE, idle=until_dry(data))
     if taken is None:
         return ()
     items, receipt = taken
@@ -136,7 +136,7 @@ def test_restored_anywhere_in_any_order_it_goes_on_bit_by_bit(sources: Callable[
             if at <= 7 < at + len(going_on):  # the change was made on the way, and is not made again
                 going_on = going_on[: 7 - at]
             assert going_on == whole[at : at + len(going_on)], at
-            data.take(SIZE, idle=lambda: False)  # fetched, and never trained
+            data.take(SIZE, idle=until_dry(data))  # fetched, and never trained
             data.load_state_dict(json_copy(data.state_dict()))  # twice in a row
             other.load_state_dict(json_copy(data.state_dict()))
             assert batch(other) == batch(data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ from dataset import IterableSource, MapSource, Share, SourceError, StateError, c
 from dataset.compat import AsPart, one_pass, tells_its_state
 from dataset.digest import digest
 from tests.dataset import libraries
-from tests.dataset.streams import Reading, json_copy, key, with_inline_workers
+from tests.dataset.streams import Reading, json_copy, key, step, with_inline_workers
 from tests.dataset.test_sources import ALL, SIZE
 
 
@@ -179,6 +181,48 @@ def test_digests_tell_elements_apart() -> None:
     things: list[Any] = [1, "1", b"1", 1.0, None, [1], (1,), {"a": 1}, {"b": 1}, x, x.T, x.to(torch.int32), x.numpy()]
     assert len({digest(thing) for thing in things}) == len(things)
     assert digest({"a": x.clone(), "b": ["y"]}) == digest({"a": x, "b": ["y"]})
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_long_way_through_what_was_consumed_is_gone_in_stretches(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is silent for long counts as hung; so it says that it is on its way, and is asked again."""
+    monkeypatch.setattr(Reading, "workers", workers)
+    for number, made in enumerate(
+        (
+            lambda: IterableSource(libraries.PerPass(50, shrinks=True)),
+            lambda: IterableSource(libraries.hf_iterable(4, 12).shuffle(seed=2, buffer_size=6), parts=2),
+            lambda: IterableSource(libraries.wds_stages(tmp_path), parts=3),
+        )
+    ):
+        whole = Reading(made(), Share(1, 2)).read(60)
+        with monkeypatch.context() as hurried:
+            hurried.setattr(cursor, "SKIP_SECONDS", 0.0)  # one step at a time
+            assert Reading(made(), Share(1, 2)).read(60) == whole, number
+            for cut in (7, 12, 24, 41):
+                reading = Reading(made(), Share(1, 2))
+                reading.read(cut)
+                assert reading.restored().read(60 - cut) == whole[cut:], (number, cut)
+
+
+def test_a_killed_owner_of_an_iterator_is_replaced_and_nothing_is_lost_or_repeated() -> None:
+    sources = {"a": IterableSource(libraries.PerPass(60)), "b": IterableSource(libraries.hf_iterable(4, 15), parts=2)}
+
+    def run(workers: int) -> list[list[str]]:
+        data = make_interactive_dataset(sources, seed=8, workers=workers)
+        rows = []
+        try:
+            for number in range(30):
+                if workers and number % 10 == 4:
+                    for process in data._reading.pool.processes:  # type: ignore[union-attr]
+                        os.kill(process, signal.SIGKILL)
+                rows.append(step(data, 6))
+            return rows
+        finally:
+            data.close()
+
+    assert run(2) == run(0)
 
 
 # Parts, and who else splits

@@ -137,6 +137,39 @@ def test_another_process_makes_it_of_what_a_checkpoint_says(tmp_path: Path) -> N
     assert step(other, 8) == step(data, 8)
 
 
+def test_an_older_checkpoint_has_its_own_sources_and_a_newer_one_brings_those_back(tmp_path: Path) -> None:
+    write_tar(tmp_path / "more.tar", [key(1000 + number) for number in range(40)])
+    data = two_sources()
+    step(data, 10)
+    older = json_copy({"construction": data.construction, "state": data.state_dict()})
+    data = gone_on(data, more={"path": str(tmp_path / "more.tar"), "weight": 3}, b=None)
+    step(data, 10)
+    newer = json_copy({"construction": data.construction, "state": data.state_dict()})
+    rest = step(data, 10)
+
+    def loaded(data: InteractiveMixture, saved: Any) -> InteractiveMixture:
+        anew = data.constructed(saved["construction"])
+        anew.load_state_dict(saved["state"])
+        return anew
+
+    again = loaded(data, older)
+    assert set(again.sources) == {"a", "b"}
+    assert again.weights.by_source == {"a": 1, "b": 1}
+    assert again.construction == older["construction"] | {"sources": {**older["construction"]["sources"], "more": None}}
+    forth = loaded(again, newer)
+    assert (set(forth.sources), forth.construction) == ({"a", "more"}, newer["construction"])
+    assert step(forth, 10) == rest
+
+
+def test_a_source_that_a_program_was_given_since_stays() -> None:
+    """What is added in code is newer than any checkpoint; only what was added while training ran is taken out."""
+    older = json_copy({"construction": two_sources().construction, "state": two_sources().state_dict()})
+    lists = {name: [{"key": key(number)} for number in range(40)] for name in ("a", "b", "c")}
+    data = make_interactive_dataset(lists, {"a": 1, "b": 1, "c": 2}, decode=either).constructed(older["construction"])
+    data.load_state_dict(older["state"])
+    assert data.weights.by_source == {"a": 1, "b": 1, "c": 2}
+
+
 @pytest.mark.parametrize(
     ("sources", "told"),
     [

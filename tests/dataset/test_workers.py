@@ -225,15 +225,22 @@ def hangs_once(element: Mapping[str, Any]) -> Mapping[str, Any]:
     return element
 
 
+def hangs(element: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Hangs as long as a file is there."""
+    while element["x"] == 13 and os.path.exists(element["hang"]):
+        time.sleep(0.01)
+    return element
+
+
 def hanging(flag: Path) -> list[dict[str, Any]]:
     return [{**element, "hang": str(flag)} for element in numbered(0, 40)]
 
 
-def hung(data: list[dict[str, Any]], workers: int, timeout: float | None = None) -> InteractiveMixture:
-    sources: dict[str, Any] = {
-        "base": MapSource(data, hangs_once, shuffle=False),
-        "other": MapSource(numbered(100, 40)),
-    }
+def hung(
+    data: list[dict[str, Any]], decode: Callable[[Any], Any], workers: int, timeout: float | None = None
+) -> InteractiveMixture:
+    other = Plain(MapSource(numbered(100, 40)))  # is read where it is mixed
+    sources: dict[str, Any] = {"base": MapSource(data, decode, shuffle=False), "other": other}
     first = Weights.first(sources, {"base": 1, "other": 1})
     return InteractiveMixture(sources, first, workers=workers, worker_timeout=timeout)
 
@@ -251,16 +258,16 @@ def test_a_worker_that_hangs_is_replaced_and_the_stream_is_the_same(
     tmp_path: Path, closing: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     elements = hanging(tmp_path / "hang")
-    whole = keys_read(hung(elements, 0), 12)
+    whole = keys_read(hung(elements, hangs_once, 0), 12)
     (tmp_path / "hang").touch()
-    assert keys_read(closing(hung(elements, 2, timeout=1.0)), 12) == whole
+    assert keys_read(closing(hung(elements, hangs_once, 1, timeout=1.0)), 12) == whole
     assert "a worker hung for 1 s and was ended; another one loads" in caplog.text
 
 
 def test_while_a_worker_hangs_commands_are_served_and_weights_obeyed(tmp_path: Path, closing: Any) -> None:
     elements = hanging(tmp_path / "hang")
     (tmp_path / "hang").touch()
-    data = closing(hung(elements, 2))
+    data = closing(hung(elements, hangs, 1))
     calls: list[float] = []
 
     def idle() -> bool:
@@ -281,7 +288,9 @@ def test_while_a_worker_hangs_commands_are_served_and_weights_obeyed(tmp_path: P
     while (got := data.take(6, idle=lambda: False)) is not None:  # what was put back comes first
         data.complete([got[1]])
         read += got[1].keys_of("base")
-    again = closing(hung(elements, 0))
+    assert int(read[-1]) < 13
+    (tmp_path / "hang").unlink()
+    again = closing(hung(elements, hangs, 0))
     again.load_state_dict(json_copy(data.state_dict()))
     for _ in range(4):
         _, receipt = taken(again, 6)

@@ -52,7 +52,7 @@ def run_once(archiver: Archiver) -> None:
         (ArchiverSettings(), "shutdown"),
     ],
 )
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["directory", "moto"])
 def test_why_a_shard_was_closed_is_counted(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, chosen: ArchiverSettings, reason: str
 ) -> None:
@@ -353,10 +353,10 @@ def _die_in_an_upload(log: SqliteLog, store: S3Store, where: str) -> None:
 
 def archive_all(log: SqliteLog, store: S3Store) -> None:
     lane = ArchiveLane(store.for_writing(log), log.reader(), SAMPLES, 0, ArchiverSettings())
-    while lane.advance():
-        pass
-    while not lane.rotate(Rotation.AGE) or lane.lag()[0]:  # where claims decide, what the dead one wanted comes first
-        lane.advance()
+    while lane.lag()[0]:  # where claims decide, what the dead one wanted comes first
+        while lane.advance():
+            pass
+        lane.rotate(Rotation.AGE)
 
 
 @pytest.mark.parametrize("where", ["before the upload", "amid the parts", "after the upload"])

@@ -33,6 +33,17 @@ def test_relative_paths_count_from_the_file_and_absolute_ones_stay(tmp_path: Pat
     assert settings.archive.folder == Path("/srv/shards")
 
 
+def test_an_archive_and_base_shards_in_s3_are_addresses_not_paths(tmp_path: Path) -> None:
+    text = '[archive]\nurl = "s3://bucket/shards"\ncache = "copies"\n[app]\nbase_shards = "s3://bucket/base"\n'
+    settings = load_settings(write(tmp_path, text))
+    assert settings.archive.url == "s3://bucket/shards"
+    assert settings.archive.cache == tmp_path / "copies"
+    assert settings.archive.staging == tmp_path / ".stovetop/staging"
+    assert settings.app.base_shards == "s3://bucket/base"
+    folder = load_settings(write(tmp_path, '[app]\nbase_shards = "base"\n'))
+    assert folder.app.base_shards == tmp_path / "base"
+
+
 def test_the_environment_wins_over_the_file_and_arguments_over_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

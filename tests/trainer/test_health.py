@@ -12,7 +12,8 @@ from torch import nn
 from transformers import Trainer
 
 from control import Command, EventType, Outcome
-from tests.trainer.trainings import Run, Sentences, gpt2
+from dataset import make_interactive_dataset
+from tests.trainer.trainings import LENGTH, Run, Sentences, gpt2
 from trainer.health import Alarm, LossWatch, Probe, poisoned_layers
 from trainer.health.probe import row_losses
 
@@ -225,3 +226,16 @@ def test_a_run_poisoned_in_one_layer_recovers_through_commands_alone(training: T
     assert poisoned_layers(run.trainer.model, ema.tensors()) == []
     for state in run.trainer.optimizer.optimizer.state.values():
         assert all(bool(torch.isfinite(value).all()) for value in state.values() if isinstance(value, torch.Tensor))
+
+
+def test_a_language_models_loss_is_told_by_source_on_the_steps_that_are_looked_at(training: Training) -> None:
+    data = make_interactive_dataset({"a": Sentences(40), "b": Sentences(24, first=7)}, {"a": 1, "b": 1})
+    run = training(train_dataset=data, settings={"health": {"every": 3, "share": 1e9}}, model=gpt2(0.0))
+    run.train()
+    told = {step for name in ("loss/a", "loss/b") for step in run.metric(name)}
+    assert told == {2, 5, 8, 11}
+    by_source = [run.metric(name) for name in ("loss/a", "loss/b")]
+    both = next(step for step in sorted(told) if all(step in values for values in by_source))
+    low, high = sorted(values[both] for values in by_source)
+    shifted = (LENGTH - 1) / LENGTH  # transformers divides by all labels, the first one of each row too
+    assert shifted * low - 1e-3 <= run.metric("loss")[both] <= shifted * high + 1e-3

@@ -44,16 +44,10 @@ def launched(by: str, folder: Path, client: ControlClient) -> subprocess.Popen[b
     if by == "torchrun":
         launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
     else:
-        options = ["--cpu", "--multi_cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-        launcher = [
-            "-m",
-            "accelerate.commands.launch",
-            *options,
-            "--main_process_port",
-            port,
-            "--num_cpu_threads_per_process",
-            "1",
-        ]
+        # its launcher of several processes; the program itself stays on the CPU
+        options = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+        more = ["--dynamo_backend", "no", "--main_process_port", port, "--num_cpu_threads_per_process", "1"]
+        launcher = ["-m", "accelerate.commands.launch", *options, *more]
     folder.mkdir()
     with (folder / "said.txt").open("w") as said:
         return subprocess.Popen(

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dataset.planning import Loaded, Planned, PlanningReader
+from dataset.planning import PATIENCE, Loaded, Planned, PlanningReader
 from dataset.pool import Pool
 from dataset.positions import IntervalSet
 from dataset.source import FollowingReader, Item, RecencyReader, SourceStats
@@ -39,8 +39,8 @@ class AheadReader:
         self._mean: float | None = None  # bytes of a sample, as it comes from a worker
 
     def poll(self) -> Item | None:
-        """The next item; waits for its loading."""
-        while True:
+        """The next item; waits for its loading. As `next_item`, it calls the source dry after many that are passed over."""
+        for _ in range(PATIENCE):
             if not self._ready and not self._take():
                 return None
             planned, loaded = self._ready.popleft()
@@ -49,6 +49,7 @@ class AheadReader:
             item = self._reader.finish(planned, loaded)
             if item is not None:
                 return item
+        return None
 
     def exhausted(self) -> bool:
         """Whether nothing is planned, and never will be."""

@@ -212,7 +212,11 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
                         break
                     items.append(item)
                 else:
-                    break
+                    if not readers.hold_deleted(items):
+                        break
+                    readers.put_back(picks[: len(items)], items)  # without those that were deleted meanwhile
+                    picks, items, redraws = self._draws.picks(weights, first, size), [], []
+                    continue
                 draw = first + len(items)
                 dry, name, item = self._redraw(readers, weights, draw, name)
                 if item is not None:

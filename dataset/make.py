@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from dataset.class_form import interactive_class
 from dataset.decoding import Decode, as_members
 from dataset.errors import SourceError
+from dataset.forgetting import knowing_deletions
 from dataset.history import HistorySource
 from dataset.interactive import InteractiveMixture
 from dataset.iterable import IterableSource
@@ -68,6 +69,7 @@ def make_interactive_dataset(
     if not isinstance(sources, Mapping) or not sources:
         raise SourceError(f"{sources!r} names no sources; give a mapping, as {{'base': 'data/shards', 'live': log}}")
     read = {str(name): source_of(name, thing, decode) for name, thing in sources.items()}
+    read = knowing_deletions(read)
     refuse_unfollowed(read)
     return InteractiveMixture(read, Weights.first(read, weights), seed, workers, ahead_bytes, decode)
 

@@ -6,13 +6,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from dataset.ahead import AheadReader
 from dataset.mixture import Weights
-from dataset.planning import LoadingSource, PlanningReader
+from dataset.planning import LoadingSource, PlanningReader, Uncovered
 from dataset.pool import Pool
 from dataset.positions import Consumed
 from dataset.source import FollowingReader, Item, RecencyReader, Share, Source, SourceReader, SourceStats
 from dataset.uniforms import seed_of
+from ingest.deletions import Deletions
 
 States = dict[str, Mapping[str, Mapping[str, Any]]]
 """By source and share (`0/2`: the first of two)."""
@@ -33,6 +36,13 @@ class Readers:
         self._share = f"{share.index}/{share.count}"
         self._readers: dict[str, SourceReader] = {}
         self._aside: dict[str, deque[Item]] = {}
+        self._uncovered: dict[str, Uncovered] = {}
+        deletions: list[Deletions] = []
+        for source in sources.values():
+            told = getattr(source, "deletions", None)
+            if told is not None and told not in deletions:
+                deletions.append(told)
+        self._deleted = [each.open() for each in deletions]
         try:
             for name, source in sources.items():
                 own = Share(share.index, share.count, seed_of(share.seed, name))
@@ -65,6 +75,10 @@ class Readers:
         """Whether none of these sources will ever give an item again; `for_now`: while their limits stay."""
         return all(self._exhausted(name, for_now) for name in names)
 
+    def hold_deleted(self, items: Iterable[Item]) -> bool:
+        """Whether one of these belongs to a session that was deleted since it was read."""
+        return any(self._is_deleted(item) for item in items) if self._deleted else False
+
     def put_back(self, names: Sequence[str], items: Sequence[Item]) -> None:
         """Keep items of a batch that is given up: they are polled first, in the same order."""
         for name, item in zip(reversed(names), reversed(items), strict=True):
@@ -88,8 +102,11 @@ class Readers:
 
     def close(self) -> None:
         """Close all."""
-        for reader in self._readers.values():
-            reader.close()
+        for each in (*self._readers.values(), *self._deleted):
+            each.close()
+
+    def _is_deleted(self, item: Item) -> bool:
+        return any(deleted.holds(item.key) for deleted in self._deleted)
 
     def _state_for(self, source: Source, saved: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """That of the same share, or else of the first one; always of the first where it holds for all."""
@@ -112,16 +129,24 @@ class Readers:
     def _poll_of(self, name: str) -> Callable[[], Item | None]:
         """The reader's own, unless something was put back or its epochs are limited."""
         reader = self._readers[name]
-        aside = self._aside.setdefault(name, deque())
-        if not aside and name not in self._limits:
+        aside, uncovered = self._aside.setdefault(name, deque()), self._uncovered.setdefault(name, Uncovered())
+        if not aside and not uncovered and name not in self._limits:
             return reader.poll
 
         def poll() -> Item | None:
+            while aside and self._is_deleted(aside[0]):
+                gone = aside.popleft()
+                uncovered.add(*uncovered.covered_by(gone.span, gone.jumped))
             item = aside.popleft() if aside else reader.poll()
-            if item is not None and self._beyond_limit(name, item):
+            if item is None:
+                return None
+            if self._beyond_limit(name, item):
                 aside.appendleft(item)
                 return None
-            if not aside and name not in self._limits:
+            if uncovered:
+                span, jumped = uncovered.covered_by(item.span, item.jumped)
+                item = msgspec.structs.replace(item, span=span, jumped=jumped)
+            if not aside and not uncovered and name not in self._limits:
                 self.polls[name] = reader.poll
             return item
 

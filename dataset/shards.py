@@ -19,6 +19,7 @@ from dataset.planning import Finisher, Loaded, Planned, next_item
 from dataset.positions import IntervalSet
 from dataset.source import Item, Share, SourceStats
 from dataset.tar import Stretch, TarShard, read_sample
+from ingest.deletions import Deletions
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ class ShardSource:
     The order of an epoch is a function of the seed and the number of samples (the shards' own without `shuffle`).
     Positions are (epoch, place in that order). A folder may grow: shards that are published in it, whole, under new
     names, are read from the next epoch on; while several ranks read it, they are not, as all must see the same
-    (merge and load the states of all ranks before the first batch, and all read what rank 0 saw).
+    (merge and load the states of all ranks before the first batch, and all read what rank 0 saw). Samples that belong to
+    sessions in `deletions` are passed over; their places stay.
     """
 
     paths: Path | str | Sequence[Path | str]
@@ -53,6 +55,7 @@ class ShardSource:
     shuffle: bool = True
     epochs: int | None = None
     bad_limit: int = BAD_LIMIT
+    deletions: Deletions | None = None
 
     one_state: ClassVar[bool] = True
     has_epochs: ClassVar[bool] = True
@@ -122,7 +125,7 @@ class ShardReader:
         self._known: set[str] = set()
         self._listings: list[tuple[Listing, int]] = []  # with the number of samples up to its end
         self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
-        self._finisher = Finisher(self._decoder)
+        self._finisher = Finisher(self._decoder, source.deletions)
         self._load = source.loader()
         for listing in _restored(source, state):
             self._take_in(listing.from_epoch, listing.names, strict=True)
@@ -163,7 +166,8 @@ class ShardReader:
         return built
 
     def close(self) -> None:
-        """No file is kept open."""
+        """Close the view of the deletions; no file is kept open."""
+        self._finisher.close()
 
     def _size_of(self, epoch: int, fresh: bool) -> int:
         if fresh and (self._share.count == 1 or not self._listings):

@@ -102,8 +102,10 @@ class Readers:
 
     def close(self) -> None:
         """Close all."""
-        for each in (*self._readers.values(), *self._deleted):
-            each.close()
+        for reader in self._readers.values():
+            reader.close()
+        for deleted in self._deleted:
+            deleted.close()
 
     def _is_deleted(self, item: Item) -> bool:
         return any(deleted.holds(item.key) for deleted in self._deleted)

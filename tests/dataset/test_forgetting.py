@@ -123,7 +123,7 @@ def test_history_draws_the_same_whether_it_is_filtered_rewritten_or_resumed(
     cut_up += reading.read(30)  # a reader that stood in the old shards
     for _ in range(3):  # and readers that begin with the new ones
         reading = reading.restored()
-        cut_up += reading.read(40)
+        cut_up += reading.read(30)
     cut_up += reading.read(200 - len(cut_up))
     assert cut_up == whole
     assert GONE not in map(session, whole[cut:])

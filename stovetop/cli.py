@@ -18,10 +18,21 @@ from stovetop.errors import ConfigurationError, StovetopError
 from stovetop.lifeline import RoleLocked
 from stovetop.play import RoleName, play
 from stovetop.settings import load_settings
+from stovetop.verbs.doctor import doctor
+from stovetop.verbs.importing import import_logs
+from stovetop.verbs.keeping import dead, delete
+from stovetop.verbs.reannotate import reannotate
 from stovetop.verbs.talking import Config, Note, client_of, console, deliver
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 Channel = Annotated[str, typer.Option("--channel", help="the pointer that moves")]
+
+
+app.command()(delete)
+app.add_typer(dead, name="dead")
+app.command()(reannotate)
+app.command("import")(import_logs)
+app.command()(doctor)
 
 
 def main() -> None:

@@ -15,21 +15,30 @@ from auth.tokens import Grant, InvalidTokenFile, Scope, TokenStore
 
 INVALID_TOKEN = ProblemType("invalid-token", 401, "A valid token is required")
 INSUFFICIENT_SCOPE = ProblemType("insufficient-scope", 403, "The token does not open this door")
+SESSION_TOKEN = ProblemType("session-token", 403, "A session's token opens its session only")
 TOKENS_UNREADABLE = ProblemType("tokens-unreadable", 503, "The tokens cannot be read", retryable=True)
 
 REALM = 'Bearer realm="stovetop"'
 
 
 class RequireScope(SecurityBase):
-    """A FastAPI dependency that yields the `Grant` of the request's token, or refuses with 401 or 403."""
+    """A FastAPI dependency that yields the `Grant` of the request's token, or refuses with 401 or 403.
 
-    def __init__(self, tokens: TokenStore, scope: Scope) -> None:
-        self._tokens, self._scope = tokens, scope
+    Session tokens are let in only with `session_tokens`, and where the path's `session_id` is theirs.
+    """
+
+    def __init__(self, tokens: TokenStore, scope: Scope, *, session_tokens: bool = False) -> None:
+        self._tokens, self._scope, self._session_tokens = tokens, scope, session_tokens
         self.model = HTTPBearerModel(description=f"A token with the scope `{scope}`.")
         self.scheme_name = f"bearer-{scope}"
 
     async def __call__(self, connection: HTTPConnection) -> Grant:
-        secret = bearer(connection.headers.get("authorization"))
+        grant = self.grant(bearer(connection.headers.get("authorization")))
+        self.admit(grant, connection.path_params.get("session_id"))
+        return grant
+
+    def grant(self, secret: str | None) -> Grant:
+        """What `secret` stands for, if it opens this door at all; raises `Problem`."""
         try:
             grant = self._tokens.verify(secret)
         except InvalidTokenFile as error:
@@ -48,6 +57,12 @@ class RequireScope(SecurityBase):
                 members={"required_scope": self._scope.value},
             )
         return grant
+
+    def admit(self, grant: Grant, session_id: str | None) -> None:
+        """Refuse a session token at any door but those of its session."""
+        if grant.session_id is not None and not (self._session_tokens and session_id in (None, grant.session_id)):
+            detail = f"this token is for the steps of session {grant.session_id!r} only; use the app's own"
+            raise Problem(SESSION_TOKEN, detail)
 
 
 def bearer(header: str | None) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -59,21 +59,26 @@ class Problem(Exception):
         self.kind, self.detail, self.retry_after = kind, detail, retry_after
         self.headers, self.members = dict(headers or {}), dict(members or {})
 
-    def response(self, request: Request) -> Response:
-        """The HTTP answer, with the request's id where the application gave it one."""
+    def body(self, scope: Mapping[str, Any]) -> dict[str, Json]:
+        """The problem details, with the request's id where the application gave it one (RFC 9457, 3)."""
         kind = self.kind
         body: dict[str, Json] = {
             "type": kind.uri,
             "title": kind.title,
             "status": kind.status,
             "detail": self.detail,
-            "instance": request.url.path,
+            "instance": scope.get("path", "/"),
             "retryable": kind.retryable,
             **self.members,
         }
-        request_id = request.scope.get("request_id")
+        request_id = scope.get("request_id")
         if request_id is not None:
             body["request_id"] = request_id
+        return body
+
+    def response(self, request: Request) -> Response:
+        """The HTTP answer."""
+        kind, body = self.kind, self.body(request.scope)
         headers = dict(self.headers)
         if self.retry_after is not None:
             headers["Retry-After"] = str(self.retry_after)
@@ -93,7 +98,9 @@ def install_problems(app: FastAPI) -> None:
             {"pointer": "/" + "/".join(map(str, item["loc"])), "code": item["type"], "detail": item["msg"]}
             for item in error.errors()
         ]
-        return Problem(INVALID_REQUEST, "a parameter is invalid", members={"errors": errors}).response(request)
+        first = error.errors()[0]
+        said = f"{'.'.join(map(str, first['loc'][1:])) or 'the request'}: {first['msg']}"
+        return Problem(INVALID_REQUEST, said, members={"errors": errors}).response(request)
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> Response:

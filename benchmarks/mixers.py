@@ -1,4 +1,8 @@
-"""Mixers of three sources that cost next to nothing, each as its library would have it, by batches of samples."""
+"""Mixers of three sources that cost next to nothing, each as its library would have it, by batches of samples.
+
+Every source gives the same object again and again, and counts what it gave where its library asks a source to know its
+place. What differs is the mixers' own work; ours also has keys and positions for every sample, and books them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from dataset import ORIGIN, IntervalSet, Item, Share, SourceStats, Span, make_interactive_dataset
+from dataset import ORIGIN, IntervalSet, Item, Run, Share, SourceStats, Span, make_interactive_dataset
 
 WEIGHTS = {"base": 0.7, "history": 0.2, "live": 0.1}
 Batches = Iterator[Any]
@@ -14,7 +18,7 @@ Mixer = Callable[[int], Batches]
 """Makes batches of so many samples, without end."""
 
 
-class Same:
+class OneByOne:
     """A source of one sample, again and again, at ever later positions: all that a `Source` has to be."""
 
     fingerprint = "same"
@@ -23,7 +27,7 @@ class Same:
         self.sample = sample
         self.at = ORIGIN
 
-    def open(self, share: Share, consumed: Mapping[str, IntervalSet], state: Mapping[str, Any] | None = None) -> Same:
+    def open(self, share: Share, consumed: Mapping[str, IntervalSet], state: Mapping[str, Any] | None = None) -> Any:
         return self
 
     def poll(self) -> Item:
@@ -44,12 +48,31 @@ class Same:
         pass
 
 
+class Same(OneByOne):
+    """The same, which also gives many at once: a `BatchReader`."""
+
+    def poll_many(self, count: int) -> Run:
+        start = self.at
+        ends = [(0, number) for number in range(start[1] + 1, start[1] + 1 + count)]
+        self.at = ends[-1]
+        return Run("0", start, ends, [self.sample] * count, [""] * count)
+
+
 def ours(size: int) -> Batches:
     """Weights may change before any batch, and each is booked when its step is done."""
-    mixture = make_interactive_dataset({name: Same({"source": name}) for name in WEIGHTS}, WEIGHTS)
-    while (taken := mixture.take(size)) is not None:
-        items, receipt = taken
-        yield [item.sample for item in items]
+    return _mixed(Same, size)
+
+
+def ours_one_by_one(size: int) -> Batches:
+    """The same, of sources that are asked for every sample by itself."""
+    return _mixed(OneByOne, size)
+
+
+def _mixed(source: type[OneByOne], size: int) -> Batches:
+    mixture = make_interactive_dataset({name: source({"source": name}) for name in WEIGHTS}, WEIGHTS)
+    while (taken := mixture.take_samples(size)) is not None:
+        samples, receipt = taken
+        yield samples
         mixture.complete([receipt])
 
 
@@ -61,15 +84,18 @@ def torchdata(size: int) -> Batches:
         def __init__(self, sample: Any) -> None:
             super().__init__()
             self.sample = sample
+            self.given = 0
 
         def reset(self, initial_state: Any = None) -> None:
             super().reset(initial_state)
+            self.given = initial_state["given"] if initial_state else 0
 
         def next(self) -> Any:
+            self.given += 1
             return self.sample
 
         def get_state(self) -> dict[str, Any]:
-            return {}
+            return {"given": self.given}
 
     nodes = {name: Node({"source": name}) for name in WEIGHTS}
     sampler = MultiNodeWeightedSampler(nodes, WEIGHTS, stop_criteria="CYCLE_FOREVER", rank=0, world_size=1)

@@ -148,13 +148,15 @@ class ActorInfo(Frozen):
 
 
 class SegmentInfo(Frozen):
-    """One uninterrupted stretch of training. `parent` and `forked_at` say where it goes on from."""
+    """One uninterrupted stretch of training. `parent` and `forked_at` say where it goes on from; `parent_run` is set where
+    that is a segment of another run."""
 
     segment: str
     branch: str
     parent: str | None = None
     forked_at: int | None = None
     checkpoint: str | None = None
+    parent_run: str | None = None
     reason: str = "fresh"
     note: str = ""
     time: float
@@ -162,9 +164,13 @@ class SegmentInfo(Frozen):
 
 
 class BranchInfo(Frozen):
-    """A named chain of segments. `parent` and `forked_at` are those of its first segment's fork."""
+    """A named chain of segments. `parent` and `forked_at` are those of its first segment's fork. `title` is what people
+    call it, empty where they did not say; a `deleted` one has its numbers and no checkpoints."""
 
     branch: str
+    title: str = ""
+    note: str = ""
+    deleted: bool = False
     parent: str | None = None
     forked_at: int | None = None
     time: float
@@ -272,6 +278,13 @@ class SeriesPage(Frozen):
     run: str
     seq: int
     series: tuple[MetricSeries, ...]
+
+
+class Comparison(Frozen):
+    """The same metrics of several runs, up to the event `seq`: a page of series for each run."""
+
+    seq: int
+    runs: tuple[SeriesPage, ...]
 
 
 class EventPage(Frozen):

@@ -28,6 +28,7 @@ class StateKey(StrEnum):
     DATASET = "dataset"  # {"initialization_parameters": {…}, "interactive_parameters": {…}}
     MODEL = "model"  # {"name", "module_type", "operators": […], "hyperparameters": […], "children": [the same, …]}
     MIXTURE = "mixture"  # a `MixtureBody`
+    AGENTS = "agents"  # the agents by name: {"enabled", "mode", "every", "limits", "spent", "resting", "last"}
 
 
 class RunBody(Open):
@@ -42,15 +43,32 @@ class BranchBody(Open):
     """`branch`: a segment began on the event's branch.
 
     `parent` and `forked_at` name the segment and step that it goes on from (None: from nothing); `checkpoint` is the
-    uuid of the checkpoint that was loaded.
+    uuid of the checkpoint that was loaded. Where another run saved that, `parent_run` names it, and `parent` is a segment
+    of that run.
     """
 
+    action: Literal["began"] = "began"
     segment: str
     parent: str | None = None
     forked_at: int | None = None
     checkpoint: str | None = None
+    parent_run: str | None = None
     reason: Literal["fresh", "resume", "load"] = "fresh"
     note: str = ""
+
+
+class BranchDescribedBody(Open):
+    """`branch` events of the server: what people call the branch and note about it."""
+
+    action: Literal["described"] = "described"
+    title: str = ""
+    note: str = ""
+
+
+class BranchDeletedBody(Open):
+    """`branch`: its checkpoints were deleted; its numbers stay."""
+
+    action: Literal["deleted"] = "deleted"
 
 
 class CheckpointBody(Open):
@@ -87,7 +105,7 @@ class VersionBody(Open):
     """`version`: what happened to one. `channel` is the pointer that moved; `held`: until someone releases it."""
 
     version: int
-    action: Literal["published", "promoted", "rolled_back", "pinned", "refused", "deleted"]
+    action: Literal["published", "promoted", "rolled_back", "pinned", "released", "refused", "deleted"]
     channel: str | None = None
     segment: str = ""
     reason: str = ""
@@ -107,11 +125,15 @@ class FollowerBody(Open):
 
 
 class HealthBody(Open):
-    """`health`: a warning of training, with the check that raised it."""
+    """`health`: a finding about training, with the check that made it, the number and the layers that it is about, and
+    commands that would mend it: `{"command", "arguments"}` each."""
 
     check: str
     message: str
     value: float | None = None
+    layer: str | None = None
+    layers: tuple[str, ...] = ()
+    suggest: tuple[dict[str, Any], ...] = ()
 
 
 class PipelineBody(Open):
@@ -124,6 +146,22 @@ class LogBody(Open):
     """`log`: a line for people."""
 
     message: str
+
+
+class AgentBody(Open):
+    """`agent`: what an agent came to. `saw` holds the figures that it decided on, `commands` what it wants or did.
+
+    `suggestion` names a decision that waits for somebody to accept it.
+    """
+
+    agent: str
+    action: Literal["looked", "suggested", "withdrawn", "accepted", "acted", "refused", "failed"]
+    by: str
+    explanation: str = ""
+    saw: dict[str, Any] = {}
+    commands: tuple[dict[str, Any], ...] = ()
+    suggestion: str | None = None
+    reason: str = ""
 
 
 class ActorBody(Open):

@@ -18,6 +18,7 @@ from control.api import (
     CommandDetail,
     CommandPage,
     CommandRecord,
+    Comparison,
     Desired,
     EventPage,
     FollowerList,
@@ -178,6 +179,13 @@ class ControlClient:
         """Metrics by step, of every branch and name unless some are named."""
         path = f"/api/v1/runs/{run}/metrics/series"
         return self._get(path, SeriesPage, metric=list(metrics), branch=list(branches), points=points, lineage=lineage)
+
+    def compare(
+        self, runs: Sequence[str], metrics: Sequence[str] = (), *, points: int = 1000, lineage: bool = False
+    ) -> Comparison:
+        """The same metrics of several runs."""
+        path = "/api/v1/metrics/series"
+        return self._get(path, Comparison, run=list(runs), metric=list(metrics), points=points, lineage=lineage)
 
     def versions(self, run: str | None = None) -> VersionList:
         """Versions of the weights and the channels."""

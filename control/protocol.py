@@ -61,8 +61,11 @@ class CommandName(StrEnum):
     """The commands of the paper (A.2) and ours. A package may register others: names stay plain strings on the wire."""
 
     UPDATE_OPTIMIZER = "update_optimizer"
+    UPDATE_TRAINING = "update_training"
     SAVE_CHECKPOINT = "save_checkpoint"
     LOAD_CHECKPOINT = "load_checkpoint"
+    DESCRIBE_BRANCH = "describe_branch"  # taken by the server itself
+    DELETE_BRANCH = "delete_branch"
     START_TRAINING = "start_training"  # taken by the server itself: a stopped run is wanted again
     PAUSE_TRAINING = "pause_training"
     RESUME_TRAINING = "resume_training"
@@ -76,6 +79,7 @@ class CommandName(StrEnum):
     PROMOTE_VERSION = "promote_version"
     ROLLBACK_VERSION = "rollback_version"
     PIN_VERSION = "pin_version"
+    RELEASE_CHANNEL = "release_channel"
 
 
 class Status(StrEnum):
@@ -231,6 +235,7 @@ class EventType(StrEnum):
     PIPELINE = "pipeline"  # rates and lags of gateway, log, annotator, archiver
     LOG = "log"  # a line for people
     ACTOR = "actor"  # connected, gone
+    AGENT = "agent"  # what an agent saw, wants or did
 
 
 class Event(Frozen):

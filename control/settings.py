@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from control.protocol import EventType
 
 DEFAULT_PORT = 7007
 
@@ -22,12 +24,38 @@ def _origin(value: str) -> str:
 Origin = Annotated[str, AfterValidator(_origin)]
 
 
+def _hook(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("it is not an address to post to; write it as https://hooks.example/…")
+    return value
+
+
+class AlertSettings(BaseModel):
+    """A webhook: where events of these types and of at least this level are posted to, as JSON.
+
+    The address is a secret, as those of chat services are. One finding of one run is told again after `quiet_seconds`
+    only. A delivery that fails is tried `attempts` times, over some minutes with the pauses that `patience` multiplies.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[SecretStr, AfterValidator(_hook)]
+    level: Literal["info", "warning", "error"] = "warning"
+    types: tuple[EventType, ...] = (EventType.HEALTH, EventType.RUN, EventType.VERSION)
+    quiet_seconds: float = Field(default=300.0, ge=0)
+    timeout: float = Field(default=10.0, gt=0)
+    attempts: int = Field(default=8, ge=1)
+    patience: float = Field(default=1.0, gt=0)
+
+
 class ControlSettings(BaseModel):
     """Where the server listens, what it keeps, and whom it lets in beside those with a token.
 
     `port`: None takes 7007 or the next free one; one that is set and taken is an error; 0 takes any free one.
     `origins`: pages of other origins that may call from a browser; the server's own always may.
     `paper_clients`: lets clients of the paper's paths in without a token, on loopback only.
+    `alerts`: webhooks that are told of warnings.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +65,7 @@ class ControlSettings(BaseModel):
     data: Path = Path(".stovetop/control")
     origins: tuple[Origin, ...] = ()
     paper_clients: bool = False
+    alerts: tuple[AlertSettings, ...] = ()
 
     command_expiry: float = Field(
         default=600.0, gt=0, description="seconds after which a command not yet begun expires"

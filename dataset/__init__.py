@@ -5,7 +5,7 @@ and what was consumed is what a completed optimizer step used, sample by sample,
 repeats any, on this number of ranks or another. In reading order:
 
     positions   source   planning   live · history · shards · mapped · iterable   pool   ahead   mixture   interactive
-    receipt   loader   make
+    receipt   loader   kinds · make
 """
 
 from dataset.class_form import InteractiveParameters
@@ -24,6 +24,7 @@ from dataset.errors import (
 from dataset.history import HistorySource
 from dataset.interactive import InteractiveMixture
 from dataset.iterable import IterableSource
+from dataset.kinds import register_source
 from dataset.live import LiveSource
 from dataset.loader import MixtureLoader
 from dataset.make import make_interactive_dataset
@@ -34,7 +35,17 @@ from dataset.planning import Finisher, Loaded, Loader, LoadingSource, Planned, P
 from dataset.positions import ORIGIN, Consumed, IntervalSet, Span
 from dataset.receipt import RECEIPT, Receipt, Redraw, take_receipt
 from dataset.shards import ShardSource
-from dataset.source import FollowingReader, FollowingSource, Item, Share, Source, SourceReader, SourceStats
+from dataset.source import (
+    BatchReader,
+    FollowingReader,
+    FollowingSource,
+    Item,
+    Run,
+    Share,
+    Source,
+    SourceReader,
+    SourceStats,
+)
 from dataset.state import merge_states
 from dataset.statistics import MixtureStatistics, SourceStatistics
 
@@ -42,6 +53,7 @@ __all__ = [
     "ORIGIN",
     "RECEIPT",
     "BadSamples",
+    "BatchReader",
     "Consumed",
     "DatasetError",
     "Decode",
@@ -69,6 +81,7 @@ __all__ = [
     "Receipt",
     "ReceiptError",
     "Redraw",
+    "Run",
     "ShardSource",
     "Share",
     "Source",
@@ -83,5 +96,6 @@ __all__ = [
     "WorkerError",
     "make_interactive_dataset",
     "merge_states",
+    "register_source",
     "take_receipt",
 ]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -16,6 +13,7 @@ from dataset.errors import SourceError, StateError
 from dataset.order import share_name
 from dataset.planning import Finisher, Loaded, Planned, next_item
 from dataset.positions import ORIGIN, IntervalSet, Span
+from dataset.recency import Pool, Snapshot, Times, pool_of
 from dataset.source import Item, Share, SourceStats
 from dataset.uniforms import Uniforms
 from ingest import SAMPLES, ShardError
@@ -29,17 +27,6 @@ GROW_EVERY = 64
 """Draws between two looks for more to draw from."""
 KEPT = 8
 """Snapshots in the state; draws that are not yet completed may need those before the last."""
-
-Intervals: TypeAlias = Mapping[str, tuple[tuple[int, int, int, int], ...]]
-"""By partition: offset and index of the start, offset and index of the end."""
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """What can be drawn from, and with which half-life, from draw number `from_draw` on."""
-
-    from_draw: int
-    eligible: Intervals
-    half_life: float | None = None
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -139,6 +126,7 @@ class HistoryReader:
         self._repeats = 0
         self._snapshots = self._restored(state)
         self._pool: Pool | None = None
+        self._times = Times()
         if source.follows is None:
             self._follow_archive()
 
@@ -192,13 +180,13 @@ class HistoryReader:
         planned_anew, self._draw = self._draw > self._done, self._done
         return planned_anew
 
-    def prefer_recent(self, half_life: float | None) -> bool:
-        """Draw with another half-life, in samples of a partition, from the first draw on that is not finished."""
+    def prefer_recent(self, half_life: float | None, half_life_seconds: float | None = None) -> bool:
+        """Draw with another half-life, in samples of a partition or in seconds, from the first draw on not finished."""
         in_force = self._snapshot_at(self._done)
-        if in_force is None or in_force.half_life == half_life:
+        if in_force is None or (in_force.half_life, in_force.half_life_seconds) == (half_life, half_life_seconds):
             return False
         kept = [snapshot for snapshot in self._snapshots if snapshot.from_draw < self._done]
-        self._snapshots = [*kept[1 - KEPT :], Snapshot(self._done, in_force.eligible, half_life)]
+        self._snapshots = [*kept[1 - KEPT :], Snapshot(self._done, in_force.eligible, half_life, half_life_seconds)]
         planned_anew, self._draw = self._draw > self._done, self._done
         return planned_anew
 
@@ -219,7 +207,8 @@ class HistoryReader:
         if eligible == last.eligible:
             return False
         kept = [snapshot for snapshot in self._snapshots if snapshot.from_draw < draw]
-        self._snapshots = [*kept[1 - KEPT :], Snapshot(draw, eligible, last.half_life)]
+        taken = msgspec.structs.replace(last, from_draw=draw, eligible=eligible)
+        self._snapshots = [*kept[1 - KEPT :], taken]
         return True
 
     def _drawn_before(self, partition: str, number: int) -> bool:
@@ -254,56 +243,9 @@ class HistoryReader:
                 "it was taken too long after that draw"
             )
         if self._pool is None or self._pool.snapshot is not snapshot:
-            self._pool = Pool(snapshot, {name: self._load.chain(name) for name in snapshot.eligible})
+            chains = {name: self._load.chain(name) for name in snapshot.eligible}
+            self._pool = pool_of(snapshot, chains, self._times, self._pool)
         return self._pool
-
-
-class Pool:
-    """A snapshot with its samples counted; a stretch is drawn from by its weight, and within it by age."""
-
-    def __init__(self, snapshot: Snapshot, chains: Mapping[str, ShardChain]) -> None:
-        self.snapshot = snapshot
-        self._stretches: list[tuple[str, int, int]] = []  # partition, first sample, number of samples
-        weights: list[float] = []
-        for partition, quads in sorted(snapshot.eligible.items(), key=lambda pair: int(pair[0])):
-            newer = 0  # samples of the partition that are newer than the stretch
-            stretches = []
-            for a, b, c, d in reversed(quads):
-                first, end = chains[partition].number_at((a, b)), chains[partition].number_at((c, d))
-                stretches.append(((partition, first, end - first), self._weight(newer, end - first)))
-                newer += end - first
-            for stretch, weight in reversed(stretches):
-                self._stretches.append(stretch)
-                weights.append(weight)
-        self._ends = list(accumulate(weights))
-        self.total = sum(count for _, _, count in self._stretches)
-
-    def at(self, uniform: float) -> tuple[str, int]:
-        """The sample that a number in [0, 1) draws: its partition, and its number there."""
-        if self.snapshot.half_life is None:  # whole numbers, all the way
-            drawn = min(int(uniform * self.total), self.total - 1)
-            at = bisect_right(self._ends, drawn)
-            partition, first, _ = self._stretches[at]
-            return partition, first + drawn - int(self._ends[at - 1] if at else 0)
-        weighed = uniform * self._ends[-1]
-        at = min(bisect_right(self._ends, weighed), len(self._ends) - 1)
-        before = self._ends[at - 1] if at else 0.0
-        partition, first, count = self._stretches[at]
-        age = self._age((weighed - before) / (self._ends[at] - before), count)
-        return partition, first + count - 1 - age
-
-    def _weight(self, newer: int, count: int) -> float:
-        """Of `count` samples with so many newer ones: the sum of 2 ** -(age / half-life) over them, but for a factor."""
-        half_life = self.snapshot.half_life
-        if half_life is None:
-            return count
-        return math.exp2(-newer / half_life) * -math.expm1(-math.log(2) * count / half_life)
-
-    def _age(self, uniform: float, count: int) -> int:
-        """How many samples of a stretch are newer than the drawn one: the inverse of the sum."""
-        rate = math.log(2) / (self.snapshot.half_life or 1.0)
-        age = -math.log1p(uniform * math.expm1(-rate * count)) / rate
-        return min(int(age), count - 1)
 
 
 def archived(chain: ShardChain, intervals: IntervalSet) -> tuple[tuple[int, int, int, int], ...]:

@@ -22,8 +22,12 @@ class Ledger:
     def __init__(self, state: MixtureState | None, rank: RankState) -> None:
         self.consumed = Consumed.load(state.consumed) if state else Consumed()
         self.jumped = Consumed.load(state.jumped) if state else Consumed()
-        self.passed = self.consumed.copy()
-        self.passed.update(self.jumped)
+        self.passed = Consumed()
+        for name in self.consumed.sources:
+            self._pass(name)
+        for name in self.jumped.sources:
+            self._part(name)
+            self.passed.update(Consumed({name: self.jumped.sources[name]}))
         self.redraws = RedrawRecord(rank.redraws)
         self.next_draw = rank.next_draw
 
@@ -46,15 +50,26 @@ class Ledger:
     def book(self, receipt: Receipt) -> None:
         """Take in a completed batch."""
         for name, spans in receipt.spans.items():
-            for span in spans:
-                self.consumed.add(name, span)
-                self.passed.add(name, span)
+            self.consumed.add_all(name, spans)
+            if name in self.jumped.sources:
+                self.passed.add_all(name, spans)
+            elif name not in self.passed.sources:
+                self._pass(name)
         for name, spans in receipt.jumped.items():
-            for span in spans:
-                self.jumped.add(name, span)
-                self.passed.add(name, span)
+            if name not in self.jumped.sources:
+                self._part(name)
+            self.jumped.add_all(name, spans)
+            self.passed.add_all(name, spans)
         self.redraws.book(receipt)
         self.next_draw = receipt.next_draw
+
+    def _pass(self, name: str) -> None:
+        """Of a source that was never jumped in, what was passed is what was consumed: the same sets."""
+        self.passed.sources[name] = self.consumed.sources[name]
+
+    def _part(self, name: str) -> None:
+        """From here on they are two."""
+        self.passed.sources[name] = self.consumed.of(name)
 
 
 class RedrawRecord:

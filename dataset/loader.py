@@ -11,7 +11,8 @@ from typing import Any
 from torch.utils.data import default_collate
 
 from dataset.errors import SourceError
-from dataset.interactive import Idle, InteractiveMixture
+from dataset.interactive import InteractiveMixture
+from dataset.reading import Idle
 from dataset.receipt import RECEIPT
 
 Collate = Callable[[list[Any]], Mapping[str, Any]]
@@ -46,9 +47,9 @@ class MixtureLoader:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Batches from the first sample on that was not completed. One iteration at a time."""
         self.dataset.rewind()
-        while (taken := self.dataset.take(self.batch_size, self.idle)) is not None:
-            items, receipt = taken
-            batch = self.collate([item.sample for item in items])
+        while (taken := self.dataset.take_samples(self.batch_size, self.idle)) is not None:
+            samples, receipt = taken
+            batch = self.collate(samples)
             if not isinstance(batch, Mapping):
                 raise SourceError(
                     f"collate returned {type(batch).__name__}, but a batch is a mapping of tensors by name; "

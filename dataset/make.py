@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, overload
 
 from torch.utils.data import Dataset
 
 from dataset.class_form import interactive_class
-from dataset.decoding import Decode, as_members
 from dataset.errors import SourceError
-from dataset.forgetting import knowing_deletions
-from dataset.history import HistorySource
 from dataset.interactive import InteractiveMixture
-from dataset.iterable import IterableSource
-from dataset.live import LiveSource
-from dataset.mapped import MapSource, as_sample
+from dataset.kinds import source_of
 from dataset.mixture import Weights
 from dataset.pool import AHEAD_BYTES
 from dataset.remake import refuse_unfollowed
-from dataset.shards import ShardSource
-from dataset.source import Source
 
 
 @overload
@@ -69,33 +60,5 @@ def make_interactive_dataset(
     if not isinstance(sources, Mapping) or not sources:
         raise SourceError(f"{sources!r} names no sources; give a mapping, as {{'base': 'data/shards', 'live': log}}")
     read = {str(name): source_of(name, thing, decode) for name, thing in sources.items()}
-    read = knowing_deletions(read)
     refuse_unfollowed(read)
     return InteractiveMixture(read, Weights.first(read, weights), seed, workers, ahead_bytes, decode)
-
-
-def source_of(name: str, thing: Any, decode: Callable[[Any], Mapping[str, Any]] | None = None) -> Source:
-    """The source that `thing` is, or is read by."""
-    if isinstance(thing, Source):
-        return thing
-    members: Decode = decode or as_members
-    if isinstance(thing, (str, os.PathLike)):
-        return ShardSource(Path(thing), decode=members)
-    if hasattr(thing, "writer_state") and hasattr(thing, "reader"):
-        return LiveSource(thing, decode=members)
-    if hasattr(thing, "create_if_absent") and hasattr(thing, "names"):
-        return HistorySource(thing, decode=members)
-    element = decode or as_sample
-    if isinstance(thing, Iterator):
-        raise SourceError(
-            f'source "{name}" is a {type(thing).__name__}, which can be gone through only once, so no resume could '
-            "go on with it; give an iterable whose every iteration begins anew"
-        )
-    if hasattr(thing, "__getitem__") and hasattr(thing, "__len__") and not isinstance(thing, (Mapping, bytes)):
-        return MapSource(thing, decode=element)
-    if isinstance(thing, Iterable) and not isinstance(thing, (Mapping, bytes)):
-        return IterableSource(thing, decode=element)
-    raise SourceError(
-        f'source "{name}" is a {type(thing).__name__}, which cannot be read; give a path to shards, a log, an archive, '
-        "a dataset, or a Source of your own"
-    )

@@ -28,7 +28,8 @@ class Weights(msgspec.Struct, frozen=True):
 
     With them, under the same version: a `temperature` T, by which each is raised to the power 1 / T (above 1 evens them
     out, below 1 sharpens them); `epochs`, after so many of which a source counts as dry; and `half_life`, so many samples
-    back in its partition a history draws half as often as from the newest. Sources that are not named have no such limit.
+    back in its partition a history draws half as often as from the newest, or `half_life_seconds`, so many seconds back
+    (of the two a source has one at most). Sources that are not named have no such limit.
     """
 
     version: int
@@ -36,6 +37,7 @@ class Weights(msgspec.Struct, frozen=True):
     temperature: float = 1.0
     epochs: Mapping[str, int] = {}
     half_life: Mapping[str, float] = {}
+    half_life_seconds: Mapping[str, float] = {}
 
     @classmethod
     def first(cls, sources: Iterable[str], given: Mapping[str, float] | None = None) -> Weights:
@@ -53,6 +55,7 @@ class Weights(msgspec.Struct, frozen=True):
         temperature: float | None = None,
         epochs: Mapping[str, int | None] | None = None,
         half_life: Mapping[str, float | None] | None = None,
+        half_life_seconds: Mapping[str, float | None] | None = None,
     ) -> Weights:
         """The next version: what is given holds, all else stays; None for a source lifts its limit.
 
@@ -64,12 +67,20 @@ class Weights(msgspec.Struct, frozen=True):
                 f"weights: version {next_version} was announced, but {self.version} is in force; versions only grow"
             )
         by_source = dict(self.by_source) if given is None else _checked(dict(self.by_source), given)
+        samples = _limits("half_life", self.half_life, half_life, by_source)
+        seconds = _limits("half_life_seconds", self.half_life_seconds, half_life_seconds, by_source)
+        for name in samples.keys() & seconds.keys():
+            raise WeightsError(
+                f'half_life of "{name}" would be {samples[name]:g} samples and {seconds[name]:g} seconds, but a source has '
+                f'one; lift the other in the same change, as half_life={{"{name}": null}}'
+            )
         return Weights(
             next_version,
             by_source,
             self.temperature if temperature is None else _above_0("temperature", temperature),
             _limits("epochs", self.epochs, epochs, by_source),
-            _limits("half_life", self.half_life, half_life, by_source),
+            samples,
+            seconds,
         )
 
     def parameters(self) -> dict[str, Any]:
@@ -79,6 +90,7 @@ class Weights(msgspec.Struct, frozen=True):
             "temperature": self.temperature,
             "epochs": dict(self.epochs),
             "half_life": dict(self.half_life),
+            "half_life_seconds": dict(self.half_life_seconds),
         }
 
     def drawn(self) -> Mapping[str, float]:
@@ -169,6 +181,9 @@ class Schedule:
 
     def at(self, draw: int) -> Weights:
         """The weights that hold for a draw."""
+        newest = self._entries[-1]
+        if newest.from_draw <= draw:
+            return newest.weights
         return next(entry.weights for entry in reversed(self._entries) if entry.from_draw <= draw)
 
     def change(self, weights: Weights, from_draw: int) -> None:
@@ -228,8 +243,8 @@ class Draws:
             self._bounds = list(accumulate(drawn[name] for name in self._names))
             self._weights = weights
         names, bounds = self._names, self._bounds
-        places = np.searchsorted(bounds, self._uniforms.block(block) * bounds[-1], side="right")
-        self._picks = [names[place] for place in np.minimum(places, len(bounds) - 1).tolist()]
+        places = np.array(bounds).searchsorted(self._uniforms.block(block) * bounds[-1], side="right")
+        self._picks = np.array(names, dtype=object).take(places, mode="clip").tolist()
         self._block = block
 
 

@@ -18,20 +18,22 @@ from dataset.source import Item, Source, SourceReader
 from ingest.deletions import Deletions
 from ingest.errors import SampleRemoved
 
-PATIENCE = 1000
+PASSED_OVER = 1000
 """Samples in a row that are passed over before a source counts as dry; more than may fail to decode, by default."""
 
 
 class Planned(msgspec.Struct, frozen=True):
     """A sample that comes next, not loaded yet: `what` tells the loader which it is, small and to be pickled.
 
-    It covers `span`; `jumped` was left out right before it; `repeat` tells that it was given before.
+    It covers `span`; `jumped` was left out right before it; `repeat` tells that it was given before. What has a `lane` is
+    loaded by one worker and in the order of the plans, as long as that worker lives; all else by any, in any order.
     """
 
     what: Any
     span: Span
     jumped: Span | None = None
     repeat: bool = False
+    lane: int | None = None
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -90,9 +92,9 @@ class PlanningReader(SourceReader, Protocol):
 def next_item(reader: PlanningReader, load: Loader) -> Item | None:
     """The next item of a reader, loaded right here; what is skipped is passed over. None when there is nothing now.
 
-    After `PATIENCE` that were passed over it is called dry, for now: all that it draws from may be deleted.
+    After `PASSED_OVER` that were passed over it is called dry, for now: all that it draws from may be deleted.
     """
-    for _ in range(PATIENCE):
+    for _ in range(PASSED_OVER):
         planned = reader.plan()
         if planned is None:
             return None
@@ -127,6 +129,13 @@ class Uncovered:
         self._spans[span.partition] = span
         if jumped is not None:
             self._jumped[span.partition] = jumped
+
+    def cover(self, item: Item) -> Item:
+        """An item, lengthened by what was passed over before it."""
+        if not self:
+            return item
+        span, jumped = self.covered_by(item.span, item.jumped)
+        return msgspec.structs.replace(item, span=span, jumped=jumped)
 
     def covered_by(self, span: Span, jumped: Span | None) -> tuple[Span, Span | None]:
         """An item's stretches, lengthened by what was passed over before it."""

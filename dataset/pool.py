@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import pickle
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -23,7 +24,9 @@ logger = logging.getLogger(__name__)
 AHEAD_BYTES = 64 << 20
 """Bytes of decoded samples that may be ready and not yet asked for, in all workers together."""
 DEATHS = 5
-"""Times that a worker may die over the same samples before that is an error."""
+"""Times that a worker may die, or hang, over the same samples before that is an error."""
+WORKER_TIMEOUT = 300.0
+"""Seconds after which a worker counts as hung, if a sample of it is waited for and it says nothing."""
 _SLOW = 30.0
 _LEAST_RING = 1 << 20
 
@@ -34,6 +37,7 @@ class _Worker:
     def __init__(self, context: Any, sources: Mapping[str, LoadingSource], ring_bytes: int) -> None:
         self.open: dict[int, Task] = {}
         self.partial: dict[int, tuple[bytearray, int]] = {}
+        self.silent = 0.0  # seconds that it was waited for since it said something
         self.ring = Ring(ring_bytes)
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(
@@ -60,16 +64,23 @@ class _Worker:
 class Pool:
     """Loads samples in processes of its own. Used from one thread.
 
-    A worker that dies is replaced, and what it had not answered is loaded again; loading depends on nothing but what is
-    loaded, so nobody can tell. Processes are started from a clean one (a fork server), never forked from this one,
-    whose threads and clients would not survive that; so sources have to be picklable, and the main script has to guard
-    what it does with `if __name__ == "__main__":`.
+    A worker that dies is replaced, and so is one that hangs: that has said nothing for `timeout` seconds in which it was
+    waited for (None: such a one is waited for as long as it takes). What it had not answered is loaded again; loading
+    depends on nothing but what is loaded, so nobody can tell. Processes are started from a clean one (a fork server),
+    never forked from this one, whose threads and clients would not survive that; so sources have to be picklable, and the
+    main script has to guard what it does with `if __name__ == "__main__":`.
     """
 
-    def __init__(self, sources: Mapping[str, LoadingSource], workers: int, ahead_bytes: int = AHEAD_BYTES) -> None:
+    def __init__(
+        self,
+        sources: Mapping[str, LoadingSource],
+        workers: int,
+        ahead_bytes: int = AHEAD_BYTES,
+        timeout: float | None = WORKER_TIMEOUT,
+    ) -> None:
         self._team: list[_Worker] = []
         _check_picklable(sources)
-        self.workers, self.ahead_bytes = workers, ahead_bytes
+        self.workers, self.ahead_bytes, self._timeout = workers, ahead_bytes, timeout
         self._sources = dict(sources)
         self._context = _context()
         self._ring_bytes = max(_LEAST_RING, ahead_bytes // workers)
@@ -77,6 +88,7 @@ class Pool:
         self._deaths: dict[int, int] = {}
         self._answers: dict[int, bytearray] = {}
         self._of: dict[int, _Worker] = {}
+        self._lanes: dict[tuple[str, int], int] = {}  # which worker of the team has it
         try:
             for _ in range(workers):
                 self._team.append(self._started())
@@ -89,23 +101,35 @@ class Pool:
         """The ids of the worker processes."""
         return tuple(worker.process.pid or 0 for worker in self._team)
 
-    def submit(self, source: str, whats: Sequence[Any]) -> int:
-        """Let samples be loaded; returns the ticket that their answer is asked for by."""
+    def submit(self, source: str, whats: Sequence[Any], lane: int | None = None) -> int:
+        """Let samples be loaded; returns the ticket that their answer is asked for by.
+
+        Those of a lane are all given to one worker, or to the one that takes its place.
+        """
+        self._look_at(self._team[self._next % len(self._team)])
         task = Task(self._next, source, tuple(whats))
         self._next += 1
-        worker = min(self._team, key=lambda each: len(each.open))
+        if lane is None:
+            worker = min(self._team, key=lambda each: len(each.open))
+        else:
+            worker = self._team[self._lanes.setdefault((source, lane), len(self._lanes) % len(self._team))]
         self._of[task.ticket] = worker
         worker.give(task)
         return task.ticket
 
-    def answer(self, ticket: int) -> tuple[list[Loaded | Raised], int]:
-        """What was loaded, and its size in bytes; waits for it. A ticket is asked for once."""
+    def answer(self, ticket: int, patience: float) -> tuple[list[Loaded | Raised], int] | None:
+        """What was loaded, and its size in bytes; None where it is not there within `patience` seconds.
+
+        A ticket is not asked for again once it was answered.
+        """
         worker = self._of[ticket]
+        until = time.monotonic() + patience
         while ticket not in self._answers:
             try:
-                self._receive(worker)
+                if not self._receive(worker, max(0.0, until - time.monotonic())):
+                    return None
             except (EOFError, OSError):
-                worker = self._replace(worker, ticket)
+                worker = self._replace_dead(worker)
         del self._of[ticket]
         self._deaths.pop(ticket, None)
         data = self._answers.pop(ticket)
@@ -130,36 +154,54 @@ class Pool:
         weakref.finalize(self, _end, worker.connection, worker.process)
         return worker
 
-    def _receive(self, worker: _Worker) -> None:
-        """Wait for one message of a worker, and take it in."""
-        while not worker.connection.poll(_SLOW):
-            oldest = next(iter(worker.open.values()))
-            logger.warning("a worker has been loading samples of %s for %d s", oldest.source, _SLOW)
+    def _receive(self, worker: _Worker, patience: float) -> bool:
+        """Take in one message of a worker; False where none comes in time."""
+        if not worker.connection.poll(patience):
+            self._said_nothing(worker, patience)
+            return False
+        worker.silent = 0.0
         ticket, size, count = PART.unpack(worker.connection.recv_bytes())
         data, done = worker.partial.pop(ticket) if ticket in worker.partial else (bytearray(size), 0)
         with memoryview(data) as view:
             worker.ring.read_into(view[done : done + count])
         if done + count < size:
             worker.partial[ticket] = (data, done + count)
-            return
+            return True
         del worker.open[ticket]
         if ticket in self._of:
             self._answers[ticket] = data
+        return True
 
-    def _replace(self, worker: _Worker, ticket: int) -> _Worker:
-        """Start another process for one that has ended, and give it what the first had not answered."""
+    def _said_nothing(self, worker: _Worker, seconds: float) -> None:
+        before, worker.silent = worker.silent, worker.silent + seconds
+        if self._timeout is not None and worker.silent >= self._timeout:
+            worker.process.kill()
+            self._replace(worker, f"a worker hung for {worker.silent:.0f} s and was ended")
+        elif worker.silent // _SLOW > before // _SLOW:
+            oldest = next(iter(worker.open.values()))
+            logger.warning("a worker has been loading samples of %s for %.0f s", oldest.source, worker.silent)
+
+    def _look_at(self, worker: _Worker) -> None:
+        """Replace it if it has ended: one that is not waited for would never be missed."""
+        if not worker.process.is_alive():
+            self._replace_dead(worker)
+
+    def _replace_dead(self, worker: _Worker) -> _Worker:
         worker.process.join(1)
-        code = worker.process.exitcode
+        return self._replace(worker, f"a worker ended with exit code {worker.process.exitcode}")
+
+    def _replace(self, worker: _Worker, why: str) -> _Worker:
+        """Start another process for one that has ended, and give it what the first had not answered."""
         left = [task for task in worker.open.values() if task.ticket in self._of]
         worker.close()
-        blamed = left[0]
-        deaths = self._deaths[blamed.ticket] = self._deaths.get(blamed.ticket, 0) + 1
-        if deaths >= DEATHS:
-            raise WorkerError(
-                f'{deaths} workers ended (the last with exit code {code}) while they loaded samples of "{blamed.source}"; '
-                "look above for what they said; to load in the process that trains, set workers to 0"
-            )
-        logger.warning("a worker ended with exit code %s; another one loads %d tasks again", code, len(left))
+        for blamed in left[:1]:
+            deaths = self._deaths[blamed.ticket] = self._deaths.get(blamed.ticket, 0) + 1
+            if deaths >= DEATHS:
+                raise WorkerError(
+                    f'{deaths} workers ended or hung over the same samples of "{blamed.source}" (the last: {why}); look '
+                    "above for what they said; to load in the process that trains, set workers to 0"
+                )
+        logger.warning("%s; another one loads %d tasks again", why, len(left))
         other = self._started()
         self._team[self._team.index(worker)] = other
         for task in left:
@@ -175,7 +217,7 @@ def _end(connection: Connection, process: BaseProcess) -> None:
     process.join(5)
     if process.is_alive():
         process.kill()
-        process.join()
+        process.join(5)  # one that waits for a disk ends when that answers, if ever
 
 
 def _context() -> BaseContext:

@@ -10,7 +10,7 @@ any order, and a resume on another layout starts from the same set.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -27,18 +27,6 @@ class Span(msgspec.Struct, frozen=True, order=True, gc=False):
     partition: str
     start: Point
     end: Point
-
-
-def joined(spans: Sequence[Span]) -> tuple[Span, ...]:
-    """Spans in the order in which they were read, those that follow each other made one."""
-    runs: list[Span] = []
-    first = last = spans[0]
-    for span in spans[1:]:
-        if span.start != last.end or span.partition != last.partition:
-            runs.append(Span(first.partition, first.start, last.end))
-            first = span
-        last = span
-    return (*runs, Span(first.partition, first.start, last.end))
 
 
 class IntervalSet:
@@ -120,6 +108,15 @@ class Consumed:
     def add(self, source: str, span: Span) -> None:
         """Record that `source` gave `span` to a completed step."""
         self.partition(source, span.partition).add(span.start, span.end)
+
+    def add_all(self, source: str, spans: Iterable[Span]) -> None:
+        """Record several of one source."""
+        partitions = self.sources.get(source) or self.sources.setdefault(source, {})
+        for span in spans:
+            held = partitions.get(span.partition)
+            if held is None:
+                held = partitions[span.partition] = IntervalSet()
+            held.add(span.start, span.end)
 
     def partition(self, source: str, partition: str) -> IntervalSet:
         """The set of one partition, made empty where there was none."""

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
-
-import msgspec
 
 from dataset.ahead import AheadReader
 from dataset.mixture import Weights
 from dataset.planning import LoadingSource, PlanningReader, Uncovered
 from dataset.pool import Pool
 from dataset.positions import Consumed
-from dataset.source import FollowingReader, Item, RecencyReader, Share, Source, SourceReader, SourceStats
+from dataset.source import (
+    BatchReader,
+    FollowingReader,
+    Item,
+    RecencyReader,
+    Run,
+    Share,
+    Source,
+    SourceReader,
+    SourceStats,
+)
 from dataset.uniforms import seed_of
 from ingest.deletions import Deletions
 
+PollMany = Callable[[int], Run | list[Item]]
+"""Up to so many items; none only where there is none now."""
 States = dict[str, Mapping[str, Mapping[str, Any]]]
 """By source and share (`0/2`: the first of two)."""
 
 
 class Readers:
-    """Open readers by the name of their source."""
+    """Open readers by the name of their source; `polls` gives items of each."""
 
     def __init__(
         self,
@@ -32,17 +42,11 @@ class Readers:
         states: Mapping[str, Mapping[str, Any]],
         pool: Pool | None = None,
     ) -> None:
-        self._sources = sources
         self._share = f"{share.index}/{share.count}"
         self._readers: dict[str, SourceReader] = {}
         self._aside: dict[str, deque[Item]] = {}
         self._uncovered: dict[str, Uncovered] = {}
-        deletions: list[Deletions] = []
-        for source in sources.values():
-            told = getattr(source, "deletions", None)
-            if told is not None and told not in deletions:
-                deletions.append(told)
-        self._deleted = [each.open() for each in deletions]
+        self._deleted = [each.open() for each in _deletions(sources)]
         try:
             for name, source in sources.items():
                 own = Share(share.index, share.count, seed_of(share.seed, name))
@@ -54,7 +58,9 @@ class Readers:
         except BaseException:
             self.close()
             raise
-        self.polls: dict[str, Callable[[], Item | None]] = {name: reader.poll for name, reader in self._readers.items()}
+        self._own = {name: _poll_many_of(reader) for name, reader in self._readers.items()}
+        self.polls: dict[str, PollMany] = dict(self._own)
+        self._followers = list(_followers(sources, self._readers))
         self._limits: Mapping[str, int] = {}
         self._adjusted: Weights | None = None
         self.follow(passed)
@@ -66,7 +72,7 @@ class Readers:
         self._adjusted = weights
         for name, reader in self._readers.items():
             if isinstance(reader, RecencyReader):
-                reader.prefer_recent(weights.half_life.get(name))
+                reader.prefer_recent(weights.half_life.get(name), weights.half_life_seconds.get(name))
         changed, self._limits = self._limits.keys() | weights.epochs.keys(), weights.epochs
         for name in changed:
             self.polls[name] = self._poll_of(name)
@@ -75,22 +81,25 @@ class Readers:
         """Whether none of these sources will ever give an item again; `for_now`: while their limits stay."""
         return all(self._exhausted(name, for_now) for name in names)
 
-    def hold_deleted(self, items: Iterable[Item]) -> bool:
-        """Whether one of these belongs to a session that was deleted since it was read."""
-        return any(self._is_deleted(item) for item in items) if self._deleted else False
+    def loading(self, name: str) -> bool:
+        """Whether the next item of a source that gave none is still being loaded by a worker."""
+        reader = self._readers[name]
+        return isinstance(reader, AheadReader) and reader.loading
 
-    def put_back(self, names: Sequence[str], items: Sequence[Item]) -> None:
-        """Keep items of a batch that is given up: they are polled first, in the same order."""
-        for name, item in zip(reversed(names), reversed(items), strict=True):
-            self._aside.setdefault(name, deque()).appendleft(item)
+    def hold_deleted(self, keys: Iterable[str]) -> bool:
+        """Whether one of these keys belongs to a session that was deleted since it was read."""
+        return any(map(self._is_deleted, keys)) if any(map(len, self._deleted)) else False
+
+    def put_back(self, name: str, items: Sequence[Item]) -> None:
+        """Keep items of a source that are not used after all: they are polled first, in the same order."""
+        if items:
+            self._aside.setdefault(name, deque()).extendleft(reversed(items))
             self.polls[name] = self._poll_of(name)
 
     def follow(self, passed: Consumed) -> None:
         """Tell histories what the sources that they follow have passed."""
-        for name, source in self._sources.items():
-            reader, followed = self._readers[name], getattr(source, "follows", None)
-            if followed is not None and isinstance(reader, FollowingReader):
-                reader.follow(passed.sources.get(followed, {}))
+        for followed, reader in self._followers:
+            reader.follow(passed.sources.get(followed, {}))
 
     def stats(self) -> dict[str, SourceStats]:
         """The counters of every reader."""
@@ -107,8 +116,8 @@ class Readers:
         for deleted in self._deleted:
             deleted.close()
 
-    def _is_deleted(self, item: Item) -> bool:
-        return any(deleted.holds(item.key) for deleted in self._deleted)
+    def _is_deleted(self, key: str) -> bool:
+        return any(deleted.holds(key) for deleted in self._deleted)
 
     def _state_for(self, source: Source, saved: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """That of the same share, or else of the first one; always of the first where it holds for all."""
@@ -128,28 +137,60 @@ class Readers:
         limit = self._limits.get(name)
         return limit is not None and item.span.end[0] >= limit
 
-    def _poll_of(self, name: str) -> Callable[[], Item | None]:
+    def _poll_of(self, name: str) -> PollMany:
         """The reader's own, unless something was put back or its epochs are limited."""
-        reader = self._readers[name]
-        aside, uncovered = self._aside.setdefault(name, deque()), self._uncovered.setdefault(name, Uncovered())
+        own, aside = self._own[name], self._aside.setdefault(name, deque())
+        uncovered = self._uncovered.setdefault(name, Uncovered())
         if not aside and not uncovered and name not in self._limits:
-            return reader.poll
+            return own
 
-        def poll() -> Item | None:
-            while aside and self._is_deleted(aside[0]):
-                gone = aside.popleft()
-                uncovered.add(*uncovered.covered_by(gone.span, gone.jumped))
-            item = aside.popleft() if aside else reader.poll()
-            if item is None:
-                return None
-            if self._beyond_limit(name, item):
-                aside.appendleft(item)
-                return None
-            if uncovered:
-                span, jumped = uncovered.covered_by(item.span, item.jumped)
-                item = msgspec.structs.replace(item, span=span, jumped=jumped)
+        def one_by_one(count: int) -> list[Item]:
+            items: list[Item] = []
+            while len(items) < count:
+                while aside and self._is_deleted(aside[0].key):
+                    gone = aside.popleft()
+                    uncovered.add(*uncovered.covered_by(gone.span, gone.jumped))
+                if not aside:
+                    read = own(1)
+                    aside.extend(read.items() if isinstance(read, Run) else read)
+                if not aside or self._beyond_limit(name, aside[0]):
+                    break
+                items.append(uncovered.cover(aside.popleft()))
             if not aside and not uncovered and name not in self._limits:
-                self.polls[name] = reader.poll
-            return item
+                self.polls[name] = own
+            return items
 
-        return poll
+        return one_by_one
+
+
+def _deletions(sources: Mapping[str, Source]) -> list[Deletions]:
+    """Where the sources learn of deletions, each place once."""
+    found: list[Deletions] = []
+    for source in sources.values():
+        told = getattr(source, "deletions", None)
+        if told is not None and told not in found:
+            found.append(told)
+    return found
+
+
+def _followers(
+    sources: Mapping[str, Source], readers: Mapping[str, SourceReader]
+) -> Iterator[tuple[str, FollowingReader]]:
+    for name, source in sources.items():
+        reader, followed = readers[name], getattr(source, "follows", None)
+        if followed is not None and isinstance(reader, FollowingReader):
+            yield followed, reader
+
+
+def _poll_many_of(reader: SourceReader) -> PollMany:
+    if isinstance(reader, BatchReader):
+        return reader.poll_many
+    poll = reader.poll
+
+    def poll_many(count: int) -> list[Item]:
+        items: list[Item] = []
+        while len(items) < count and (item := poll()) is not None:
+            items.append(item)
+        return items
+
+    return poll_many

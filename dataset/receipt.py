@@ -7,14 +7,17 @@ are its samples consumed; a batch that was fetched and never trained leaves no t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from itertools import repeat
+from typing import Any, TypeVar
 
 import msgspec
 
 from dataset.errors import ReceiptError
-from dataset.positions import Span, joined
-from dataset.source import Item
+from dataset.positions import Span
+from dataset.source import Item, Run
+
+_Row = TypeVar("_Row")
 
 RECEIPT = "receipt"
 """The name under which a batch carries its receipt."""
@@ -62,12 +65,67 @@ class Receipt(msgspec.Struct, frozen=True):
         return tuple(key for key, name in zip(self.keys, self.sources, strict=True) if name == source)
 
 
-def filled(blank: Receipt, names: Sequence[str], items: Sequence[Item], redraws: Sequence[Redraw]) -> Receipt:
-    """A receipt with its rows: an item each, and the source that it came from. Stretches that touch become one."""
-    by_source: dict[str, list[Item]] = {name: [] for name in dict.fromkeys(names)}
-    for name, item in zip(names, items, strict=True):
-        by_source[name].append(item)
-    jumped = {name: tuple([item.jumped for item in own if item.jumped]) for name, own in by_source.items()}
+class Columns(msgspec.Struct, frozen=True, gc=False):
+    """What a receipt tells of the items of one source, in order; `times` is None where no step was received for any."""
+
+    samples: Sequence[Mapping[str, Any]]
+    keys: Sequence[str]
+    times: Sequence[float | None] | None
+    spans: tuple[Span, ...]
+    jumped: tuple[Span, ...] = ()
+    size: int = 0
+
+    @classmethod
+    def of(cls, items: Run | Sequence[Item]) -> Columns:
+        """Those of items, at least one. Stretches that touch become one."""
+        if isinstance(items, Run):
+            span = Span(items.partition, items.start, items.ends[-1])
+            return cls(items.samples, items.keys, None, (span,))
+        spans: list[Span] = []
+        jumped: list[Span] = []
+        size = 0
+        first = items[0].span
+        partition, start, end = first.partition, first.start, first.start
+        for item in items:
+            span = item.span
+            if span.start != end or span.partition != partition:
+                spans.append(Span(partition, start, end))
+                partition, start = span.partition, span.start
+            end = span.end
+            if item.jumped is not None:
+                jumped.append(item.jumped)
+            size += item.size
+        spans.append(Span(partition, start, end))
+        times = [item.time for item in items]
+        return cls(
+            [item.sample for item in items],
+            [item.key for item in items],
+            times if times.count(None) < len(times) else None,
+            tuple(spans),
+            tuple(jumped),
+            size,
+        )
+
+
+def in_order(names: Sequence[str], by_source: Mapping[str, Iterable[_Row]]) -> list[_Row]:
+    """Rows that each source has in order, in that of the draws, which came from these sources."""
+    rows = {name: iter(own) for name, own in by_source.items()}
+    return list(map(next, map(rows.__getitem__, names)))
+
+
+def filled(
+    blank: Receipt, names: Sequence[str], by_source: Mapping[str, Columns], redraws: Sequence[Redraw]
+) -> Receipt:
+    """A receipt with its rows: the sources that they came from, and what those tell of them."""
+    keys, spans, jumped, sizes, timed = {}, {}, {}, {}, False
+    for name, own in by_source.items():
+        keys[name], spans[name], sizes[name] = own.keys, own.spans, own.size
+        timed = timed or own.times is not None
+        if own.jumped:
+            jumped[name] = own.jumped
+    times: tuple[float | None, ...] = (None,) * len(names)
+    if timed:
+        times = tuple(in_order(names, {name: own.times or repeat(None) for name, own in by_source.items()}))
     return Receipt(
         rank=blank.rank,
         world=blank.world,
@@ -75,11 +133,11 @@ def filled(blank: Receipt, names: Sequence[str], items: Sequence[Item], redraws:
         version=blank.version,
         first_draw=blank.first_draw,
         sources=tuple(names),
-        keys=tuple([item.key for item in items]),
-        times=tuple([item.time for item in items]),
-        spans={name: joined([item.span for item in own]) for name, own in by_source.items()},
-        jumped={name: stretches for name, stretches in jumped.items() if stretches},
-        sizes={name: sum([item.size for item in own]) for name, own in by_source.items()},
+        keys=tuple(in_order(names, keys)),
+        times=times,
+        spans=spans,
+        jumped=jumped,
+        sizes=sizes,
         redraws=tuple(redraws),
     )
 

@@ -9,15 +9,29 @@ from typing import Any
 import msgspec
 
 from dataset.errors import ParameterError, SourceError
-from dataset.shards import ShardSource
+from dataset.kinds import made_of, source_of
 from dataset.source import Source
 
+Decoding = Callable[[Any], Mapping[str, Any]]
 
-class Newcomer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A source that is added: shards at a path, with the weight that it begins with (0: paused until it is given one)."""
 
-    path: str
+class Newcomer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A source that is added, with the weight that it begins with (0: paused until it is given one).
+
+    It is shards at a `path`, or whatever the factory of a registered `kind` makes of `arguments` (see `register_source`).
+    """
+
+    path: str | None = None
+    kind: str | None = None
+    arguments: Mapping[str, Any] = {}
     weight: float = 0.0
+
+    @property
+    def what(self) -> str:
+        """What it is, in messages; the weight does not matter."""
+        if self.path is not None:
+            return self.path
+        return f"{self.kind}({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
 
 
 Known = Mapping[str, tuple[Source, Newcomer | None]]
@@ -31,7 +45,7 @@ def described(source: Source, newcomer: Newcomer | None) -> dict[str, Any]:
 
 
 def chosen(
-    given: Any, present: Collection[str], known: Known, decode: Callable[[Any], Mapping[str, Any]] | None
+    given: Any, present: Collection[str], known: Known, decode: Decoding | None
 ) -> dict[str, tuple[Source, Newcomer | None]]:
     """The sources that are `present`, changed by what is `given`: None takes one out, a path or a newcomer adds one.
 
@@ -55,31 +69,40 @@ def chosen(
     return sources
 
 
-def _added(
-    name: str, newcomer: Newcomer, known: Known, decode: Callable[[Any], Mapping[str, Any]] | None
-) -> tuple[Source, Newcomer]:
+def _added(name: str, newcomer: Newcomer, known: Known, decode: Decoding | None) -> tuple[Source, Newcomer]:
     if name in known:
         source, before = known[name]
-        if before is None or before.path != newcomer.path:
-            was = source.fingerprint if before is None else before.path
-            raise ParameterError(f'source "{name}" is {was} and cannot become {newcomer.path}; give it another name')
+        if before is None or before.what != newcomer.what:
+            was = source.fingerprint if before is None else before.what
+            raise ParameterError(f'source "{name}" is {was} and cannot become {newcomer.what}; give it another name')
         return source, newcomer
-    if not Path(newcomer.path).exists():
+    if newcomer.kind is not None:
+        return made_of(name, newcomer.kind, newcomer.arguments, decode), newcomer
+    path = Path(newcomer.path or "")
+    if not path.exists():
         raise ParameterError(f'source "{name}": there is nothing at {newcomer.path}; give a path to shards')
-    decoding: dict[str, Any] = {} if decode is None else {"decode": decode}
-    return ShardSource(Path(newcomer.path), **decoding), newcomer
+    return source_of(name, path, decode), newcomer
 
 
 def _newcomer(name: str, value: Any) -> Newcomer:
     if isinstance(value, str):
         return Newcomer(value)
     try:
-        return msgspec.convert(value, Newcomer)
-    except msgspec.ValidationError as error:
-        raise ParameterError(
-            f'source "{name}": {value!r} is neither a path to shards nor a path with a weight ({error}); give it as '
-            '{"path": "data/more", "weight": 0.1}'
-        ) from None
+        newcomer = msgspec.convert(value, Newcomer)
+        msgspec.json.encode(newcomer)  # as a checkpoint holds it
+    except (msgspec.ValidationError, TypeError) as error:
+        raise ParameterError(f'source "{name}": {value!r} is no description of one ({error}); {_FORMS}') from None
+    if (newcomer.path is None) == (newcomer.kind is None) or (newcomer.arguments and newcomer.kind is None):
+        raise ParameterError(f'source "{name}": {value!r} names not one of a path and a kind; {_FORMS}')
+    if not 0 <= newcomer.weight < float("inf"):
+        raise ParameterError(f'source "{name}": its weight is {newcomer.weight}, but a weight is at least 0 and finite')
+    return newcomer
+
+
+_FORMS = (
+    'give it as a path to shards, as {"path": "data/more", "weight": 0.1}, or as '
+    '{"kind": "…", "arguments": {…}, "weight": 0.1}'
+)
 
 
 def refuse_unfollowed(sources: Mapping[str, Source]) -> None:

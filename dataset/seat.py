@@ -39,11 +39,10 @@ class Seat:
         self._given: deque[Receipt] = deque()
         self._told: dict[str, Mapping[str, Any]] = {}
         self._parent = os.getppid()
-        self.stream = mixture._stream
-        base = mixture._begun_with()
-        _inherited.append((mixture._readers, mixture._pool))
-        mixture._readers = mixture._pool = None
-        mixture.workers = 0  # a worker of a DataLoader cannot have workers of its own
+        self.stream = mixture._reading.stream
+        mixture._reading.note_states()
+        base = mixture._books.begins_workers()
+        _inherited.append(mixture._reading.left_behind())
         self._rank = mixture.rank * workers + number
         self._world = mixture.world * workers
         self._sit_down(base)
@@ -53,24 +52,22 @@ class Seat:
         mixture = self._mixture
         self._look(begins=True)
         mixture.rewind()
-        mixture._stream = self.stream
+        mixture._reading.stream = self.stream
         self._given.clear()
         self._told = {}
         while True:
             self._look()
-            taken = mixture.take(1, self._waits)
+            taken = mixture.take_samples(1, self._waits)
             if taken is None:
                 return
-            (item,), receipt = taken
+            (sample,), receipt = taken
             self._given.append(receipt)
-            yield {**item.sample, RECEIPT: _receipt.encode(self._with_states(receipt)).decode()}
+            yield {**sample, RECEIPT: _receipt.encode(self._with_states(receipt)).decode()}
 
     def _sit_down(self, state: MixtureState | None) -> None:
         mixture = self._mixture
-        mixture._crew = None
         mixture.rank, mixture.world = self._rank, self._world
-        mixture._restore(state)
-        mixture._stream = self.stream
+        mixture._restore(state, self.stream)
 
     def _look(self, begins: bool = False) -> None:
         """Take in what the board says. What was loaded elsewhere is read from where the next iteration begins."""
@@ -86,7 +83,7 @@ class Seat:
         if mixture._notice.stream != self.stream:
             return
         if (notice is not None or begins) and mixture._notice.weights.version > mixture.weights.version:
-            mixture._schedule.change(mixture._notice.weights, mixture._next)
+            mixture._books.schedule.change(mixture._notice.weights, mixture._reading.next)
         if notice is not None or len(self._given) > KEPT:
             self._complete(mixture._notice.completed.get(str(self._rank), 0))
 
@@ -112,7 +109,7 @@ class Seat:
         return os.getppid() == self._parent
 
     def _with_states(self, receipt: Receipt) -> Receipt:
-        readers = self._mixture._readers
+        readers = self._mixture._reading.readers
         changed: dict[str, Mapping[str, Any]] = {}
         for name, shares in readers.states().items() if readers is not None else ():
             for state in shares.values():

@@ -7,12 +7,14 @@ the mixture goes on without it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from dataset.positions import IntervalSet, Span
+from ingest import Point
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -36,6 +38,28 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     time: float | None = None
     size: int = 0
     jumped: Span | None = None
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Several items in columns: they follow each other in one partition, item i from the end of the one before to `ends[i]`.
+
+    The first begins at `start`. Nothing was left out between them, and no step was received for them.
+    """
+
+    partition: str
+    start: Point
+    ends: Sequence[Point]
+    samples: Sequence[Mapping[str, Any]]
+    keys: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def items(self) -> list[Item]:
+        """Each by itself."""
+        starts = chain((self.start,), self.ends)
+        rows = zip(self.samples, self.keys, starts, self.ends, strict=False)
+        return [Item(sample, key, Span(self.partition, start, end)) for sample, key, start, end in rows]
 
 
 class SourceStats(msgspec.Struct, frozen=True):
@@ -95,6 +119,15 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class BatchReader(SourceReader, Protocol):
+    """A reader that gives several items at once, for sources whose items cost less than being asked for each."""
+
+    def poll_many(self, count: int) -> Run | list[Item]:
+        """The next items, in the order of `poll`: at most `count`, and none only where there is none now."""
+        ...
+
+
+@runtime_checkable
 class FollowingReader(SourceReader, Protocol):
     """A reader that yields only what another source has passed."""
 
@@ -110,8 +143,8 @@ class FollowingReader(SourceReader, Protocol):
 class RecencyReader(SourceReader, Protocol):
     """A reader that draws, and can prefer what is recent."""
 
-    def prefer_recent(self, half_life: float | None) -> bool:
-        """From the next item on, draw half as often so many samples back as from the newest; None: all alike.
+    def prefer_recent(self, half_life: float | None, half_life_seconds: float | None = None) -> bool:
+        """From the next item on, draw half as often so many samples (or seconds) back as from the newest; None: all alike.
 
         True where what was planned and is not finished will be planned anew.
         """

@@ -157,6 +157,7 @@ def _over(saved: Weights, made_with: Weights) -> Weights:
         saved.temperature,
         {name: limit for name, limit in saved.epochs.items() if name in by_source},
         {name: limit for name, limit in saved.half_life.items() if name in by_source},
+        {name: limit for name, limit in saved.half_life_seconds.items() if name in by_source},
     )
 
 

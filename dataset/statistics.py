@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 import msgspec
 
 from dataset.mixture import Weights
-from dataset.receipt import Receipt
+from dataset.receipt import Receipt, Redraw
 from dataset.source import SourceStats
 
 WINDOW = 60.0
@@ -56,22 +56,26 @@ class MixtureStatistics(msgspec.Struct, frozen=True):
         return body
 
 
-class _Batch(msgspec.Struct, frozen=True):
+class _Batch(msgspec.Struct):
     time: float
-    counts: Mapping[str, int]
-    dry: Mapping[str, int]
+    rows: Sequence[str]
+    redraws: Sequence[Redraw]
     sizes: Mapping[str, int]
+    counts: Mapping[str, int] | None = None
+
+    def counted(self) -> Mapping[str, int]:
+        """Rows by source."""
+        if self.counts is None:
+            self.counts, self.rows = Counter(self.rows), ()
+        return self.counts
 
 
 class Tally:
-    """Counts completed batches, with running totals of those in the window."""
+    """Counts completed batches; those in the window are added up when they are asked for."""
 
     def __init__(self, sources: Iterable[str]) -> None:
         self._sources = tuple(sources)
         self._batches: deque[_Batch] = deque()
-        self._counts: Counter[str] = Counter()
-        self._dry: Counter[str] = Counter()
-        self._sizes: Counter[str] = Counter()
         self._ages: dict[str, deque[float]] = {name: deque(maxlen=KEPT) for name in self._sources}
         self._since: float | None = None  # the window begins there; None: with its first batch, begun nobody knows when
         self._total = 0
@@ -82,11 +86,7 @@ class Tally:
             for name, received in zip(receipt.sources, receipt.times, strict=True):
                 if received is not None:
                     self._ages[name].append(now - received)
-        counts = Counter(receipt.sources)
-        dry = Counter([name for redraw in receipt.redraws for name in redraw.dry]) if receipt.redraws else {}
-        batch = _Batch(now, counts, dry, receipt.sizes)
-        self._batches.append(batch)
-        self._count(batch, 1)
+        self._batches.append(_Batch(now, receipt.sources, receipt.redraws, receipt.sizes))
         self._total += len(receipt.sources)
         if len(self._batches) > KEPT:
             self._forget_first()
@@ -97,21 +97,24 @@ class Tally:
             self._forget_first()
         first = self._batches[0] if self._batches else None
         since = self._since if self._since is not None else first.time if first else now
-        shares, samples, seconds = weights.shares(), self._counts.total(), now - since
+        counts = _total(batch.counted() for batch in self._batches)
+        dry = Counter(name for batch in self._batches for redraw in batch.redraws for name in redraw.dry)
+        sizes = _total(batch.sizes for batch in self._batches)
+        shares, samples, seconds = weights.shares(), counts.total(), now - since
         sources = {}
         for name in self._sources:
-            count, size = self._counts[name], self._sizes[name]
+            count, size = counts[name], sizes[name]
             if self._since is None and first is not None:  # when its first batch was begun is not known
-                count, size = count - first.counts.get(name, 0), size - first.sizes.get(name, 0)
+                count, size = count - first.counted().get(name, 0), size - first.sizes.get(name, 0)
             reader = readers.get(name, SourceStats())
             sources[name] = SourceStatistics(
                 weight=weights.by_source[name],
                 requested=shares[name],
-                actual=self._counts[name] / samples if samples else 0.0,
-                samples=self._counts[name],
+                actual=counts[name] / samples if samples else 0.0,
+                samples=counts[name],
                 samples_per_second=count / seconds if seconds > 0 else 0.0,
                 bytes_per_second=size / seconds if seconds > 0 else 0.0,
-                shortfall=self._dry[name],
+                shortfall=dry[name],
                 age=median(self._ages[name]) if self._ages[name] else None,
                 repeats=reader.repeats,
                 skipped=reader.skipped,
@@ -122,11 +125,12 @@ class Tally:
         return MixtureStatistics(weights.version, seconds, samples, self._total, sources)
 
     def _forget_first(self) -> None:
-        batch = self._batches.popleft()
-        self._since = batch.time
-        self._count(batch, -1)
+        self._since = self._batches.popleft().time
 
-    def _count(self, batch: _Batch, sign: int) -> None:
-        for totals, counted in ((self._counts, batch.counts), (self._dry, batch.dry), (self._sizes, batch.sizes)):
-            for name, count in counted.items():
-                totals[name] += sign * count
+
+def _total(counted: Iterable[Mapping[str, int]]) -> Counter[str]:
+    totals: Counter[str] = Counter()
+    for counts in counted:
+        for name, count in counts.items():
+            totals[name] += count
+    return totals

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 1024
+BLOCK = 4096
 _KEPT = 8  # blocks: of redraws only the first few attempts are ever read
 _UNIT = 2.0**-53
 

@@ -16,7 +16,7 @@ import msgspec
 from ingest.annotator import Annotator, AnnotatorFactory, Members, SessionAware, checked
 from ingest.annotator_past import Past, annotated_again
 from ingest.annotator_state import OpenSession, Progress
-from ingest.errors import AnnotatorError
+from ingest.errors import AnnotatorError, StepRejected
 from ingest.log import Append, Record
 from ingest.records import session_record
 from ingest.types import (
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 _RECORD_BYTES = 500_000
 """Bytes of samples after which a record is closed, within a long record of steps; Kafka takes up to 1 MiB."""
 _PROBLEM_LENGTH = 4000
+_ENVELOPE_BYTES = 64 << 10
+"""Of a record of samples beside their members, and beside the outcomes of steps that gave none; generously."""
 
 
 class _Live:
@@ -77,6 +79,7 @@ class Lane:
         progress: Progress,
         sessions: Mapping[str, OpenSession],
         spare: Callable[[int, Point, bool], bool],
+        max_record_bytes: int = 1 << 30,
         deleted: Container[str] = (),
         past: Past | None = None,
     ) -> None:
@@ -90,6 +93,7 @@ class Lane:
         self._spare = spare
         self._deleted = deleted
         self._past = past
+        self._largest = max_record_bytes - _ENVELOPE_BYTES
         self._sessions = {key: _Live(stored) for key, stored in sessions.items()}
         starts = [(stored.start, key) for key, stored in sessions.items() if stored.start is not None]
         self._starts: dict[str, Point] = {key: start for start, key in sorted(starts)}
@@ -98,6 +102,7 @@ class Lane:
         self._outcomes: list[StepOutcome] = []
         self._samples: list[Sample] = []
         self._session_id = ""
+        self._trace: str | None = None
         self._record_bytes = 0
         self.pending_bytes = 0
         self.oldest_pending = float("inf")
@@ -125,6 +130,7 @@ class Lane:
         value = session_record(record)
         self.oldest_pending = min(self.oldest_pending, record.time)
         self._session_id = value.session_id
+        self._trace = value.traceparent if isinstance(value, StepsAppended) else None
         if isinstance(value, StepsAppended):
             for index, step in enumerate(value.steps):
                 point = (record.offset, index)
@@ -178,7 +184,7 @@ class Lane:
         if session is None or session.stored.start is None or point < session.stored.start:
             return
         session.next_seq, session.version = step.seq + 1, step.model_version
-        if step.seq in session.stored.lethal:
+        if step.seq in session.stored.lethal or step.rejected is not None:
             return
         if not self._spare(self.partition, point, True):
             self._pass_over(session, step)
@@ -199,7 +205,7 @@ class Lane:
         if step.seq < session.next_seq:
             logger.warning("%s/%d stands twice in the log: the second is left out", step.session_id, step.seq)
             return
-        spared = self._spare(self.partition, point, False)
+        spared = step.rejected is not None or self._spare(self.partition, point, False)
         if not spared and step.is_reset:
             session.annotator = None  # it may be the end of the episode before that kills
         ended: list[Members] = []
@@ -207,6 +213,8 @@ class Lane:
             ended = self._begin_episode(session, step, point)
         session.next_seq, session.version = step.seq + 1, step.model_version
         try:
+            if step.rejected is not None:
+                raise StepRejected(step.rejected.reason, step.rejected.pointer, step.rejected.detail)
             if not spared:
                 self._pass_over(session, step)
                 raise AnnotatorError("the process died each time that this step was annotated; it is passed over")
@@ -236,9 +244,19 @@ class Lane:
                 if session.stored.opened is not None and isinstance(annotator, SessionAware):
                     annotator.on_open(session.stored.opened)
                 session.annotator = annotator
-            return checked(session.annotator.on_step(step))
+            return self._storable(checked(session.annotator.on_step(step)))
         finally:
             self.busy_since = None
+
+    def _storable(self, outputs: list[Members]) -> list[Members]:
+        """The outputs of one step, which the log keeps in one record."""
+        size = sum(len(name) + len(value) for members in outputs for name, value in members.items())
+        if size > self._largest:
+            raise AnnotatorError(
+                f"the samples of one step have {size} bytes, more than the {self._largest} that the log takes in a "
+                "record; make fewer or smaller ones"
+            )
+        return outputs
 
     def _pass_over(self, session: _Live, step: Step) -> None:
         """Remember not to feed this step, also when its episode is replayed."""
@@ -251,7 +269,7 @@ class Lane:
             if not spared:
                 raise AnnotatorError("the process died each time that this episode ended; its last samples are lost")
             self.busy_since = time.monotonic()
-            return checked(session.annotator.on_end()) if session.annotator is not None else []
+            return self._storable(checked(session.annotator.on_end())) if session.annotator is not None else []
         except Exception as error:
             end = Step(at.session_id, at.seq, at.time, at.received_at, model_version=session.version)
             self._bury(end, point, error, session.stored, at_end=True)
@@ -300,6 +318,9 @@ class Lane:
         self, step: Step, outputs: list[Members], *, dead: bool = False, attempt: int = 1, first_index: int = 0
     ) -> None:
         """Record the outcome of one step."""
+        size = sum(len(value) for members in outputs for value in members.values())
+        if self._outcomes and self._record_bytes + size > self._largest:
+            self._close_record()
         for index, members in enumerate(outputs, first_index):
             self._keep(step, index, members)
         self._outcomes.append(StepOutcome(step.seq, len(outputs), dead, attempt))
@@ -310,7 +331,7 @@ class Lane:
             self._close_record()
 
     def _keep(self, step: Step, index: int, members: Members) -> None:
-        sample = Sample(step.session_id, step.seq, index, step.received_at, members, step.model_version)
+        sample = Sample(step.session_id, step.seq, index, step.received_at, members, step.model_version, self._trace)
         self._samples.append(sample)
         self._record_bytes += sum(map(len, members.values()))
         self.counters.samples += 1
@@ -325,7 +346,10 @@ class Lane:
         at_end: bool = False,
         retried: StepRetried | None = None,
     ) -> None:
-        problem = "".join(traceback.format_exception(error)).strip()[-_PROBLEM_LENGTH:]
+        if isinstance(error, StepRejected):  # the gateway's finding: where it was raised says nothing
+            problem = str(error)[:_PROBLEM_LENGTH]
+        else:
+            problem = "".join(traceback.format_exception(error)).strip()[-_PROBLEM_LENGTH:]
         logger.warning("%s/%d is a dead letter: %s: %s", step.session_id, step.seq, type(error).__name__, error)
         source, attempts = Position(STEPS, self.partition, *point), 1
         if retried is not None:
@@ -353,5 +377,5 @@ class Lane:
     def _append(self, topic: str, value: Annotated | DeadLetter) -> None:
         session_id = value.session_id if isinstance(value, Annotated) else value.step.session_id
         data = msgspec.msgpack.encode(value)
-        self._appends.append(Append(topic, self.partition, session_id, data, time.time()))
+        self._appends.append(Append(topic, self.partition, session_id, data, time.time(), self._trace))
         self.pending_bytes += len(data)

@@ -72,7 +72,7 @@ class AnnotatorHealth(msgspec.Struct, frozen=True):
 
 
 class AnnotatorWorker:
-    """Annotates all partitions of a log, in the thread that calls `run`.
+    """Annotates the partitions of one share of a log, in the thread that calls `run`.
 
     `archived` says below which offset of a partition of `samples` all is archived: retention stops there. Of steps that
     the log has forgotten, `archive` gives what a retried dead letter needs.
@@ -85,8 +85,9 @@ class AnnotatorWorker:
         settings: AnnotatorSettings | None = None,
         archived: Callable[[int], int] = lambda partition: 0,
         archive: ShardStore | None = None,
+        share: int = 0,
     ) -> None:
-        self._log = log
+        self._log, self._share = log, share
         self._factory = factory
         self._settings = settings or AnnotatorSettings()
         self._archived, self._archive = archived, archive
@@ -105,11 +106,13 @@ class AnnotatorWorker:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; what was annotated by then is committed. Errors of the log pass."""
         with contextlib.ExitStack() as stack:
-            self._writer = stack.enter_context(contextlib.closing(self._log.writer(ANNOTATOR)))
+            self._writer = stack.enter_context(contextlib.closing(self._log.writer(ANNOTATOR, self._share)))
             self._reader = stack.enter_context(contextlib.closing(self._log.reader()))
             self._deleted = stack.enter_context(contextlib.closing(Deletions(self._log).open()))
             self._trimming = [
-                stack.enter_context(contextlib.closing(Trimming(self._log, self._writer, topic, settings, floor)))
+                stack.enter_context(
+                    contextlib.closing(Trimming(self._log, self._writer, topic, settings, floor, self._share))
+                )
                 for topic, settings, floor in (
                     (SAMPLES, self._settings.samples, self._floor),
                     (DEAD, self._settings.dead, lambda partition: EVERYTHING),
@@ -123,7 +126,7 @@ class AnnotatorWorker:
     def _open(self) -> None:
         state = self._writer.state()
         self._caution = Caution(self._writer, state, self._commit)
-        self._lanes = [self._lane(partition, state) for partition in range(self._reader.partitions(STEPS))]
+        self._lanes = [self._lane(partition, state) for partition in self._log.partitions_of(self._share)]
 
     def _lane(self, partition: int, state: Mapping[str, bytes]) -> Lane:
         stored = state.get(f"position/{partition}")
@@ -144,7 +147,8 @@ class AnnotatorWorker:
             if key.startswith(prefix)
         }
         past = Past(self._reader, self._archive, partition)
-        return Lane(partition, self._factory, progress, sessions, self._caution.spare, self._deleted, past)
+        largest = self._writer.max_record_bytes
+        return Lane(partition, self._factory, progress, sessions, self._caution.spare, largest, self._deleted, past)
 
     def _turn(self, stop: threading.Event) -> None:
         """Read what there is once, of every partition, and commit or wait as is due."""

@@ -13,7 +13,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -64,8 +64,8 @@ class Archiver:
         self._settings = settings or ArchiverSettings()
         self.health = ArchiverHealth(time.time())
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set, then publish what was gathered.
+    def run(self, stop: threading.Event, partitions: Iterable[int] | None = None) -> None:
+        """Archive `partitions` (all of them) until `stop` is set, then publish what was gathered.
 
         Errors of the log pass, and so does `StoreRefused` at the start: settings that cannot work.
         """
@@ -74,7 +74,8 @@ class Archiver:
         deleted = DeletedSessions(reader)
         try:
             store = _patiently(lambda: self._store.for_writing(self._log), stop)
-            chains = [(topic, number) for topic in (STEPS, SAMPLES) for number in range(reader.partitions(topic))]
+            mine = range(reader.partitions(STEPS)) if partitions is None else sorted(partitions)
+            chains = [(topic, number) for topic in (STEPS, SAMPLES) for number in mine]
             for topic, partition in chains if store is not None else ():
                 lane = _patiently(lambda: self._lane(store, reader, topic, partition, deleted), stop)  # noqa: B023  # called here
                 lanes += [lane] if lane is not None else []

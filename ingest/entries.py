@@ -15,6 +15,7 @@ import msgspec
 
 from ingest.errors import SampleRemoved, ShardError
 from ingest.types import (
+    Rejection,
     Sample,
     SessionDeleted,
     SessionEnded,
@@ -68,6 +69,8 @@ class _StepText(msgspec.Struct, omit_defaults=True):
     is_eos: bool = False
     model_version: str | None = None
     extra: Mapping[str, Any] = {}
+    rejected: Rejection | None = None
+    traceparent: str | None = None
 
 
 _steps = msgspec.json.Decoder(_StepText)
@@ -95,7 +98,8 @@ def sample_of(entry: Entry) -> Sample:
 def record_entries(record: SessionRecord, offset: int) -> list[Entry]:
     """The rows of a record of the topic `steps`: one a step, or one for an opening or an end."""
     if isinstance(record, StepsAppended):
-        return [_step_entry(step, offset, index) for index, step in enumerate(record.steps)]
+        trace = record.traceparent
+        return [_step_entry(step, offset, index, trace) for index, step in enumerate(record.steps)]
     name = str(record.__struct_config__.tag)
     key = f"{HIDDEN}{record.session_id}/{name}"
     return [Entry(offset, 0, key, record.time, {"json": msgspec.json.encode(record)})]
@@ -123,8 +127,9 @@ def record_of(entry: Entry) -> SessionRecord:
         model_version=text.model_version,
         members=members,
         extra=text.extra,
+        rejected=text.rejected,
     )
-    return StepsAppended(session_id, (step,))
+    return StepsAppended(session_id, (step,), text.traceparent)
 
 
 def session_of(key: str) -> str:
@@ -137,7 +142,7 @@ def _check_kept(entry: Entry) -> None:
         raise SampleRemoved(f"the entry at offset {entry.offset}, index {entry.index}, was deleted from the archive")
 
 
-def _step_entry(step: Step, offset: int, index: int) -> Entry:
+def _step_entry(step: Step, offset: int, index: int, traceparent: str | None) -> Entry:
     if "json" in step.members:
         raise ShardError(
             f"{step.session_id}/{step.seq}: a step has a member `json`, which is the name of the step itself"
@@ -151,6 +156,8 @@ def _step_entry(step: Step, offset: int, index: int) -> Entry:
         is_eos=step.is_eos,
         model_version=step.model_version,
         extra=step.extra,
+        rejected=step.rejected,
+        traceparent=traceparent,
     )
     members = {"json": msgspec.json.encode(text), **step.members}
     return Entry(offset, index, f"{step.session_id}/{step.seq:06d}", step.received_at, members, step.model_version)

@@ -8,7 +8,10 @@ IngestError
 │   ├── LayoutMismatch     the file has other topics or partitions than were asked for
 │   ├── LogFull            no space is left; nothing was written
 │   ├── LogBroken          a commit failed half-way; only a restart of the writer helps
+│   ├── LogUnavailable     no broker answers; what became of a commit is known after `recover`
+│   ├── SpoolFull          no broker answers, and the gateway's spool has taken all that it may
 │   └── LogForked          opened before a fork and used after it
+├── ShareElsewhere         another gateway has the share of the log that a session belongs to
 ├── SessionError           a session cannot do what was asked (see `ingest.sessions`)
 │   ├── SessionUnknown     no such session is known (any more)
 │   ├── SessionClosed      the session has ended
@@ -37,6 +40,8 @@ IngestError
 │   ├── StoreUnavailable   it cannot be reached, or has no room; trying again may help
 │   └── StoreRefused       it says no: address, credentials, rights, or what it cannot promise
 ├── PluginError            an app's plug-in, named `module:name`, that cannot be loaded
+├── SchemaError            an app's session schema that cannot be used
+├── StepRejected           the gateway found that a step breaks a rule
 └── AnnotatorError         an app's annotator that broke its contract
 """
 
@@ -80,6 +85,23 @@ class LogFull(LogError):
 
 class LogBroken(LogError):
     """A commit failed half-way, so what is on disk is not known until the writer is opened anew."""
+
+
+class LogUnavailable(LogError):
+    """No broker answers now. Whether a commit went through is known only when the writer was recovered."""
+
+
+class SpoolFull(LogError):
+    """No broker answers, and the gateway's spool has taken all that it may."""
+
+
+class ShareElsewhere(IngestError):
+    """Another gateway has the share of the log that a session belongs to; `address` is where, if it is known."""
+
+    def __init__(self, what: str, address: str | None) -> None:
+        place = "another gateway" if address is None else f"the gateway at {address}"
+        super().__init__(f"{what} belongs to {place}; send it there, or try again in a moment")
+        self.address = address
 
 
 class LogForked(LogError):
@@ -242,6 +264,17 @@ class SampleRemoved(ShardError):
 
 class PluginError(IngestError):
     """An app's plug-in, named `module:name`, that cannot be loaded: a mistake in the settings, or in its module."""
+
+
+class SchemaError(IngestError):
+    """An app's session schema that is none, or of no known version."""
+
+
+class StepRejected(IngestError):
+    """The gateway found that a step breaks a rule, so no annotator is given it."""
+
+    def __init__(self, reason: str, pointer: str, detail: str) -> None:
+        super().__init__(f"{reason} at {pointer or '/'}: {detail}")
 
 
 class AnnotatorError(IngestError):

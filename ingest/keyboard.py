@@ -89,6 +89,9 @@ def class_of(key: str) -> KeyClass:
 def reduced(step: Step, keep: Keep) -> Step:
     """The step as it may be stored; itself, where nothing of it has to go."""
     inputs = step.inputs
+    if keep is Keep.CLASSES and step.rejected is not None and step.rejected.original is not None:
+        # it holds whatever was typed, in a shape that nobody knows
+        return msgspec.structs.replace(step, rejected=msgspec.structs.replace(step.rejected, original=None))
     if not inputs:
         return step
     if inputs.get(PASSWORD) is True:

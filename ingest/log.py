@@ -12,19 +12,25 @@ from typing import Protocol
 
 import msgspec
 
+from ingest.sharing import Sharing
+
 
 class Append(msgspec.Struct, frozen=True):
-    """A record to be written. `key` is the session id: it tells the owner, not the partition."""
+    """A record to be written. `key` is the session id: it tells the owner, not the partition.
+
+    `traceparent` (W3C Trace Context) goes into the record's headers where a backend has them.
+    """
 
     topic: str
     partition: int
     key: str
     value: bytes
     time: float
+    traceparent: str | None = None
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A record as it stands in the log; `time` is when the writer took it in, in Unix seconds."""
+    """A record as it stands in the log; `time` is when the writer took it in, in Unix seconds (whole milliseconds last)."""
 
     topic: str
     partition: int
@@ -53,10 +59,19 @@ class Fetch(msgspec.Struct, frozen=True):
 
 
 class LogWriter(Protocol):
-    """The only writer of its topics. One process, one writer; a second one is refused with `LogLocked`."""
+    """The only writer of its share of its topics. A second one is refused with `LogLocked`."""
 
     def commit(self, appends: Sequence[Append], state: Mapping[str, bytes | None] | None = None) -> list[int]:
         """Append all records and set all state (None deletes a key), atomically; return the offsets once durable."""
+        ...
+
+    def recover(self) -> None:
+        """After `LogUnavailable`: find out what became of the commit; `state` is then what the log holds."""
+        ...
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The largest value that a record can have."""
         ...
 
     def state(self, prefix: str = "") -> dict[str, bytes]:
@@ -64,7 +79,10 @@ class LogWriter(Protocol):
         ...
 
     def trim(self, topic: str, partition: int, before: int) -> int:
-        """Forget records of offsets below `before`; return how many. Offsets are never used again."""
+        """Forget records of offsets below `before`; return how many (with gaps, where a backend counts only offsets).
+
+        Offsets are never used again.
+        """
         ...
 
     def tidy(self) -> None:
@@ -91,23 +109,49 @@ class LogReader(Protocol):
         ...
 
     def wait(self, timeout: float) -> bool:
-        """Block up to `timeout` seconds; True at once when something was committed since the last call of `wait`."""
+        """Block up to `timeout` seconds; True at once when something was committed since the last call of `wait`.
+
+        News of partitions that were never fetched from may go unnoticed.
+        """
         ...
 
     def close(self) -> None: ...
 
 
 class Log(Protocol):
-    """A place where logs live: opens readers and the one writer of a name. Only configuration, so it can be pickled."""
+    """A place where logs live: opens readers and writers. Only configuration, so it can be pickled.
 
-    def writer(self, name: str) -> LogWriter:
-        """Open the writer called `name` (`gateway`: topic steps; `annotator`: topics samples and dead)."""
+    The partitions of every topic are dealt out in `shares`, so that several processes may write a topic, each its own
+    shares; where there is one share, it has all partitions. State is the share's own.
+    """
+
+    @property
+    def shares(self) -> int:
+        """How many writers of one name there can be at a time."""
+        ...
+
+    def partitions_of(self, share: int) -> tuple[int, ...]:
+        """The partitions that belong to a share."""
+        ...
+
+    def writer(self, name: str, share: int = 0, *, force: bool = False) -> LogWriter:
+        """Open the writer called `name` (`gateway`: topic steps; `annotator`: topics samples and dead) of a share.
+
+        Raises `LogLocked` while another one is open; with `force` it is replaced, where a backend can do that.
+        """
         ...
 
     def reader(self) -> LogReader: ...
 
+    def join(self, name: str, address: str = "") -> Sharing:
+        """Become one of those who divide the work of `name`: of a writer its shares, of `archiver` the partitions.
+
+        `address` is where the others can reach this member.
+        """
+        ...
+
     def writer_state(self, name: str, prefix: str = "") -> dict[str, bytes]:
-        """Another process's committed state, for those who only watch (retention, lag)."""
+        """Another process's committed state, of all shares, for those who only watch (retention, lag)."""
         ...
 
 

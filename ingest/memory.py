@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from ingest.errors import LogError, LogLocked, OffsetOutOfRange
 from ingest.log import Append, Bounds, Fetch, Record
-from ingest.types import OWNERS
+from ingest.sharing import Alone
+from ingest.types import ARCHIVER, OWNERS
 
 
 class MemoryLog:
@@ -26,7 +27,20 @@ class MemoryLog:
         self.writing: set[str] = set()
         self.claimed: dict[str, bytes] = {}
 
-    def writer(self, name: str) -> MemoryWriter:
+    @property
+    def shares(self) -> int:
+        """See `Log.shares`."""
+        return 1
+
+    def join(self, name: str, address: str = "") -> Alone:
+        """See `Log.join`: nobody else can write."""
+        return Alone(self.partitions if name == ARCHIVER else 1)
+
+    def partitions_of(self, share: int) -> tuple[int, ...]:
+        """See `Log.partitions_of`."""
+        return tuple(range(self.partitions))
+
+    def writer(self, name: str, share: int = 0, *, force: bool = False) -> MemoryWriter:
         """Open the only writer called `name`; raises `LogLocked` while another one is open."""
         with self.changed:
             if name in self.writing:
@@ -107,6 +121,14 @@ class MemoryWriter:
                     stored[key] = value
             self.log.news()
         return offsets
+
+    def recover(self) -> None:
+        """See `LogWriter.recover`: never needed."""
+
+    @property
+    def max_record_bytes(self) -> int:
+        """See `LogWriter.max_record_bytes`."""
+        return 1 << 30
 
     def state(self, prefix: str = "") -> dict[str, bytes]:
         """See `LogWriter.state`."""

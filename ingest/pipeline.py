@@ -23,6 +23,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from ingest.annotator import load_annotator
+from ingest.annotator_team import AnnotatorTeam
 from ingest.annotator_worker import AnnotatorHealth, AnnotatorSettings, AnnotatorWorker
 from ingest.archive_lane import ArchiverSettings
 from ingest.archiver import Archiver, ArchiverHealth
@@ -32,7 +33,8 @@ from ingest.log import Log
 from ingest.metrics import serve_metrics
 from ingest.shard_reader import archived_before
 from ingest.shards import ShardStore
-from ingest.types import SAMPLES
+from ingest.sharing import Sharing, await_released
+from ingest.types import ARCHIVER, SAMPLES
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ class Pipeline:
         self._settings = settings
         self._log = log
         self._store = store
-        self._annotator = annotator_worker(settings.annotator, log, store)
+        self._annotator = annotator_team(settings.annotator, log, store)
         self._archiver_health: ArchiverHealth | None = None
         self._failure: str | None = None
         self.metrics_port: int | None = None
@@ -139,16 +141,21 @@ def run_pipeline(settings: PipelineSettings, log: Log, store: ShardStore, stop: 
     Pipeline(settings, log, store).run(stop)
 
 
-def annotator_worker(settings: AnnotatorSettings, log: Log, store: ShardStore) -> AnnotatorWorker:
-    """The annotator alone, with the app's plug-in loaded and retention held back by the archive."""
+def annotator_team(settings: AnnotatorSettings, log: Log, store: ShardStore) -> AnnotatorTeam:
+    """The annotators alone, with the app's plug-in loaded and retention held back by the archive."""
     factory = load_annotator(settings.plugin)
-    return AnnotatorWorker(log, factory, settings, lambda partition: archived_before(store, SAMPLES, partition), store)
+
+    def worker(share: int) -> AnnotatorWorker:
+        archived = lambda partition: archived_before(store, SAMPLES, partition)  # noqa: E731
+        return AnnotatorWorker(log, factory, settings, archived, store, share)
+
+    return AnnotatorTeam(log, worker)
 
 
 class _Watchdog(threading.Thread):
     """Ends this process when an annotator hangs: no thread can be taken out of code that does not return."""
 
-    def __init__(self, worker: AnnotatorWorker, limit: float) -> None:
+    def __init__(self, worker: AnnotatorTeam, limit: float) -> None:
         super().__init__(name="annotator-watchdog", daemon=True)
         self._worker = worker
         self._limit = limit
@@ -178,10 +185,36 @@ def _archive(
     threading.Thread(target=_follow_parent, args=(archiver, pipe, stop), name="parent", daemon=True).start()
     keeper = threading.Thread(target=Keeper(log, store, keeping).run, args=(stop,), name="keeper", daemon=True)
     keeper.start()
-    archiver.run(stop)
+    archive_mine(archiver, log, stop)
     keeper.join(_GRACE / 2)
     with contextlib.suppress(OSError):
         pipe.send_bytes(msgspec.msgpack.encode(archiver.health))
+
+
+def archive_mine(archiver: Archiver, log: Log, stop: threading.Event) -> None:
+    """Archive the partitions that are dealt to this process, until `stop` is set."""
+    with contextlib.closing(log.join(ARCHIVER)) as sharing:
+        if sharing.alone:
+            archiver.run(stop)
+            return
+        held: list[frozenset[int]] = [frozenset()]
+        sharing.release = lambda parts: await_released(lambda: held[0], parts)
+        while not stop.is_set():
+            held[0] = mine = sharing.mine
+            turn = threading.Event()
+            ending = threading.Thread(target=_end_turn, args=(sharing, mine, turn, stop), daemon=True)
+            ending.start()
+            archiver.run(turn, mine)
+            turn.set()
+            ending.join()
+        held[0] = frozenset()
+
+
+def _end_turn(sharing: Sharing, mine: frozenset[int], turn: threading.Event, stop: threading.Event) -> None:
+    """Set `turn` when other partitions are dealt, or everything is to stop."""
+    while not stop.is_set() and not turn.is_set() and sharing.mine == mine:
+        turn.wait(0.1)
+    turn.set()
 
 
 def _follow_parent(archiver: Archiver, pipe: Connection, stop: threading.Event) -> None:

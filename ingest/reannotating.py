@@ -148,7 +148,7 @@ def _lane_at(steps: ShardChain, partition: int, begin: int, factory: AnnotatorFa
         _follow(sessions, record, (position.offset, position.index))
     starts = [each.start for each in sessions.values() if each.start is not None]
     progress = Progress(min(starts, default=(begin, 0)), (begin, 0))
-    return Lane(partition, factory, progress, sessions, lambda *_: True, deleted)
+    return Lane(partition, factory, progress, sessions, lambda *_: True, deleted=deleted)
 
 
 def _follow(sessions: dict[str, OpenSession], record: SessionRecord, point: Point) -> None:

@@ -86,10 +86,22 @@ class SessionRules(msgspec.Struct, frozen=True):
     ended_seconds: float = 86_400.0
     record_bytes: int = 500_000
     keyboard: KeyRules = KeyRules()
+    owned: frozenset[int] | None = None
+    """The partitions whose sessions are kept here; None: all."""
+
+    def new_session_id(self, now: float) -> str:
+        """An id for a session that is kept here."""
+        while True:
+            session_id = new_session_id(now)
+            if self.owned is None or partition_of(session_id, self.partitions) in self.owned:
+                return session_id
 
 
 class Session(msgspec.Struct, frozen=True):
-    """What is remembered of one session. `digests` holds those of its last steps, one after the other."""
+    """What is remembered of one session. `digests` holds those of its last steps, one after the other.
+
+    `schema` is the version of the app's session schema that its steps are held to.
+    """
 
     session_id: str
     app: str
@@ -102,6 +114,7 @@ class Session(msgspec.Struct, frozen=True):
     ended_at: float | None = None
     format: int = FORMAT
     subject: str | None = None
+    schema: str | None = None
 
     def digest(self, seq: int) -> bytes | None:
         """The digest of step `seq`; None when that is too long ago."""
@@ -111,17 +124,22 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """A request to open a session. `key` is the idempotency key, already told apart by client; `subject` a pseudonym."""
+    """A request to open a session. `key` is the idempotency key, already told apart by client; `subject` a pseudonym.
+
+    `schema` is not part of what has to be the same: without one stated, it is the newest of its day.
+    """
 
     app: str
     metadata: Mapping[str, Any] = {}
     session_id: str | None = None
     key: str | None = None
     subject: str | None = None
+    schema: str | None = None
+    consent: Mapping[str, Any] | None = None
 
     def digest(self) -> bytes:
         """What must be the same for a second opening to be the first one's echo."""
-        said = (self.app, self.metadata)
+        said = (self.app, self.metadata) if self.consent is None else (self.app, self.metadata, self.consent)
         content = _digest_encoder.encode(said if self.subject is None else (*said, self.subject))
         return blake2b(content, digest_size=DIGEST_BYTES).digest()
 
@@ -134,6 +152,7 @@ class Batch(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     digests: tuple[bytes, ...]
     sizes: tuple[int, ...]
+    traceparent: str | None = None
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -156,7 +175,10 @@ def new_session_id(now: float | None = None) -> str:
 
 def digest_of(step: Step) -> bytes:
     """A digest of what the client said, whatever the order of its JSON keys; not of when it was received."""
+    said: tuple[Any, ...]
     said = (step.seq, step.time, step.inputs, step.is_reset, step.is_eos, step.model_version, step.extra)
+    if step.rejected is not None and step.rejected.original is not None:
+        said = (step.seq, step.rejected.original)
     digest = blake2b(_digest_encoder.encode(said), digest_size=DIGEST_BYTES)
     for extension, content in sorted(step.members.items()):
         digest.update(b"%s %d\n" % (extension.encode(), len(content)))
@@ -283,14 +305,23 @@ class Draft:
             return known, False
         if len(self._index) + self._opened >= self._rules.max_open:
             raise TooManySessions(self._rules.max_open)
-        session_id = opening.session_id or new_session_id(self._now)
-        session = Session(session_id, opening.app, self._now, opening.digest(), opening.key, subject=opening.subject)
+        session_id = opening.session_id or self._rules.new_session_id(self._now)
+        session = Session(
+            session_id,
+            opening.app,
+            self._now,
+            opening.digest(),
+            opening.key,
+            subject=opening.subject,
+            schema=opening.schema,
+        )
         if opening.subject is not None:
             self._members[subject_key(opening.subject, session_id)] = opening.app.encode()
         self._opened += 1
         if opening.key is not None:
             self._keys[opening.key] = session_id
-        self._record(SessionOpened(session_id, opening.app, self._now, opening.metadata, subject=opening.subject))
+        opened = SessionOpened(session_id, opening.app, self._now, opening.metadata, opening.subject, opening.consent)
+        self._record(opened)
         self._change(session)
         return session, True
 
@@ -414,7 +445,7 @@ class Draft:
 
     def _extend(self, session: Session, batch: Batch, duplicates: int) -> Session:
         for steps in _packed(batch, duplicates, self._rules.record_bytes):
-            self._record(StepsAppended(session.session_id, steps))
+            self._record(StepsAppended(session.session_id, steps, batch.traceparent), batch.traceparent)
         digests = session.digests + b"".join(batch.digests[duplicates:])
         session = msgspec.structs.replace(
             session,
@@ -451,10 +482,10 @@ class Draft:
         self.changed[session.session_id] = session
         self.touched.add(session.session_id)
 
-    def _record(self, record: SessionRecord, *, topic: str = STEPS) -> None:
+    def _record(self, record: SessionRecord, traceparent: str | None = None, *, topic: str = STEPS) -> None:
         session_id = record.session_id
         partition = partition_of(session_id, self._rules.partitions)
-        self.appends.append(Append(topic, partition, session_id, _encoder.encode(record), self._now))
+        self.appends.append(Append(topic, partition, session_id, _encoder.encode(record), self._now, traceparent))
 
 
 def _reduced(batch: Batch, keep: Keep) -> Batch:

@@ -26,8 +26,8 @@ from ingest.types import Point, Position, Sample, SessionRecord
 
 _PIECE = 4 << 20
 """Bytes that are read at once when entries are read in order."""
-_LIST_EVERY = 30.0
-"""Seconds between two listings of a chain that does not grow."""
+_LIST_EVERY = 60.0
+"""Seconds between two listings of a chain."""
 T = TypeVar("T")
 
 
@@ -78,6 +78,10 @@ class Shard:
     def number_at(self, point: Point) -> int:
         """The number of the first entry at or after `point`; that of all entries where there is none."""
         return bisect_left(range(self.summary.rows), point, key=lambda number: self._row(number)[:2])
+
+    def times(self) -> list[float]:
+        """When each entry was received, in Unix seconds; from the index, without reading any."""
+        return [Row(*row).time for row in ROW.iter_unpack(self._index(0, self.summary.rows * ROW.size))]
 
     def _row(self, number: int) -> Row:
         return Row(*ROW.unpack(self._index(number * ROW.size, ROW.size)))
@@ -168,7 +172,7 @@ class ShardChain:
         while self._names and (name := self._next_name()) is not None:
             self._names.append(name)
             self._shards.append(None)
-        if len(self._names) == before and self._names and time.monotonic() - self._listed > _LIST_EVERY:
+        if time.monotonic() - self._listed > _LIST_EVERY:
             self._extend()
         return len(self._names) - before
 
@@ -178,11 +182,12 @@ class ShardChain:
 
     def _extend(self) -> None:
         """Take in what only a listing shows: that the next shard was replaced before it was seen here."""
-        end = self._end()
-        newer = latest(self._store.names(chain_folder(self.topic, self.partition), end - 1))
-        if newer and first_offset_of(newer[0]) == end:
-            self._take_in(newer, end)
+        names = latest(self._store.names(chain_folder(self.topic, self.partition)))
         self._listed = time.monotonic()
+        end = self._end() if self._names else 0
+        newer = [name for name in names if first_offset_of(name) >= end]
+        if self._names and newer and first_offset_of(newer[0]) == end:
+            self._take_in(newer, end)
 
     def _end(self) -> int:
         return self.shard(len(self._names) - 1).summary.next_offset
@@ -268,11 +273,22 @@ class ShardChain:
         at = self._shard_at(point)
         return min(count, self.shard(at).number_at(point) + (self._ends[at - 1] if at else 0)) if count else 0
 
+    def pieces(self, first: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Where the entries from number `first` up to `end` lie: a shard, its first one of them, and behind its last."""
+        self.count()
+        while first < end:
+            at = bisect_right(self._ends, first)
+            begins = self._ends[at - 1] if at else 0
+            upto = min(end, self._ends[at])
+            yield at, first - begins, upto - begins
+            first = upto
+
     def entries(self, start: Point = (0, 0)) -> Iterator[Entry]:
         """The entries from `start` on, up to the end as of the last `refresh`, without those that were deleted."""
         at = self._shard_at(start)
         while at < len(self._names):
             try:
+                self._store.expect(self._names[at + 1 : at + 2])
                 for entry in self._checked(at).entries(start):
                     start = (entry.offset, entry.index + 1)
                     if not entry.removed:

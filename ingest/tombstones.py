@@ -9,7 +9,7 @@ Its state keys, committed with the records of the deletion:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -41,6 +41,12 @@ class SubjectTombstone(msgspec.Struct, frozen=True):
     deletion: str
     time: float
     sessions: tuple[str, ...]
+
+
+def together(parts: Sequence[SubjectTombstone]) -> SubjectTombstone:
+    """The tombstone of a subject whose sessions lie in several shares of the log, from that of each share."""
+    first = min(parts, key=lambda each: each.time)
+    return msgspec.structs.replace(first, sessions=tuple(sorted({each for part in parts for each in part.sessions})))
 
 
 def session_deletion(session_id: str) -> str:

@@ -16,16 +16,23 @@ logger = logging.getLogger(__name__)
 
 
 class Trimming:
-    """Trims one topic by age and bytes, for each partition, never beyond `floor(partition)`: what somebody still needs.
+    """Trims one topic by age and bytes, for each partition of a share, never beyond `floor(partition)`: what is needed.
 
     Records are read once more before they go, for their times; the bytes of a partition are known to the log.
     """
 
     def __init__(
-        self, log: Log, writer: LogWriter, topic: str, settings: RetentionSettings, floor: Callable[[int], int]
+        self,
+        log: Log,
+        writer: LogWriter,
+        topic: str,
+        settings: RetentionSettings,
+        floor: Callable[[int], int],
+        share: int = 0,
     ) -> None:
         self._log, self._writer, self._topic = log, writer, topic
         self._settings, self._floor = settings, floor
+        self._partitions = log.partitions_of(share)
         self._reader: LogReader | None = None
 
     def run(self, now: float) -> int:
@@ -33,7 +40,7 @@ class Trimming:
         if self._reader is None:
             self._reader = self._log.reader()
         trimmed = 0
-        for partition in range(self._reader.partitions(self._topic)):
+        for partition in self._partitions:
             for _ in range(MAX_PARTS):
                 part = self._trim_part(self._reader, partition, now)
                 trimmed += part

@@ -27,6 +27,9 @@ OWNERS: Mapping[str, str] = {
 }
 """All topics of a log, and the writer of each."""
 
+ARCHIVER = "archiver"
+"""The name under which archivers divide the partitions among themselves."""
+
 Point: TypeAlias = tuple[int, int]
 """A place between samples of one partition, ordered: (offset, index in the record)."""
 
@@ -40,12 +43,27 @@ class Position(msgspec.Struct, frozen=True, order=True):
     index: int
 
 
+class Rejection(msgspec.Struct, frozen=True):
+    """Why a step was not taken for what it says: it keeps its `seq`, and becomes a dead letter.
+
+    `reason` is a stable code; `pointer` (RFC 6901) says where in the step, `schema` by which version of the app's schema
+    (`desktop/2`; None: by the rules of the wire). `original` is the step's JSON as it came, where its fields could not
+    be kept as those of a `Step`.
+    """
+
+    reason: str
+    detail: str
+    pointer: str = ""
+    schema: str | None = None
+    original: bytes | None = None
+
+
 class Step(msgspec.Struct, frozen=True):
     """One interaction of one user. `(session_id, seq)` is its identity, from the app to the gradient.
 
     `time` is the client's clock and `received_at` the gateway's, both in Unix seconds. `inputs` is the app's own JSON
     object (None where nothing was pressed or moved). `members` holds binary parts by extension (`png`, `npy`, …);
-    `extra` holds further JSON fields that the app sent.
+    `extra` holds further JSON fields that the app sent. A step with `rejected` is fed to no annotator.
     """
 
     session_id: str
@@ -58,6 +76,7 @@ class Step(msgspec.Struct, frozen=True):
     model_version: str | None = None
     members: Mapping[str, bytes] = {}
     extra: Mapping[str, Any] = {}
+    rejected: Rejection | None = None
 
 
 class EndReason(StrEnum):
@@ -72,6 +91,7 @@ class SessionOpened(msgspec.Struct, frozen=True, tag="opened"):
     """A visit began. `metadata` is what the app said of it (screen, frames a second, app version, …).
 
     `subject` is the person's pseudonym, where the app named one (`ingest.subjects`).
+    `consent` is what the user agreed to: `version`, `granted_at` (Unix seconds) and `purposes`.
     """
 
     session_id: str
@@ -79,13 +99,15 @@ class SessionOpened(msgspec.Struct, frozen=True, tag="opened"):
     time: float
     metadata: Mapping[str, Any] = {}
     subject: str | None = None
+    consent: Mapping[str, Any] | None = None
 
 
 class StepsAppended(msgspec.Struct, frozen=True, tag="steps"):
-    """One or more consecutive steps of one session, in order of `seq`."""
+    """One or more consecutive steps of one session, in order of `seq`; `traceparent` is that of their request."""
 
     session_id: str
     steps: tuple[Step, ...]
+    traceparent: str | None = None
 
 
 class SessionEnded(msgspec.Struct, frozen=True, tag="ended"):
@@ -114,7 +136,8 @@ class Sample(msgspec.Struct, frozen=True):
     """What the trainer reads, in WebDataset form: members by extension.
 
     It belongs to the step `(session_id, seq)`; `index` counts the samples of that step. Samples that an annotator puts
-    out when the session ends carry `seq = next_seq`, one past the last step. `time` is when the step was received.
+    out when the session ends carry `seq = next_seq`, one past the last step. `time` is when the step was received;
+    `traceparent` (W3C) is that of the request which brought it.
     """
 
     session_id: str
@@ -123,6 +146,7 @@ class Sample(msgspec.Struct, frozen=True):
     time: float
     members: Mapping[str, bytes]
     model_version: str | None = None
+    traceparent: str | None = None
 
     @property
     def key(self) -> str:
@@ -156,11 +180,13 @@ class Annotated(msgspec.Struct, frozen=True, tag="annotated"):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, tag="dead"):
-    """A record of the topic `dead`: a step that the annotator could not turn into samples, with all of its bytes.
+    """A record of the topic `dead`: a step that was not turned into samples, with all of its bytes and the reason.
 
-    `episode` is where its episode began (None in letters of older versions), and `opened` what the app said of the
-    session. `samples` were put out under its seq all the same: the last ones of the episode before. With `at_end` it
-    was the end of the episode that failed, and `step` stands one past the episode's last.
+    It describes itself: `step.rejected` says which rule of which schema the step broke where the gateway found it, and
+    `problem` how the annotator failed otherwise. `episode` is where its episode began (None in letters of older
+    versions), and `opened` what the app said of the session. `samples` were put out under its seq all the same: the last
+    ones of the episode before. With `at_end` it was the end of the episode that failed, and `step` stands one past the
+    episode's last.
     """
 
     step: Step

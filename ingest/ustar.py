@@ -20,6 +20,8 @@ EXTENSION = re.compile(r"(?=.{1,32}$)[a-z0-9]+(?:[._-][a-z0-9]+)*")
 REGULAR = (b"0", b"\0")
 PAX = b"x"
 MAX_PAX_BYTES = 16 << 10
+MAX_PADDING = 64 << 10
+"""Bytes of zeros after the last member; `tar` fills up to 10 KiB."""
 HARMLESS_PAX = (b"mtime", b"atime", b"ctime", b"uid", b"gid", b"uname", b"gname", b"comment")
 
 _BLANK_CHECKSUM = 8 * ord(" ")
@@ -70,6 +72,52 @@ def members(data: bytes, max_members: int) -> Iterator[Member]:
                 raise _invalid(position, "too-many-members", f"more than {max_members} members")
             yield Member(name, bytes(view[start : start + size]))
         position = start + size + (-size % BLOCK)
+
+
+class TarStream:
+    """The same for a tar that comes in pieces, of which no more than one member is held at a time."""
+
+    def __init__(self, max_member_bytes: int) -> None:
+        self._max_member_bytes = max_member_bytes
+        self._buffer = bytearray()
+        self._zeros, self._ended = 0, False
+        self.position = 0
+        """Bytes of the tar up to the end of the last member."""
+
+    def feed(self, data: bytes) -> Iterator[Member]:
+        """The members that `data` completes."""
+        self._buffer += data
+        while not self._ended and len(self._buffer) >= BLOCK:
+            if not any(self._buffer[:BLOCK]):
+                self._ended = True
+                break
+            name, kind, size = _header(bytes(self._buffer[:BLOCK]), self.position)
+            if size > self._max_member_bytes:
+                rule = f"the member {name!r} has {size} bytes, more than {self._max_member_bytes}"
+                raise _invalid(self.position, "member-too-large", rule)
+            whole = archived_size(size)
+            if len(self._buffer) < whole:
+                return
+            content = bytes(self._buffer[BLOCK : BLOCK + size])
+            del self._buffer[:whole]
+            if kind == PAX:
+                _check_pax(content, self.position)
+            self.position += whole
+            if kind != PAX:
+                yield Member(name, content)
+        if self._ended:
+            self._check_padding()
+
+    def finish(self) -> None:
+        """Nothing more comes; raises `InvalidBody` if the tar is not whole."""
+        if self._zeros < len(END):
+            raise _invalid(self.position, "truncated-tar", "the archive ends without its two empty blocks")
+
+    def _check_padding(self) -> None:
+        self._zeros += len(self._buffer)
+        if any(self._buffer) or self._zeros > MAX_PADDING:
+            raise _invalid(self.position, "not-a-tar", "something follows the end of the archive")
+        self._buffer.clear()
 
 
 def _header(header: bytes, position: int) -> tuple[str, bytes, int]:

@@ -14,6 +14,7 @@ Import the loaders, which need torch, from `publish.loading`.
 
 from __future__ import annotations
 
+from publish.alarms import Alarm, Alarms, AlarmSettings
 from publish.channels import Channels, Moved
 from publish.directory import DirectoryHub
 from publish.errors import (
@@ -42,14 +43,18 @@ from publish.gate import Decision, Evaluation, Gate, GateSettings
 from publish.http_hub import HttpHub
 from publish.hub import Hub, ReadableHub
 from publish.live_model import LiveModel, Loader, Served, Swap
-from publish.manifest import Base, FileDigest, Manifest, decode_manifest
+from publish.manifest import Base, FileDigest, Manifest, Tensor, decode_manifest
 from publish.outbox import Ancestor, Entry, Outbox, Placed, Ticket, put
 from publish.pointer import Pointer
 from publish.publisher import Coalesced, Failed, Judged, Published, Publisher, PublisherEvent, Retired
+from publish.recall import Deed, Recall, Recalls, RecallSettings
 from publish.settings import FollowSettings, HubSettings, PublishSettings
-from publish.signing import PublicKey, SigningKey, TrustedKeys
+from publish.signing import PublicKey, SigningKey, TrustedKeys, older_keys
 
 __all__ = [
+    "Alarm",
+    "AlarmSettings",
+    "Alarms",
     "Ancestor",
     "Base",
     "CacheLocked",
@@ -57,6 +62,7 @@ __all__ = [
     "Channels",
     "Coalesced",
     "Decision",
+    "Deed",
     "DigestMismatch",
     "DirectoryHub",
     "Entry",
@@ -93,6 +99,9 @@ __all__ = [
     "Publisher",
     "PublisherEvent",
     "ReadableHub",
+    "Recall",
+    "RecallSettings",
+    "Recalls",
     "Replayed",
     "Retired",
     "Served",
@@ -100,6 +109,7 @@ __all__ = [
     "SigningKey",
     "Status",
     "Swap",
+    "Tensor",
     "Ticket",
     "TrustedKeys",
     "Unreadable",
@@ -109,5 +119,6 @@ __all__ = [
     "VersionTaken",
     "WeightsMismatch",
     "decode_manifest",
+    "older_keys",
     "put",
 ]

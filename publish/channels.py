@@ -49,13 +49,20 @@ class Channels:
             channel, lambda now: self._newest() if version is None else self._read(channel, version), False, by, reason
         )
 
-    def rollback(self, channel: str, version: int | None = None, *, by: str, reason: str = "") -> Moved:
+    def rollback(
+        self, channel: str, version: int | None = None, *, by: str, reason: str = "", standing: int | None = None
+    ) -> Moved:
         """Go back to `version` (None: the one before) and hold the channel there until somebody promotes or releases.
 
-        Raises VersionMissing where there is nothing to go back to.
+        Raises VersionMissing where there is nothing to go back to, and ChannelMoved where the channel does not stand at
+        `standing`, if that is given: a complaint about one version takes no other back.
         """
 
         def decide(now: Pointer) -> Known:
+            if standing is not None and now.version != standing:
+                raise ChannelMoved(
+                    f"channel {channel!r}: it stands at {now.version:06d}, not at {standing:06d} any more"
+                )
             target = now.previous if version is None else version
             if target is None or target >= now.version:
                 raise VersionMissing(
@@ -76,6 +83,11 @@ class Channels:
     def release(self, channel: str, *, by: str, reason: str = "") -> Moved:
         """Let the next version move the channel again; it stays where it stands until then."""
         return self._must(channel, lambda now: self._read(channel, now.version), False, by, reason)
+
+    def standing(self, channel: str) -> tuple[int, bool]:
+        """The version that a channel names (0: it was never set), and whether it is held there."""
+        now = self._hub.channel(channel) or unset(channel)
+        return now.version, now.held
 
     def _newest(self) -> Known:
         versions = self._hub.versions()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -48,12 +49,13 @@ def encode(new: Bytes, old: Bytes | None, width: int, *, floats: bool) -> tuple[
     if old is None:
         return Encoding.FULL, _full(words)
     before = _words(old, width)
-    changed = np.flatnonzero(words != before)
-    if not changed.size:
+    changed = words != before
+    count = np.count_nonzero(changed)
+    if not count:
         return Encoding.SAME, b""
-    best = _choose(words, before, changed, floats)
+    best = _choose(words, before, int(count), floats)
     if best is Encoding.GAPS:
-        payload = _gaps(words, changed)
+        payload = _gaps(words, np.flatnonzero(changed))
     elif best is Encoding.FULL:
         payload = _full(words)
     else:
@@ -79,7 +81,7 @@ def decode(encoding: Encoding, payload: bytes, old: Bytes | None, size: int, wid
     return _bytes(_unordered(_ordered(before) + _unfolded(difference)))
 
 
-def _choose(words: Words, before: Words, changed: npt.NDArray[np.intp], floats: bool) -> Encoding:
+def _choose(words: Words, before: Words, changed: int, floats: bool) -> Encoding:
     """The way that is smallest on a part from the middle; it is all of a small block."""
     begin = max(0, (words.size - SAMPLE) // 2)
     new, old = words[begin : begin + SAMPLE], before[begin : begin + SAMPLE]
@@ -89,7 +91,7 @@ def _choose(words: Words, before: Words, changed: npt.NDArray[np.intp], floats: 
     }
     if floats:
         sizes[Encoding.ULP] = len(_squeezed(_planes(_difference(Encoding.ULP, new, old))))
-    if changed.size <= SPARSE * words.size:
+    if changed <= SPARSE * words.size:
         sizes[Encoding.GAPS] = len(_gaps(new, np.flatnonzero(new != old)))
     return min(sizes, key=lambda encoding: (sizes[encoding], encoding))
 
@@ -102,25 +104,42 @@ def _difference(encoding: Encoding, new: Words, old: Words) -> Words:
 
 def _ordered(words: Words) -> Words:
     """Bit patterns of floating-point numbers as unsigned integers of the same order; -0.0 is right below 0.0."""
-    sign = words.dtype.type(1 << (8 * words.itemsize - 1))
-    return np.where(words & sign, ~words, words | sign)
+    flip: Words = _signs(words)
+    flip |= _sign(words)
+    flip ^= words
+    return flip
 
 
 def _unordered(words: Words) -> Words:
-    sign = words.dtype.type(1 << (8 * words.itemsize - 1))
-    return np.where(words & sign, words ^ sign, ~words)
+    flip: Words = np.invert(_signs(words))
+    flip |= _sign(words)
+    flip ^= words
+    return flip
+
+
+def _sign(words: Words) -> Any:
+    return words.dtype.type(1 << (8 * words.itemsize - 1))
+
+
+def _signs(words: Words) -> Words:
+    """All ones where the highest bit is set, else zero; a shift is several times faster than a choice."""
+    signed = words.view(f"<i{words.itemsize}")
+    return cast(Words, (signed >> signed.dtype.type(8 * words.itemsize - 1)).view(words.dtype))
 
 
 def _folded(difference: Words) -> Words:
     """Signed differences (modulo the width) as unsigned ones: 0, -1, 1, -2, … so that small ones have few bits."""
-    one = difference.dtype.type(1)
-    negative = difference >> difference.dtype.type(8 * difference.itemsize - 1)
-    return (difference << one) ^ (difference.dtype.type(0) - negative)
+    folded: Words = difference << difference.dtype.type(1)
+    folded ^= _signs(difference)
+    return folded
 
 
 def _unfolded(folded: Words) -> Words:
     one = folded.dtype.type(1)
-    return (folded >> one) ^ (folded.dtype.type(0) - (folded & one))
+    odd: Words = folded & one
+    np.negative(odd, out=odd)
+    odd ^= folded >> one
+    return odd
 
 
 def _gaps(words: Words, changed: npt.NDArray[np.intp]) -> bytes:

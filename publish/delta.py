@@ -16,6 +16,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +27,7 @@ import zstandard
 
 from publish import durable
 from publish.codec import LEVEL, Encoding, blocks, decode, encode
+from publish.crew import in_order
 from publish.errors import FileNotAllowed, Unreadable
 from publish.manifest import FileDigest, check_names
 from publish.tensors import FLOATS, Bytes, Layout, Piece, opened, read_layout
@@ -62,17 +64,28 @@ class Index(msgspec.Struct, frozen=True):
     files: tuple[Change, ...]
 
 
-def write_delta(target: Path, files: Mapping[str, Path], base: Mapping[str, Path]) -> None:
+Told = Mapping[str, Mapping[str, str]]
+"""By file and tensor: in which ways its blocks are told, as in `gaps+ulp`."""
+
+
+def write_delta(target: Path, files: Mapping[str, Path], base: Mapping[str, Path]) -> Told:
     """Create `target`, which turns the files of `base` into `files`. Not synced.
 
     A safetensors file that no reader without torch understands is told whole.
     """
+    told: dict[str, dict[str, set[Encoding]]] = {}
     with target.open("xb") as file:
         file.write(MAGIC)
-        changes = tuple(_tell(file, name, path, base.get(name)) for name, path in sorted(files.items()))
+        changes = tuple(
+            _tell(file, name, path, base.get(name), told.setdefault(name, {})) for name, path in sorted(files.items())
+        )
         index = msgspec.json.encode(Index(FORMAT, changes))
         file.write(index)
         file.write(len(index).to_bytes(LENGTH, "little"))
+    return {
+        name: {tensor: "+".join(sorted(way.name.lower() for way in ways)) for tensor, ways in named.items()}
+        for name, named in told.items()
+    }
 
 
 def apply_delta(delta: Path, base: Path, target: Path) -> Iterator[tuple[str, FileDigest]]:
@@ -98,14 +111,15 @@ def apply_delta(delta: Path, base: Path, target: Path) -> Iterator[tuple[str, Fi
                 yield change.name, _rebuild(file, change, base / change.name, made)
 
 
-def _tell(file: BinaryIO, name: str, path: Path, base: Path | None) -> Change:
+def _tell(file: BinaryIO, name: str, path: Path, base: Path | None, told: dict[str, set[Encoding]]) -> Change:
     size = path.stat().st_size
     if base is not None and _equal(path, base):
+        told |= _all_the_same(name, path)
         return Change(name, How.SAME, size)
     if base is not None and name.endswith(".safetensors"):
         try:
             with opened(path) as (layout, data), opened(base) as (before, old):
-                return _tell_tensors(file, name, (layout, data), (before, old))
+                return _tell_tensors(file, name, (layout, data), (before, old), told)
         except Unreadable:
             pass  # neither of ours to judge: whoever loads it will say what is wrong with it
     squeezed = zstandard.ZstdCompressor(LEVEL).compress(path.read_bytes())
@@ -113,49 +127,87 @@ def _tell(file: BinaryIO, name: str, path: Path, base: Path | None) -> Change:
     return Change(name, How.WHOLE, size, len(squeezed))
 
 
-def _tell_tensors(file: BinaryIO, name: str, new: tuple[Layout, Bytes], base: tuple[Layout, Bytes]) -> Change:
+def _all_the_same(name: str, path: Path) -> dict[str, set[Encoding]]:
+    if not name.endswith(".safetensors"):
+        return {}
+    try:
+        with opened(path) as (layout, _):
+            return {piece.name: {Encoding.SAME} for piece in layout.pieces}
+    except Unreadable:
+        return {}
+
+
+def _tell_tensors(
+    file: BinaryIO,
+    name: str,
+    new: tuple[Layout, Bytes],
+    base: tuple[Layout, Bytes],
+    told: dict[str, set[Encoding]],
+) -> Change:
     (layout, data), (before, old) = new, base
     head = zstandard.ZstdCompressor(LEVEL).compress(layout.head)
     file.write(head)
-    told = []
-    for piece, standing in _paired(layout, before):
-        for begin, end in blocks(piece.begin, piece.end, piece.width):
-            counterpart = None
-            if standing is not None:
-                counterpart = old[standing.begin + begin - piece.begin : standing.begin + end - piece.begin]
-            encoding, payload = encode(data[begin:end], counterpart, piece.width, floats=piece.kind in FLOATS)
-            file.write(payload)
-            told.append((encoding, len(payload)))
-    return Change(name, How.TENSORS, len(layout.head) + layout.size, len(head), tuple(told))
+    jobs = list(_jobs(layout, before, old))
+    encoded = in_order(
+        lambda job: encode(
+            data[job.begin : job.end], job.counterpart, job.piece.width, floats=job.piece.kind in FLOATS
+        ),
+        jobs,
+    )
+    lengths = []
+    for job, (encoding, payload) in zip(jobs, encoded, strict=True):
+        file.write(payload)
+        lengths.append((encoding, len(payload)))
+        told.setdefault(job.piece.name, set()).add(encoding)
+    return Change(name, How.TENSORS, len(layout.head) + layout.size, len(head), tuple(lengths))
 
 
 def _rebuild(file: BinaryIO, change: Change, base: Path, target: Path) -> FileDigest:
     head = _unsqueezed(_exactly(file, change.payload), None)
     layout = read_layout(head, change.name)
-    seen, size = hashlib.sha256(), 0
-    told = iter(change.blocks)
+    seen, size = hashlib.sha256(head), len(head)
     with ExitStack() as open_files:
         before, old = open_files.enter_context(opened(base))
         out = open_files.enter_context(target.open("xb"))
-
-        def write(data: bytes | memoryview) -> None:
-            nonlocal size
-            seen.update(data)
-            size += len(data)
-            out.write(data)
-
-        write(head)
-        for piece, standing in _paired(layout, before):
-            for begin, end in blocks(piece.begin, piece.end, piece.width):
-                counterpart = None
-                if standing is not None:
-                    counterpart = old[standing.begin + begin - piece.begin : standing.begin + end - piece.begin]
-                encoding, length = next(told, (None, 0))
-                if encoding is None:
-                    raise Unreadable(f"{change.name}: the delta tells of fewer blocks than its head")
-                payload = _exactly(file, length)
-                write(np.ascontiguousarray(decode(encoding, payload, counterpart, end - begin, piece.width)).data)
+        out.write(head)
+        told = _payloads(file, change, _jobs(layout, before, old))
+        for block in in_order(lambda work: _decoded(*work), told):
+            seen.update(block.data)
+            size += block.size
+            out.write(block.data)
     return FileDigest(seen.hexdigest(), size)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One block of a tensor's bytes, and the base's block that it is told against."""
+
+    piece: Piece
+    begin: int
+    end: int
+    counterpart: Bytes | None
+
+
+def _jobs(layout: Layout, base: Layout, old: Bytes) -> Iterator[_Job]:
+    for piece, standing in _paired(layout, base):
+        for begin, end in blocks(piece.begin, piece.end, piece.width):
+            counterpart = None
+            if standing is not None:
+                counterpart = old[standing.begin + begin - piece.begin : standing.begin + end - piece.begin]
+            yield _Job(piece, begin, end, counterpart)
+
+
+def _payloads(file: BinaryIO, change: Change, jobs: Iterator[_Job]) -> Iterator[tuple[_Job, Encoding, bytes]]:
+    told = iter(change.blocks)
+    for job in jobs:
+        encoding, length = next(told, (None, 0))
+        if encoding is None:
+            raise Unreadable(f"{change.name}: the delta tells of fewer blocks than its head")
+        yield job, encoding, _exactly(file, length)
+
+
+def _decoded(job: _Job, encoding: Encoding, payload: bytes) -> Bytes:
+    return np.ascontiguousarray(decode(encoding, payload, job.counterpart, job.end - job.begin, job.piece.width))
 
 
 def _paired(layout: Layout, base: Layout) -> Iterator[tuple[Piece, Piece | None]]:

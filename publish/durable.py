@@ -27,6 +27,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def make_folder(folder: Path) -> None:
     """Make `folder` and its missing parents, each name durable."""
     if folder.is_dir():
@@ -43,11 +52,7 @@ def sync_tree(folder: Path) -> None:
     """Make every file and folder below `folder`, and `folder` itself, durable."""
     for name, _, files in os.walk(folder, topdown=False):
         for file in files:
-            descriptor = os.open(Path(name, file), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_file(Path(name, file))
         sync_folder(Path(name))
 
 
@@ -95,7 +100,7 @@ def copy_and_digest(source: BinaryIO, target: Path, limit: int) -> FileDigest:
     """
     seen = hashlib.sha256()
     size = 0
-    with target.open("xb", buffering=0) as file:
+    with target.open("xb") as file:  # buffered: a raw file may take less than it is given, as on a full disk
         while size <= limit and (chunk := source.read(min(CHUNK, limit + 1 - size))):
             seen.update(chunk)
             size += len(chunk)
@@ -111,11 +116,7 @@ def link_or_copy(source: Path, target: Path) -> None:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
             raise
         shutil.copyfile(source, target)
-    descriptor = os.open(target, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_file(target)
 
 
 def remove_tree(folder: Path) -> None:

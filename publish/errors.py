@@ -57,7 +57,11 @@ class HubError(PublishError):
 
 
 class HubUnavailable(HubError):
-    """The hub cannot be reached now; later may be better."""
+    """The hub cannot be reached now; later may be better. `retry_after` is the seconds that it asks to be left alone."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class VersionTaken(HubError):

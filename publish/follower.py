@@ -20,9 +20,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from publish.alarms import Alarm, Alarms
 from publish.cache import FORMAT as STATE_FORMAT
 from publish.cache import Cache, State
-from publish.errors import Replayed
+from publish.errors import NotServing, Replayed
 from publish.hub import ReadableHub
 from publish.live_model import BASE, LiveModel
 from publish.pointer import Pointer
@@ -50,7 +51,7 @@ class Status:
     `lag_seconds` is how long the channel has named a version that is not served yet (0: it is served);
     `staleness_seconds` the age of the newest sample behind the served version, where its manifest tells. `error` is
     the last failure since the last success, with its count in a row. `received_bytes` counts files and deltas since the
-    start, and `rebuilt` the versions that deltas led to.
+    start, and `rebuilt` the versions that deltas led to. `alarms` counts the versions that this server sent back.
     """
 
     channel: str
@@ -68,6 +69,7 @@ class Status:
     received_bytes: int = 0
     rebuilt: int = 0
     refused: bool = False
+    alarms: int = 0
 
     @property
     def ready(self) -> bool:
@@ -88,6 +90,9 @@ class Follower(Generic[M]):
 
     `tell` hears a status every `heartbeat` seconds and at each change; it must not block. `longest_wait` is the
     seconds between two looks at a hub that is away, at most.
+
+    With `alarms`, a version that breaks their rules is sent back at once, here, and `raise_alarm` is told, so that the
+    publisher may take the channel back for all; it must not block either.
     """
 
     def __init__(
@@ -101,6 +106,8 @@ class Follower(Generic[M]):
         tell: Callable[[Status], None] = lambda status: None,
         heartbeat: float = 5.0,
         longest_wait: float = 5.0,
+        alarms: Alarms | None = None,
+        raise_alarm: Callable[[Alarm], None] = lambda alarm: None,
     ) -> None:
         self._hub = hub
         self._channel = channel
@@ -110,6 +117,9 @@ class Follower(Generic[M]):
         self._tell = tell
         self._heartbeat = heartbeat
         self._longest_wait = longest_wait
+        self._alarms, self._raise_alarm = alarms, raise_alarm
+        if alarms is not None:
+            live.observer = lambda digest, seconds, failed: alarms.served(digest, seconds, failed=failed)
         self._held = ExitStack()
         self._state = State(STATE_FORMAT, hub.name, channel)
         self._status = Status(channel)
@@ -184,6 +194,7 @@ class Follower(Generic[M]):
 
     def step(self) -> float:
         """One look at the hub, and what follows from it; the seconds to wait before the next, 0 where it has waited."""
+        self._look_at_the_alarms()
         try:
             pointer = self._look()
         except Exception as error:  # a hub may fail in any way; serving must not end for it
@@ -260,6 +271,26 @@ class Follower(Generic[M]):
             self._remember(msgspec.structs.replace(self._state, digest=served.digest, previous="", refused=left))
             self._served(ServedFrom.HUB if served.version is not None else ServedFrom.BASE, None)
 
+    def _look_at_the_alarms(self) -> None:
+        served, before = self._live.current, self._live.previous
+        if self._alarms is None or served is None or served.version is None or before is None:
+            return  # the packaged base has nothing before it to go back to
+        reason, figures = self._alarms.broken(served.digest, before.digest)
+        if not reason:
+            return
+        try:
+            self.roll_back(reason)
+        except (NotServing, OSError) as error:  # an operator's rollback was first, or the disk is full
+            logger.warning("channel %s: the alarm about %s is not obeyed: %s", self._channel, served.label, error)
+            return
+        self._update(alarms=self._status.alarms + 1)
+        try:
+            self._raise_alarm(
+                Alarm(self._channel, served.version, before.version, reason, figures, raised_at=time.time())
+            )
+        except Exception:  # whoever hears of it is not our concern; what was bad is no longer served
+            logger.exception("the alarm of channel %s could not be told", self._channel)
+
     def _remember(self, state: State) -> None:
         if state != self._state:
             self._cache.save_state(state)
@@ -271,6 +302,8 @@ class Follower(Generic[M]):
         served = self._live.current
         assert served is not None
         self._newest_sample_time = newest_sample_time
+        if self._alarms is not None and origin is ServedFrom.HUB:
+            self._alarms.begin(served.digest)
         self._update(
             origin=origin,
             version=served.version,

@@ -24,6 +24,7 @@ from publish.catalogue import Catalogue, Known
 from publish.checks import Check, Figures, Rule, drift, figures_keep, finite
 from publish.errors import Unreadable, VersionMissing
 from publish.hub import ReadableHub
+from publish.recall import RecallSettings
 
 FORMAT = 1
 logger = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ Evaluation = Callable[[Path], Figures]
 
 class GateSettings(BaseModel):
     """`channel` is where candidates come in; those that pass go on to `target`, unless `by_hand`, when an operator
-    promotes them. `loss` rules figures of the trainer's evaluation, `app` those of the app's own."""
+    promotes them. `loss` rules figures of the trainer's evaluation, `app` those of the app's own. `alarms` is what
+    followers may cause, also where the gate is not enabled."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -45,6 +47,7 @@ class GateSettings(BaseModel):
     at_most_drift: float | None = Field(0.5, gt=0, description="of the weights, as a share of their length")
     loss: Mapping[str, Rule] = {}
     app: Mapping[str, Rule] = {}
+    alarms: RecallSettings = RecallSettings()
 
 
 class Decision(msgspec.Struct, frozen=True):

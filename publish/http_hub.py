@@ -98,12 +98,12 @@ class HttpHub:
         try:
             with self._client.stream("GET", path) as response:
                 check(response, self._url + path)
-                yield io.BufferedReader(_Body(response), 1 << 20)
+                yield io.BufferedReader(Body(response), 1 << 20)
         except httpx.HTTPError as error:
             raise HubUnavailable(f"{self._url}: {error or type(error).__name__}") from error
 
 
-class _Body(io.RawIOBase):
+class Body(io.RawIOBase):
     """The body of a response as a file."""
 
     def __init__(self, response: httpx.Response) -> None:

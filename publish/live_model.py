@@ -59,9 +59,13 @@ class Swap(Generic[M]):
     refilled: bool
 
 
+Observer = Callable[[str, float, bool], object]
+"""Hears of every request when it ends: the digest of the weights, its seconds, and whether it failed."""
+
+
 class LiveModel(Generic[M]):
     """One served model. `base` is the packaged folder that is served until there is a version; `warm_up` is called
-    with each new module before it serves, in the thread that swaps."""
+    with each new module before it serves, in the thread that swaps. `observer` is called in the request's thread."""
 
     def __init__(
         self, loader: Loader[M], base: Path | None = None, *, warm_up: Callable[[M], object] | None = None
@@ -73,6 +77,7 @@ class LiveModel(Generic[M]):
         self._current: _Slot[M] | None = None
         self._previous: _Slot[M] | None = None
         self._spares: list[_Slot[M]] = []
+        self.observer: Observer | None = None
         if base is not None:
             self.swap(base, None, BASE)
 
@@ -87,11 +92,17 @@ class LiveModel(Generic[M]):
             if slot is None:
                 raise NotServing("no version and no packaged base is loaded yet; wait for the follower's first version")
             slot.pins += 1
+        began, failed = time.perf_counter(), False
         try:
             yield slot.served
+        except Exception:
+            failed = True
+            raise
         finally:
             with self._lock:
                 slot.pins -= 1
+            if self.observer is not None:
+                self.observer(slot.served.digest, time.perf_counter() - began, failed)
 
     @property
     def current(self) -> Served[M] | None:

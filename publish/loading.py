@@ -7,26 +7,27 @@ against the folder that was loaded first (in a server, the packaged base), and a
 from __future__ import annotations
 
 import copy
-import json
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
+import msgspec
 import torch
 from safetensors import safe_open
 from torch import nn
 
-from publish.errors import WeightsMismatch
+from publish import configuration
+from publish.crew import in_order
+from publish.errors import DigestMismatch, WeightsMismatch
+from publish.manifest import MANIFEST, decode_manifest
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
 Shape = tuple[tuple[int, ...], str]
 Header = Mapping[str, Shape]
-
-# Written by the libraries about themselves; two folders that differ only in these hold the same model.
-_STAMPS = frozenset({"_diffusers_version", "_name_or_path", "transformers_version", "torch_dtype", "dtype"})
 
 
 def header(folder: Path) -> Header:
@@ -49,15 +50,7 @@ def header(folder: Path) -> Header:
 
 def settings(folder: Path) -> Mapping[str, object]:
     """The folder's JSON configurations by file, without what the libraries write about themselves."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*.json")):
-        if path.name == "manifest.json" or path.name.endswith(".index.json"):
-            continue
-        stored = json.loads(path.read_bytes())
-        if isinstance(stored, dict):
-            stored = {key: value for key, value in stored.items() if key not in _STAMPS}
-        found[path.relative_to(folder).as_posix()] = stored
-    return found
+    return configuration.settings({path.relative_to(folder).as_posix(): path for path in folder.rglob("*.json")})
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -113,6 +106,52 @@ class _Refiller:
         for device in {tensor.device for tensor in self._tensors.values() if tensor.is_cuda}:
             torch.cuda.synchronize(device)  # whoever serves next may use another stream
 
+    @torch.no_grad()
+    def verify(self, folder: Path) -> None:
+        """Hash the tensors where they lie, on their device, against the folder's manifest. Raises DigestMismatch.
+
+        Those that were cast to another dtype cannot be compared; a folder without a manifest, such as the packaged base,
+        has nothing to be compared with.
+        """
+        try:
+            manifest = decode_manifest((folder / MANIFEST).read_bytes(), str(folder))
+        except FileNotFoundError:
+            return
+        if manifest.tensors is msgspec.UNSET:
+            return
+        wanted = []
+        for file, named in manifest.tensors.items():
+            part = file.rpartition("/")[0]
+            for name, expected in named.items():
+                tensor = self._tensors.get(f"{part}/{name}" if part else name)
+                if tensor is not None and _KINDS.get(tensor.dtype) == expected.dtype:
+                    wanted.append((name, tensor, expected.sha256))
+        actual = in_order(lambda item: _digest(item[1]), wanted)
+        for (name, _, expected_digest), digest in zip(wanted, actual, strict=True):
+            if digest != expected_digest:
+                raise DigestMismatch(
+                    f"{name!r}: what lies on its device is not what was signed for; it is loaded again"
+                )
+
+
+_KINDS = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    held = tensor.detach().contiguous().reshape(-1).view(torch.uint8).cpu()
+    return hashlib.sha256(held.numpy().data).hexdigest()
+
 
 class _Same:
     """Holds every folder to the first one that was loaded."""
@@ -156,6 +195,7 @@ class Modules(Generic[M]):
         if reason := refiller.mismatch(found):
             raise WeightsMismatch(f"{folder}: {reason}; publish weights of the served architecture")
         refiller.fill(folder)
+        refiller.verify(folder)
         self._same.settle(found)
         self._settings = configured
         return module
@@ -201,7 +241,9 @@ class Pretrained(Generic[T]):
             if standing is not spare:
                 inner = copy.deepcopy(inner)
                 standing = self._place(inner, configured)
-            _Refiller(_parts(inner)).fill(folder)
+            refiller = _Refiller(_parts(inner))
+            refiller.fill(folder)
+            refiller.verify(folder)
             self._last = standing
             return standing
         model = self._place(self._load(folder, found), configured)
@@ -236,8 +278,10 @@ class Pretrained(Generic[T]):
         parts = _parts(model)
         for module in parts.values():
             module.eval().requires_grad_(False)
-        if not issubclass(self._kind, nn.Module) and (reason := _Refiller(parts).mismatch(found)):
+        refiller = _Refiller(parts)
+        if not issubclass(self._kind, nn.Module) and (reason := refiller.mismatch(found)):
             raise WeightsMismatch(f"{folder}: {reason}")
+        refiller.verify(folder)
         return cast(T, model)
 
 

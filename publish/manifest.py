@@ -35,13 +35,24 @@ class Base(msgspec.Struct, frozen=True):
     file: FileDigest
 
 
+class Tensor(msgspec.Struct, frozen=True, array_like=True):
+    """One tensor: its dtype as safetensors writes it, its shape, the SHA-256 of its bytes, and in which ways the delta
+    beside the version tells its blocks (`same`, `ulp`, `gaps+ulp`, …; `full` where there is none)."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str
+    encoding: str = "full"
+
+
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=False):
     """One immutable version. `files` are paths relative to the version's folder; `watermark` is per source and
     partition the point (offset, index) below which everything was trained on; times are Unix seconds.
 
     `parent` is the version before it along its chain of segments; `rewinds` the run's version before it by number,
     where that one was trained on samples that this one was not, because training was taken back to a checkpoint.
-    `command` is the uuid of the command that asked for this version.
+    `command` is the uuid of the command that asked for this version. `tensors` are by file and name; `configuration` is
+    the hash of the model's configuration, the same for all versions of one architecture.
 
     A field that came later is left out where it is not set, so that what was signed before it came still verifies."""
 
@@ -63,6 +74,8 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=False):
     rewinds: int | None = None
     command: str = ""
     base: Base | msgspec.UnsetType = msgspec.UNSET
+    tensors: Mapping[str, Mapping[str, Tensor]] | msgspec.UnsetType = msgspec.UNSET
+    configuration: str | msgspec.UnsetType = msgspec.UNSET
     key_id: str = ""
     signature: str = ""
 

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from publish.directory import DirectoryHub
 from publish.hub import Hub, ReadableHub
+from publish.pace import Bucket
 from publish.settings import FollowSettings, PublishSettings
 
 
 def publishers_hub(settings: PublishSettings) -> Hub:
     """Where versions go; made where there is none. Raises HubUnavailable where a remote one cannot be reached."""
-    if settings.bucket is None:
-        return DirectoryHub(settings.hub, create=True)
-    from publish.s3 import S3Hub
+    limit = settings.upload_bytes_per_second
+    if settings.repository is not None:
+        from publish.hugging_face import HuggingFaceHub
 
-    return S3Hub(settings.bucket, endpoint=settings.endpoint, create=True)
+        return HuggingFaceHub(
+            settings.repository,
+            endpoint=settings.endpoint,
+            token=settings.token,
+            create=True,
+            commits_per_hour=settings.commits_per_hour,
+            upload=None if limit is None else Bucket(limit, limit),
+        )
+    if settings.bucket is not None:
+        from publish.s3 import S3Hub
+
+        return S3Hub(settings.bucket, endpoint=settings.endpoint, create=True, upload_bytes_per_second=limit)
+    return DirectoryHub(settings.hub, create=True)
 
 
 def followers_hub(settings: FollowSettings) -> ReadableHub:
@@ -22,6 +35,10 @@ def followers_hub(settings: FollowSettings) -> ReadableHub:
         from publish.http_hub import HttpHub
 
         return HttpHub(settings.url, settings.token)
+    if settings.repository is not None:
+        from publish.hugging_face import HuggingFaceHub
+
+        return HuggingFaceHub(settings.repository, endpoint=settings.endpoint, token=settings.token or None)
     if settings.bucket is not None:
         from publish.s3 import S3Hub
 

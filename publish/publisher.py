@@ -22,10 +22,12 @@ from publish import durable
 from publish.base import LastCommitted
 from publish.catalogue import Catalogue, Known
 from publish.channels import Channels, Moved
+from publish.configuration import configuration_hash
 from publish.delta import write_delta
 from publish.errors import (
     FileNotAllowed,
     HubError,
+    HubUnavailable,
     OutboxError,
     PublishError,
     Unreadable,
@@ -35,6 +37,7 @@ from publish.errors import (
 )
 from publish.gate import Decision, Gate
 from publish.hub import Hub
+from publish.inventory import Ways, inventory, told
 from publish.manifest import FORMAT, Base, FileDigest, Manifest, check_names
 from publish.outbox import Entry, Outbox, Ticket
 from publish.signing import PublicKey, SigningKey, TrustedKeys
@@ -155,6 +158,10 @@ class Publisher:
         """The command: hold the channel at `version` (None: where it stands)."""
         return self.channels.pin(channel, version, by=by, reason=reason)
 
+    def release_channel(self, channel: str, *, by: str, reason: str = "") -> Moved:
+        """The command: let the next version move the channel again."""
+        return self.channels.release(channel, by=by, reason=reason)
+
     def step(self) -> float:
         """Publish what is pending now; the seconds to wait before the next try, 0 when all went well.
 
@@ -188,6 +195,8 @@ class Publisher:
         except (OSError, PublishError) as error:  # the hub is away, the disk is full: training goes on, we try again
             self._attempts += 1
             wait = min(self._longest_wait, 0.1 * 2.0 ** min(self._attempts, 16)) * random.uniform(0.5, 1.0)
+            if isinstance(error, HubUnavailable):
+                wait = max(wait, error.retry_after)  # newer entries come meanwhile, and this one gives way to them
             logger.warning("step %s is not published, attempt %s: %s", entry.ticket.step, self._attempts, error)
             self._retry_at = time.monotonic() + wait
             self._tell(Failed(entry.ticket, str(error), self._attempts, wait))
@@ -229,11 +238,14 @@ class Publisher:
         if not files:
             raise OutboxError(f"{entry.path}: it holds no files")
         digests = {name: durable.digest_of(path) for name, path in files.items()}
+        tensors, configuration = inventory(files), configuration_hash(files)
         while True:
             number = self._catalogue.next_number()
-            with self._delta(number, files, digests) as told:
-                base, delta = told
-                manifest = self._key.sign(self._describe(entry.ticket, number, digests, base))
+            with self._delta(number, files, digests) as (base, delta, ways):
+                described = self._describe(entry.ticket, number, digests, base)
+                manifest = self._key.sign(
+                    msgspec.structs.replace(described, tensors=told(tensors, ways), configuration=configuration)
+                )
                 try:
                     self._hub.commit(manifest, files, delta)
                 except VersionTaken:
@@ -277,7 +289,7 @@ class Publisher:
     @contextmanager
     def _delta(
         self, number: int, files: Mapping[str, Path], digests: Mapping[str, FileDigest]
-    ) -> Iterator[tuple[Base | msgspec.UnsetType, Path | None]]:
+    ) -> Iterator[tuple[Base | msgspec.UnsetType, Path | None, Ways]]:
         """The delta from the version that was committed last; none where that is not ours, or none is worth it."""
         last = self._last
         known = None
@@ -285,16 +297,16 @@ class Publisher:
             with suppress(VersionMissing, Unreadable, Untrusted):
                 known = self._catalogue.read(number - 1)
         if last is None or known is None or not (standing := last.files(known)):
-            yield msgspec.UNSET, None
+            yield msgspec.UNSET, None, {}
             return
         with last.scratch() as scratch:
             path = scratch / "delta"
-            write_delta(path, files, standing)
+            ways = write_delta(path, files, standing)
             made = durable.digest_of(path)
             if made.size >= sum(digest.size for digest in digests.values()):
-                yield msgspec.UNSET, None
+                yield msgspec.UNSET, None, {}
             else:
-                yield Base(known.manifest.version, known.digest, made), path
+                yield Base(known.manifest.version, known.digest, made), path, ways
 
     def _tell(self, event: PublisherEvent) -> None:
         try:

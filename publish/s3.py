@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import msgspec
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -47,10 +48,18 @@ class S3Hub:
     """The hub at `s3://bucket/prefix`. `endpoint` is another service's address; credentials are boto3's to find.
 
     With `create` (a publisher's), it is made where there is none; without, a place that is no hub is HubUnavailable.
-    `poll` is the seconds between two looks of a watcher: S3 tells nobody.
+    `poll` is the seconds between two looks of a watcher: S3 tells nobody. `upload_bytes_per_second` bounds what goes out.
     """
 
-    def __init__(self, address: str, *, endpoint: str | None = None, create: bool = False, poll: float = 1.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        endpoint: str | None = None,
+        create: bool = False,
+        poll: float = 1.0,
+        upload_bytes_per_second: float | None = None,
+    ) -> None:
         parts = urlsplit(address)
         if parts.scheme != "s3" or not parts.netloc:
             raise ValueError(f"{address!r}: the address of an S3 hub reads s3://bucket/prefix")
@@ -58,6 +67,8 @@ class S3Hub:
         self._endpoint, self._poll = endpoint, poll
         retries = Config(retries={"max_attempts": 3, "mode": "standard"}, connect_timeout=5, read_timeout=30)
         self._client = boto3.client("s3", endpoint_url=endpoint, config=retries)
+        limit = upload_bytes_per_second
+        self._transfer = TransferConfig(max_bandwidth=None if limit is None else max(1, int(limit)))
         self._digests: dict[int, str] = {}
         self._asked: dict[str, float] = {}  # when each channel was looked at last, in monotonic seconds
         self._seen: dict[str, tuple[str | None, Pointer | None]] = {}  # its ETag then, and what it held
@@ -244,7 +255,11 @@ class S3Hub:
     def _upload(self, path: Path, key: str, sha256: str) -> None:
         """With the digest as metadata; boto3 sends large files in parts, and checksums of its own with each."""
         extra = {"Metadata": {"sha256": sha256}}
-        self._must(lambda: self._client.upload_file(str(path), self._bucket, self._at(key), ExtraArgs=extra))
+
+        def upload() -> None:
+            self._client.upload_file(str(path), self._bucket, self._at(key), ExtraArgs=extra, Config=self._transfer)
+
+        self._must(upload)
 
     def _put(self, key: str, data: bytes) -> None:
         self._must(lambda: self._client.put_object(Bucket=self._bucket, Key=self._at(key), Body=data))

@@ -7,6 +7,7 @@ configuration, several while one is being replaced, and takes none from a hub.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -95,10 +96,57 @@ class SigningKey:
                 "and give its public key to every follower"
             ) from error
 
+    @classmethod
+    def prepare_next(cls, path: Path) -> SigningKey:
+        """The key that `rotate` will put in place of the one in `path`: made on first use, kept beside it.
+
+        Every follower is given its public key, beside the standing one, before `rotate`.
+        """
+        return cls.load_or_create(_next(path))
+
+    @classmethod
+    def rotate(cls, path: Path) -> SigningKey:
+        """Put the prepared key in place of the one in `path`, whose public key is kept, so that what it signed can still
+        be promoted. A publisher that runs goes on with the old one until it is started again.
+
+        Raises KeyFileInvalid where none was prepared.
+        """
+        if not _next(path).exists():
+            raise KeyFileInvalid(
+                f"{_next(path)}: no next key was prepared; show it first, and give it to every follower"
+            )
+        new, old = cls.load_or_create(_next(path)), cls.load_or_create(path)
+        older = older_keys(path)
+        if old.public not in older and old.public != new.public:
+            lines = [str(key) for key in (*older, old.public)]
+            durable.replace_file(_older(path), "\n".join(lines).encode() + b"\n", alone=True)
+        os.replace(_next(path), path)
+        durable.sync_folder(path.parent)
+        return new
+
     def sign(self, unsigned: Signed) -> Signed:
         """A copy that carries this key's id and signature."""
         named = msgspec.structs.replace(unsigned, key_id=self.public.key_id, signature="")
         return msgspec.structs.replace(named, signature=self._key.sign(named.canonical()).hex())
+
+
+def older_keys(path: Path) -> tuple[PublicKey, ...]:
+    """The public keys that the one in `path` took the place of, oldest first. Raises KeyFileInvalid."""
+    try:
+        stored = _older(path).read_text("ascii")
+    except FileNotFoundError:
+        return ()
+    except UnicodeDecodeError as error:
+        raise KeyFileInvalid(f"{_older(path)}: not a list of public keys; restore it, or delete it") from error
+    return tuple(PublicKey.parse(line) for line in stored.splitlines() if line)
+
+
+def _next(path: Path) -> Path:
+    return path.with_name(f"{path.name}.next")
+
+
+def _older(path: Path) -> Path:
+    return path.with_name(f"{path.name}.older")
 
 
 class TrustedKeys:

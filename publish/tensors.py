@@ -36,12 +36,13 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Piece:
-    """One tensor: its kind as safetensors writes it, and its place in the data."""
+    """One tensor: its kind as safetensors writes it, its place in the data, and its shape."""
 
     name: str
     kind: str
     begin: int
     end: int
+    shape: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
@@ -53,6 +54,7 @@ class Piece:
 class _Entry(msgspec.Struct, frozen=True):
     dtype: str
     data_offsets: tuple[int, int]
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def read_layout(head: bytes, where: str) -> Layout:
         entries = {name: msgspec.json.decode(raw, type=_Entry) for name, raw in named.items()}
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreadable(f"{where}: its head is not that of a safetensors file ({error})") from error
-    found = [Piece(name, entry.dtype, *entry.data_offsets) for name, entry in entries.items()]
+    found = [Piece(name, entry.dtype, *entry.data_offsets, entry.shape) for name, entry in entries.items()]
     pieces = sorted(found, key=lambda piece: (piece.begin, piece.end))
     at = 0
     for piece in pieces:

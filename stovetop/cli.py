@@ -18,10 +18,13 @@ from stovetop.errors import ConfigurationError, StovetopError
 from stovetop.lifeline import RoleLocked
 from stovetop.play import RoleName, play
 from stovetop.settings import load_settings
+from stovetop.verbs.agents import accept, agent
 from stovetop.verbs.doctor import doctor
 from stovetop.verbs.importing import import_logs
 from stovetop.verbs.keeping import dead, delete
+from stovetop.verbs.key import key
 from stovetop.verbs.reannotate import reannotate
+from stovetop.verbs.release import release
 from stovetop.verbs.talking import Config, Note, client_of, console, deliver
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -105,6 +108,12 @@ def publish(config: Config = None) -> None:
 def hub(config: Config = None) -> None:
     """Serve the versions to any client of the Hugging Face Hub, and to followers on other machines."""
     _play(RoleName.HUB, config)
+
+
+@app.command()
+def agents(config: Config = None) -> None:
+    """Let the agents that the settings name watch over the run, and steer it within their limits."""
+    _play(RoleName.AGENTS, config)
 
 
 @app.command()
@@ -263,6 +272,10 @@ def rollback(
     deliver(config, CommandName.ROLLBACK_VERSION, _move(channel, version), note)
 
 
+app.command()(release)
+app.command()(key)
+
+
 @app.command()
 def audit(
     version: Annotated[
@@ -295,6 +308,7 @@ def audit(
 def token(
     name: Annotated[str, typer.Argument(help="who it is for")],
     scope: Annotated[list[Scope], typer.Option("--scope", "-s", help="ingest, operate or read; may be repeated")],
+    app: Annotated[list[str] | None, typer.Option("--app", help="post for this app only; may be repeated")] = None,
     revoke: Annotated[bool, typer.Option("--revoke", help="refuse the token of that name from now on")] = False,
     config: Config = None,
 ) -> None:
@@ -305,7 +319,7 @@ def token(
     if revoke:
         console.print(f"{name}: revoked" if store.revoke(name) else f"{name}: there is no such token")
         return
-    console.print(store.mint(name, scope), highlight=False, soft_wrap=True)
+    console.print(store.mint(name, scope, app or ()), highlight=False, soft_wrap=True)
 
 
 def _show_run(client: ControlClient, name: str) -> None:
@@ -345,6 +359,9 @@ def _share(value: float | None) -> str:
 def _text(value: object) -> str:
     return "–" if value is None else str(value)
 
+
+app.command()(agent)
+app.command()(accept)
 
 if __name__ == "__main__":
     main()

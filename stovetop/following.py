@@ -12,6 +12,7 @@ from stovetop.doors import Doors
 from stovetop.errors import ConfigurationError
 from stovetop.play import stop_on_signals
 from stovetop.settings import Settings
+from stovetop.word import word_of
 
 
 class Folders:
@@ -42,8 +43,11 @@ def follow_into(settings: Settings, link: Path, say: Callable[[str], None]) -> N
     keys = chosen.trusted_keys or (Doors.read(settings).public_key,)
     link.parent.mkdir(parents=True, exist_ok=True)
     live: LiveModel[Path] = LiveModel(Folders(), chosen.base)
+    word = word_of(settings)
 
     def lead(status: Status) -> None:
+        if word is not None:
+            word.status(status)
         # Not in the loader: on a rollback the version before is still warm, and nothing is loaded.
         if live.current is not None and point(link, live.current.folder):
             say(f"{link} → {live.current.folder}")
@@ -62,3 +66,5 @@ def follow_into(settings: Settings, link: Path, say: Callable[[str], None]) -> N
     follower.start()
     stop.wait()
     follower.close()
+    if word is not None:
+        word.close()

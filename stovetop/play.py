@@ -52,6 +52,7 @@ class RoleName(StrEnum):
     TRAIN = "train"
     PUBLISH = "publish"
     HUB = "hub"
+    AGENTS = "agents"
 
 
 def play(role: RoleName, settings: Settings) -> NoReturn:

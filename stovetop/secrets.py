@@ -18,12 +18,14 @@ class Holder(StrEnum):
     APP = "app"
     OPERATOR = "operator"
     ROLES = "roles"
+    AGENTS = "agents"
 
 
 SCOPES: dict[Holder, frozenset[Scope]] = {
     Holder.APP: frozenset({Scope.INGEST}),
     Holder.OPERATOR: frozenset({Scope.OPERATE, Scope.INGEST}),
     Holder.ROLES: frozenset({Scope.OPERATE}),
+    Holder.AGENTS: frozenset({Scope.OPERATE}),  # their own, so that revoking it stops them for good
 }
 
 

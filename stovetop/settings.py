@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from control.agents import AgentsSettings
 from control.api import NAME_PATTERN
 from control.settings import ControlSettings
 from ingest.pipeline import PipelineSettings
@@ -37,6 +38,9 @@ class AppSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("app", pattern=NAME_PATTERN)
+    session_schema: str | None = Field(
+        None, description="what its steps look like (JSON Schema): module:name, or the path of a .json file"
+    )
     to_tensors: str | None = Field(None, description="members of a sample to what the trainer takes")
     recipe: str | None = Field(None, description="a trainer.TrainingContext to the trainer that `stovetop train` runs")
     evaluation: str | None = Field(None, description="a version's folder to figures, which the gate judges it by")
@@ -99,6 +103,7 @@ class Settings(BaseSettings):
     mixture: MixtureSettings = MixtureSettings()
     train: TrainSettings = TrainSettings()
     control: ControlSettings = ControlSettings()
+    agents: AgentsSettings = AgentsSettings()
     publish: PublishSettings = PublishSettings()
     gate: GateSettings = GateSettings()
     hub: HubSettings = HubSettings()
@@ -131,6 +136,7 @@ class Settings(BaseSettings):
             for key in ("base_model", "base_shards"):
                 if app.get(key):
                     app[key] = root / app[key]
+        _place_schemas(app if isinstance(app, dict) else {}, values.setdefault("gateway", {}), root)
         return values
 
     @classmethod
@@ -169,6 +175,11 @@ class Settings(BaseSettings):
         return self.data / "gate"
 
     @property
+    def recalled(self) -> Path:
+        """Where the publisher keeps what it decided on followers' alarms."""
+        return self.data / "recalls"
+
+    @property
     def trained_to(self) -> str:
         """The channel that training publishes to: the candidates' where there is a gate."""
         return self.gate.channel if self.gate.enabled else self.publish.channel
@@ -177,6 +188,20 @@ class Settings(BaseSettings):
     def doors(self) -> Path:
         """Where a running `up` says at which addresses it can be reached."""
         return self.data / "doors.json"
+
+
+def _place_schemas(app: dict[str, Any], gateway: Any, root: Path) -> None:
+    """The app's own session schema is one of those that the gateway holds sessions to."""
+    if not isinstance(gateway, dict):
+        return
+    schemas = dict(gateway.get("schemas") or {})
+    if app.get("session_schema"):
+        schemas.setdefault(app.get("name", "app"), app["session_schema"])
+    for name, reference in schemas.items():
+        if isinstance(reference, str) and reference.endswith(".json"):
+            schemas[name] = str(root / reference)
+    if schemas:
+        gateway["schemas"] = schemas
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:

@@ -132,6 +132,8 @@ def up(settings: Settings, config: Path | None, say: Callable[[str], None]) -> N
 def _asked_for(name: RoleName, settings: Settings) -> bool:
     if name is RoleName.HUB:
         return settings.hub.serve
+    if name is RoleName.AGENTS:
+        return bool(settings.agents.by_name)
     return name is not RoleName.TRAIN or settings.app.recipe is not None
 
 

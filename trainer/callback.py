@@ -25,8 +25,13 @@ class ControlCallback(TrainerCallback):
         """Model, optimizer and schedule are loaded."""
         self._lifecycle.begin()
 
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Gradients are whole."""
+        self._steering.health.before_update()
+
     def on_optimizer_step(self, *_: Any, optimizer: Any, **__: Any) -> None:
         """The rate that was used, before the schedule moves on."""
+        self._steering.health.after_update()
         self._steering.meter.learning_rate(float(optimizer.param_groups[0]["lr"]))
 
     def on_step_end(self, *_: Any, **__: Any) -> None:

@@ -19,14 +19,15 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from publish.durable import make_folder, remove_tree, sync_folder, sync_tree, write_file
-from trainer.errors import CheckpointForeign, CheckpointMissing
+from trainer.errors import BranchError, CheckpointForeign, CheckpointMissing
+from trainer.kept import KeptSetting
 from trainer.segments import Fork, RunFolder, Segment, StartReason, read_record
 
 FORMAT = 1
@@ -56,12 +57,16 @@ class Card(msgspec.Struct, frozen=True):
 
 class InteractiveState(msgspec.Struct, frozen=True):
     """What the interactive trainer keeps and the Trainer does not save. `construction` and `parameters` are those of the
-    dataset, where it has some; a mixture keeps its own."""
+    dataset, where it has some; a mixture keeps its own. `max_steps` and `scheduled_steps` are set where a command has
+    moved the last step; `settings` are those of commands that packages have registered."""
 
     format: int = FORMAT
     max_grad_norm: float | None = None
     layers: Mapping[str, Mapping[str, Any]] = {}
     newest_sample_time: float | None = None
+    max_steps: int | None = None
+    scheduled_steps: int | None = None
+    settings: tuple[KeptSetting, ...] = ()
     construction: Mapping[str, Any] | None = None
     parameters: Mapping[str, Any] | None = None
 
@@ -198,7 +203,13 @@ class Checkpoints:
         """A start from a checkpoint by its path; one that a plain Trainer saved has no card."""
         card = read_record(path / CARD, Card, FORMAT)
         if card is not None:
-            return Start.at(Checkpoint(path, card), reason, branch)
+            checkpoint = Checkpoint(path, card)
+            start = Start.at(checkpoint, reason, branch)
+            if path.resolve().is_relative_to(self._folder.path.resolve()):
+                return start
+            # the segments of another run are numbered like ours, so it is named beside
+            fork = Fork(None, card.step, card.uuid, str(path), card.run, card.segment)
+            return replace(start, parent=fork)
         try:
             step = msgspec.json.decode((path / TRAINER_STATE_NAME).read_bytes(), type=_Progress).global_step
         except (FileNotFoundError, NotADirectoryError):
@@ -253,9 +264,42 @@ class Checkpoints:
                     deleted.append(checkpoint)
         return deleted
 
+    def deletable(self, branch: str) -> list[Checkpoint]:
+        """The checkpoints of a branch that can be deleted.
+
+        Raises `BranchError` for one that is not there, that the run goes on from, or that another branch or another run
+        begins on.
+        """
+        segments = self._folder.segments()
+        own = {segment.id for segment in segments if segment.branch == branch}
+        if not own or branch in self._folder.deleted_branches():
+            left = [name for name in self._folder.branches() if name not in self._folder.deleted_branches()]
+            raise BranchError(f"branch: there is no {branch!r}; the branches are {', '.join(left)}")
+        gone = set(self._folder.deleted_branches())
+        for other in segments:
+            on_it = other.parent is not None and other.parent.segment in own
+            if on_it and other.branch != branch and other.branch not in gone:
+                raise BranchError(f"branch: {other.branch!r} begins on {branch!r}; delete that one first")
+        if segments[-1].id in own:
+            raise BranchError(f"branch: the run goes on from {branch!r}; load a checkpoint of another branch first")
+        pinned = self._folder.pinned()
+        found = [checkpoint for segment in sorted(own) for checkpoint in self.of(segment)]
+        for checkpoint in found:
+            if users := pinned.get(checkpoint.card.uuid):
+                raise BranchError(f"branch: run {users[0]!r} begins on {branch!r}; delete that run's folder first")
+        return found
+
+    def delete_branch(self, branch: str) -> list[Checkpoint]:
+        """Delete the checkpoints of a branch and mark it as deleted; return the deleted. Raises as `deletable` does."""
+        found = self.deletable(branch)
+        self._folder.mark_deleted(branch)
+        for checkpoint in found:
+            self._delete(checkpoint)
+        return found
+
     def _needed(self, segments: list[Segment]) -> set[str]:
         by_id = {segment.id: segment for segment in segments}
-        needed = set()
+        needed = set(self._folder.pinned())
         for segment in segments:
             if segment.parent is None:
                 continue

@@ -8,8 +8,13 @@ package registers a command of its own, and it shows in the server, its schema, 
         delta: float = Field(gt=0)
 
     def soften(steering: Steering, arguments: Soften) -> Plan:
-        loss = steering.trainer.loss
-        return Plan(before=loss.delta, after=arguments.delta, apply=lambda: loss.soften(arguments.delta))
+        loss, before = steering.trainer.loss, steering.trainer.loss.delta
+        return Plan(
+            before=before,
+            after=arguments.delta,
+            apply=lambda: loss.soften(arguments.delta),
+            undo=lambda: loss.soften(before),
+        )
 
     register_command("soften_loss", Soften, soften, summary="Make the loss softer", kind=CommandKind.SETTING)
 """
@@ -66,13 +71,14 @@ class Plan:
 
     `apply` does it, on every rank; what it returns (unless None or `Later`) is shown instead of `after`. It may raise
     `CommandFailed`; any other exception is a failure too, and training goes on all the same. `takes_effect_at` is the
-    first step that shows it.
+    first step that shows it. `undo` takes a setting back, for a load of a checkpoint that does not hold it.
     """
 
     apply: Callable[[], object]
     before: Any = None
     after: Any = None
     takes_effect_at: int | None = None
+    undo: Callable[[], object] | None = None
 
 
 A = TypeVar("A", bound=Arguments)
@@ -89,6 +95,7 @@ class CommandType(Generic[A]):
     summary: str = ""
     destructive: bool = False
     kind: CommandKind = CommandKind.ACTION
+    kept: bool = False
 
     def spec(self, bounds: Mapping[str, tuple[float, float]]) -> CommandSpec:
         """How it is shown, with this trainer's bounds in the schema."""
@@ -121,17 +128,21 @@ def register_command(
     summary: str = "",
     destructive: bool = False,
     kind: CommandKind = CommandKind.ACTION,
+    kept: bool | None = None,
 ) -> None:
     """Let every trainer that starts from now on take the command `name`.
 
-    `kind` says what becomes of it when the trainer dies: a setting is applied again on resume, an action is not. Raises
-    ValueError where another handler has the name.
+    `kind` says what becomes of it when the trainer dies: a setting is applied again on resume, an action is not. Its
+    arguments are `kept` in checkpoints, so they have to say a value and not a change of it; `kept=False` is for a
+    setting that the model, the optimizer or the data saves by itself. Raises ValueError where another handler has the
+    name.
     """
     name = str(name)
     known = _types.get(name)
     if known is not None and known.handler is not handler:
         raise ValueError(f"command {name!r} is taken by {known.handler.__module__}; register yours under another name")
-    _types[name] = CommandType(name, arguments, handler, summary, destructive, kind)
+    keeps = kind is CommandKind.SETTING if kept is None else kept
+    _types[name] = CommandType(name, arguments, handler, summary, destructive, kind, keeps)
 
 
 def command_types() -> dict[str, CommandType[Any]]:

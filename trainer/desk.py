@@ -124,7 +124,7 @@ class Desk:
         if problem:
             self._end(delivered, Outcome.FAILED, problem, plan, plan.before)
             return
-        self._steering.applied(delivered, kind)
+        self._steering.applied(delivered, kind, plan)
         if isinstance(result, Later):
             self._open[delivered.command.uuid] = _Open(delivered, plan, plan.after, result)
         else:

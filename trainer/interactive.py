@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import re
+import time
 from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -57,13 +58,17 @@ def make_interactive(trainer_class: T) -> T:
 @functools.cache
 def _interactive(trainer_class: Any) -> Any:
     name = f"Interactive{trainer_class.__name__}"
-    return type(name, (InteractiveTrainer, trainer_class), {"__module__": trainer_class.__module__})
+    known = hasattr(trainer_class, "saw_losses")  # it calls what `InteractiveTrainer` overrides
+    inside = {"__module__": trainer_class.__module__, "row_losses_known": known}
+    return type(name, (InteractiveTrainer, trainer_class), inside)
 
 
 class InteractiveTrainer(Hooks):
     """What `make_interactive` mixes in before a Trainer class."""
 
     steering: Steering
+    row_losses_known = False
+    """Whether this class itself tells the loss of each row of each batch (`saw_losses`)."""
     args: Any
     train_dataset: Any
 
@@ -120,15 +125,19 @@ class InteractiveTrainer(Hooks):
             return mixture_loader(self.steering, self.train_dataset, self.data_collator)
         return super().get_train_dataloader()
 
-    def create_scheduler(self, *args: Any, **kwargs: Any) -> Any:
-        """The Trainer's schedule, with a factor that commands may set."""
-        return make_scalable(super().create_scheduler(*args, **kwargs))
+    def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
+        """The Trainer's schedule, with a factor that commands may set; over as many steps as at first, wherever the end
+        was moved to."""
+        steps = self.steering.horizon.schedule_steps(num_training_steps)
+        return make_scalable(super().create_scheduler(steps, *args, **kwargs))
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
         """The batches of one step; none where the loop is to be left, so that no further step is taken."""
         if not self.steering.before_fetch():
             return [], None
+        asked = time.perf_counter()
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.steering.meter.waited(time.perf_counter() - asked)
         return (batches, items) if self.steering.leaving is None else ([], None)
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -146,8 +155,8 @@ class InteractiveTrainer(Hooks):
         self.steering.checkpoint_wanted(save)
 
     def saw_grad_norm(self, norm: Any) -> None:
-        """Kept for the step's metrics."""
-        self.steering.meter.grad_norm(norm)
+        """See `Steering.saw_grad_norm`."""
+        self.steering.saw_grad_norm(norm)
 
     def saw_losses(self, losses: torch.Tensor) -> None:
         """The loss of each row of the batch, from a Trainer that knows them: reported by source."""

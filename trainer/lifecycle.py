@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,7 +16,7 @@ from trainer.ema import Ema
 from trainer.journal import TrainedJournal
 from trainer.link import Link
 from trainer.ranks import Ranks
-from trainer.segments import Segment
+from trainer.segments import Fork, RunFolder, Segment
 from trainer.steering import Departure, Leave
 
 if TYPE_CHECKING:
@@ -131,12 +132,14 @@ class Lifecycle:
         text = ""
         if steering.ranks.main:
             opened = steering.folder.open_segment(steering.run, start.branch, start.reason, start.parent, start.note)
+            _pin_elsewhere(start.parent, steering.run)
             text = msgspec.json.encode(opened).decode()
         return msgspec.json.decode(steering.ranks.share(text), type=Segment)
 
     def _close(self) -> None:
         steering = self._steering
         steering.loop.begin_again()
+        steering.health.end()
         if steering.journal is not None:
             steering.journal.close()
         for numbers in steering.meter.read(everything=True):
@@ -150,3 +153,12 @@ class Lifecycle:
         if status is not None:
             steering.status(status, reason)
         steering.link.close(reason)
+
+
+def _pin_elsewhere(fork: Fork | None, run: str) -> None:
+    """Where this run begins at a checkpoint of another one, the other's retention keeps it."""
+    if fork is None or not fork.run:
+        return
+    folder = Path(fork.path).parents[2]
+    if (folder / "segments").is_dir():
+        RunFolder(folder).pin(fork.checkpoint, run)

@@ -17,9 +17,11 @@ import torch
 
 @dataclass(frozen=True)
 class StepNumbers:
-    """What is known of one optimizer step. `skipped`: the optimizer left it out (an overflow of half precision).
+    """What is known of one optimizer step. `skipped`: the optimizer left it out (an overflow of half precision);
+    `dropped`: its gradient was not finite, and was thrown away before it could spread.
 
-    `by_source` has the mean loss per sample of each source, where the trainer computes one per sample.
+    `by_source` has the mean loss per sample of each source, where the trainer computes one per sample. `waited` are the
+    seconds, of all `seconds`, until its batches were there.
     """
 
     step: int
@@ -30,6 +32,8 @@ class StepNumbers:
     samples: int
     skipped: bool
     by_source: dict[str, float]
+    waited: float = 0.0
+    dropped: bool = False
 
 
 @dataclass
@@ -40,6 +44,7 @@ class _Open:
     grad_norm: torch.Tensor | float | None = None
     learning_rate: float = 0.0
     samples: int = 0
+    waited: float = 0.0
     by_source: list[tuple[Sequence[str], torch.Tensor]] = field(default_factory=list)
 
 
@@ -49,6 +54,7 @@ class _Closed:
     content: _Open
     seconds: float
     skipped: bool
+    dropped: bool
 
 
 class StepMeter:
@@ -73,6 +79,10 @@ class StepMeter:
         self._open.losses.append(loss.detach())
         self._open.samples += samples
 
+    def waited(self, seconds: float) -> None:
+        """So long it took until the step's batches were there."""
+        self._open.waited += seconds
+
     def grad_norm(self, norm: torch.Tensor | float | None) -> None:
         """The norm of the gradient before clipping."""
         self._open.grad_norm = norm
@@ -85,10 +95,10 @@ class StepMeter:
         """The loss of each sample of a micro-batch, and where it came from."""
         self._open.by_source.append((sources, losses.detach()))
 
-    def end(self, step: int, skipped: bool = False) -> None:
+    def end(self, step: int, skipped: bool = False, dropped: bool = False) -> None:
         """The step is over."""
         now = time.perf_counter()
-        self._closed.append(_Closed(step, self._open, now - self._since, skipped))
+        self._closed.append(_Closed(step, self._open, now - self._since, skipped, dropped))
         self._since = now
         self._open = _Open()
 
@@ -119,6 +129,8 @@ def _numbers(closed: _Closed) -> StepNumbers:
         content.samples,
         closed.skipped,
         by_source,
+        content.waited,
+        closed.dropped,
     )
 
 
@@ -128,6 +140,7 @@ def metrics_body(numbers: StepNumbers) -> dict[str, Any]:
         "loss": numbers.loss,
         "learning_rate": numbers.learning_rate,
         "step_seconds": numbers.seconds,
+        "data_seconds": numbers.waited,
     }
     if numbers.grad_norm is not None:
         body["grad_norm"] = numbers.grad_norm

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from control.bodies import (
     BranchBody,
+    BranchDeletedBody,
     CheckpointBody,
     HealthBody,
     LogBody,
@@ -35,6 +36,8 @@ Level = Literal["info", "warning", "error"]
 ENDLESS = 10**9
 """`max_steps` of a run that goes on until it is stopped; 30 years at one step a second."""
 
+LEVELS: Mapping[Level, int] = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,12 +48,20 @@ class Reporter:
         self._steering = steering
         self._not_finite = False
 
-    def say(self, kind: EventType, content: Mapping[str, Any], step: int | None = None, level: Level = "info") -> None:
-        """An event of any kind, at the present step unless another is given."""
+    def say(
+        self,
+        kind: EventType,
+        content: Mapping[str, Any],
+        step: int | None = None,
+        level: Level = "info",
+        branch: str | None = None,
+    ) -> None:
+        """An event of any kind, at the present step and on the present branch unless others are given."""
         steering = self._steering
         if not steering.ranks.main:
             return
-        branch = steering.segment.branch if steering.segment else MAIN
+        if branch is None:
+            branch = steering.segment.branch if steering.segment else MAIN
         at = steering.step if step is None else step
         steering.link.say(Event(run=steering.run, type=kind, branch=branch, step=at, level=level, body=dict(content)))
 
@@ -63,7 +74,8 @@ class Reporter:
         """What the run does now."""
         max_steps = self._steering.trainer.state.max_steps
         known = None if not max_steps or max_steps >= ENDLESS else max_steps
-        self._tell(EventType.RUN, RunBody(status=status, reason=reason, max_steps=known))
+        level: Level = "error" if status is RunStatus.CRASHED else "info"
+        self._tell(EventType.RUN, RunBody(status=status, reason=reason, max_steps=known), level=level)
 
     def metrics(self, numbers: StepNumbers) -> None:
         """The numbers of one step; a loss or gradient that is not finite is a warning of its own, once."""
@@ -76,7 +88,8 @@ class Reporter:
             if value is not None and not math.isfinite(value)
         ]
         if broken and not self._not_finite:
-            message = f"{' and '.join(broken)} not finite since step {numbers.step}; go back to an earlier checkpoint"
+            left_out = "; such steps change no weight" if numbers.dropped else ""
+            message = f"{' and '.join(broken)} not finite since step {numbers.step}{left_out}"
             self.health("not_finite", message, numbers.step, "error")
         self._not_finite = bool(broken)
 
@@ -89,9 +102,10 @@ class Reporter:
         fork = segment.parent
         content = BranchBody(
             segment=segment.id,
-            parent=fork.segment if fork else None,
+            parent=(fork.segment or fork.origin or None) if fork else None,
             forked_at=fork.step if fork else None,
             checkpoint=(fork.checkpoint or None) if fork else None,
+            parent_run=(fork.run or None) if fork else None,
             reason=segment.reason.value,
             note=segment.note,
         )
@@ -110,10 +124,14 @@ class Reporter:
         )
         self._tell(EventType.CHECKPOINT, content, card.step)
 
-    def deleted(self, checkpoint: Checkpoint) -> None:
+    def branch_deleted(self, branch: str) -> None:
+        """A branch has no checkpoints any more."""
+        self.say(EventType.BRANCH, body(BranchDeletedBody()), branch=branch)
+
+    def deleted(self, checkpoint: Checkpoint, reason: str = "retention") -> None:
         """A checkpoint was deleted."""
         card = checkpoint.card
-        content = CheckpointBody(uuid=card.uuid, action="deleted", segment=card.segment, reason="retention")
+        content = CheckpointBody(uuid=card.uuid, action="deleted", segment=card.segment, reason=reason)
         self._tell(EventType.CHECKPOINT, content, card.step)
 
     def mixture(self, statistics: MixtureStatistics) -> None:
@@ -126,10 +144,10 @@ class Reporter:
         """The outcome of an evaluation."""
         self.say(EventType.EVALUATION, metrics)
 
-    def health(self, check: str, message: str, step: int | None = None, level: Level = "warning") -> None:
-        """A warning of training."""
-        logger.warning("%s: %s", check, message)
-        self._tell(EventType.HEALTH, HealthBody(check=check, message=message), step, level)
+    def health(self, check: str, message: str, step: int | None = None, level: Level = "warning", **more: Any) -> None:
+        """A finding about training; `more` as `HealthBody` and its readers know it (`value`, `layer`, `suggest`, …)."""
+        logger.log(LEVELS[level], "%s: %s", check, message)
+        self._tell(EventType.HEALTH, HealthBody(check=check, message=message, **more), step, level)
 
     def log(self, message: str, level: Level = "info") -> None:
         """A line for people."""

@@ -42,7 +42,7 @@ def train_run(recipe: Recipe, settings: InteractiveSettings, *, grace: float = G
     if settings.folder is None or settings.run is None:
         logger.error("train: a run needs a folder and a name; set `folder` and `run`")
         return CONFIGURATION_ERROR
-    from dataset import StateError  # brings torch, which those who only ask `wanted` do without
+    from dataset import ParameterError, StateError  # brings torch, which those who only ask `wanted` do without
 
     folder = RunFolder(settings.folder)
     try:
@@ -51,8 +51,18 @@ def train_run(recipe: Recipe, settings: InteractiveSettings, *, grace: float = G
             return DONE
         trainer = recipe(settings)
         with _obeying_signals(trainer, grace):
-            trainer.train(resume_from_checkpoint=bool(folder.segments()))
-    except (SettingsInvalid, SettingsError, ValidationError, StateError, CheckpointForeign, CheckpointMissing) as error:
+            begun = bool(folder.segments())
+            first = None if settings.begin_at is None else str(settings.begin_at)
+            trainer.train(resume_from_checkpoint=True if begun else first)
+    except (
+        SettingsInvalid,
+        SettingsError,
+        ValidationError,
+        StateError,
+        ParameterError,
+        CheckpointForeign,
+        CheckpointMissing,
+    ) as error:
         # a state that does not fit the settings fits them no better the next time
         logger.error("train: %s", error)
         return CONFIGURATION_ERROR

@@ -72,13 +72,16 @@ class Saver:
         if state.max_grad_norm is not None:
             steering.trainer.args.max_grad_norm = state.max_grad_norm
         steering.layers.restore(state.layers)
+        steering.kept.restore(state.settings)
         steering.newest_sample_time = state.newest_sample_time
         if steering.ema is not None and (checkpoint.path / EMA_FILE).exists():
             steering.ema.load(checkpoint.path)
 
     def restore_data(self, checkpoint: Checkpoint, construction: Mapping[str, Any] | None = None) -> None:
-        """Let the data go on where the checkpoint stands; before the loader is made. `construction` overrides its own."""
+        """Let the data go on where the checkpoint stands, up to its last step; before the loader is made.
+        `construction` overrides its own."""
         trainer, state = self._steering.trainer, checkpoint.state()
+        self._steering.horizon.restore(state.max_steps, state.scheduled_steps)
         wanted = state.construction if construction is None else construction
         rebuilds = isinstance(trainer.train_dataset, Reconstructable) and wanted is not None
         if rebuilds and dict(trainer.train_dataset.construction) != dict(wanted or {}):
@@ -125,6 +128,9 @@ class Saver:
             max_grad_norm=steering.trainer.args.max_grad_norm,
             layers=steering.layers.state(),
             newest_sample_time=steering.newest_sample_time,
+            max_steps=steering.horizon.moved,
+            scheduled_steps=steering.horizon.scheduled,
+            settings=steering.kept.state(),
             construction=dict(dataset.construction) if isinstance(dataset, Reconstructable) else None,
             parameters=dataset.interactive_parameters() if isinstance(dataset, InteractiveParameters) else None,
         )

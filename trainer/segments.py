@@ -4,6 +4,9 @@
     segments/s000001/segment.json which branch, from which parent, forked at which step
     segments/s000001/checkpoint-…  its checkpoints (see checkpoints.py)
     segments/s000001/trained/      which samples entered a backward pass (see journal.py)
+    segments/s000001/commands.jsonl what was done to it from outside (see interventions.py)
+    pins/…                         checkpoints that other runs begin at
+    branches.json                  branches that were deleted
 
 Every start opens a segment: a fresh one, a resume after a crash, a load. Its folder is its own, and nothing overwrites
 it. A branch is a name for a chain of segments.
@@ -46,13 +49,16 @@ class StartReason(StrEnum):
 class Fork(msgspec.Struct, frozen=True):
     """Where a segment goes on from: a step of its parent, through a checkpoint (its uuid, and its path when it was read).
 
-    `segment` is None for a checkpoint that no segment of this run saved.
+    `segment` is None for a checkpoint that no segment of this run saved; `run` and `origin` then say whose it is, where
+    that is known.
     """
 
     segment: str | None
     step: int
     checkpoint: str
     path: str
+    run: str = ""
+    origin: str = ""
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -89,6 +95,13 @@ class RunRecord(msgspec.Struct, frozen=True):
     status: RunStatus
     time: float
     reason: str = ""
+
+
+class BranchRecord(msgspec.Struct, frozen=True):
+    """What is known of branches beside their segments."""
+
+    format: int
+    deleted: tuple[str, ...]
 
 
 class RunFolder:
@@ -174,6 +187,38 @@ class RunFolder:
         segment = Segment(FORMAT, identity, number, run, branch, reason, time.time(), parent, note)
         replace_file(self.folder_of(identity) / "segment.json", msgspec.json.encode(segment))
         return segment
+
+    # What others need
+
+    def pin(self, checkpoint: str, by: str) -> None:
+        """Keep a checkpoint of this run for as long as the run `by`, which began at it, has a folder."""
+        make_folder(self.path / "pins")
+        replace_file(self.path / "pins" / f"{checkpoint}.{by}", by.encode())
+
+    def unpin(self, checkpoint: str, by: str) -> None:
+        """The run `by` needs it no longer."""
+        (self.path / "pins" / f"{checkpoint}.{by}").unlink(missing_ok=True)
+
+    def pinned(self) -> dict[str, list[str]]:
+        """The checkpoints that other runs begin at, and which runs."""
+        found: dict[str, list[str]] = {}
+        for path in sorted((self.path / "pins").glob("*.*")):
+            checkpoint, _, by = path.name.partition(".")
+            if checkpoint:  # else a file that is being written
+                found.setdefault(checkpoint, []).append(by)
+        return found
+
+    # Branches that are gone
+
+    def deleted_branches(self) -> list[str]:
+        """The names of branches that were deleted; their names stay taken."""
+        known = read_record(self.path / "branches.json", BranchRecord)
+        return list(known.deleted) if known else []
+
+    def mark_deleted(self, branch: str) -> None:
+        """Remember that a branch was deleted."""
+        deleted = (*self.deleted_branches(), branch)
+        replace_file(self.path / "branches.json", msgspec.json.encode(BranchRecord(FORMAT, deleted)))
 
     def chain(self, segment: str) -> list[Stretch]:
         """The segments that lead to one, the root first, each cut at the step where the next forks."""

@@ -39,13 +39,36 @@ class EmaSettings(Settings):
     decay: float = Field(default=0.999, ge=0.0, lt=1.0)
 
 
+class HealthSettings(Settings):
+    """How closely training is watched.
+
+    The model is looked into every so many steps at most, and so rarely that it takes no more than about `share` of the
+    time. Limits: `least_std` of a layer's output, `most_dead` of its units, `most_update` of its weights' size that one
+    step may move them, `least_gradient` by that size, `starving` of the time that steps wait for data, and how many robust
+    deviations make a spike. With `drop_not_finite`, a step whose gradient is not finite leaves the weights as they are
+    (where the Trainer computes its norm: with `max_grad_norm` above 0), so that one broken layer breaks no others.
+    """
+
+    enabled: bool = True
+    drop_not_finite: bool = True
+    every: int = Field(default=25, gt=0)
+    share: float = Field(default=0.002, gt=0)
+    least_std: float = Field(default=1e-5, ge=0)
+    most_dead: float = Field(default=0.5, gt=0, le=1)
+    most_update: float = Field(default=0.1, gt=0)
+    least_gradient: float = Field(default=1e-8, ge=0)
+    starving: float = Field(default=0.5, gt=0, le=1)
+    spike_deviations: float = Field(default=8.0, gt=0)
+
+
 class InteractiveSettings(Settings):
     """How a trainer is steered, and what it keeps.
 
     Without `url` a control server is started beside the training (`serve`), on `port` or, where none is set, on the next
     free one from 7007 (`paper_clients` lets those of the paper in without a token); with `serve` off, nothing steers.
     `starts` says that a person begins this training, which ends an earlier stop. The run lives in `folder` (else in the
-    Trainer's `output_dir`) and is called `run` (else the Trainer's `run_name`, else the folder's name).
+    Trainer's `output_dir`) and is called `run` (else the Trainer's `run_name`, else the folder's name). `begin_at` is the
+    checkpoint, of another run too, that a run which has not begun begins at.
 
     `checkpoint` and `publish` say when a checkpoint is saved and weights are handed to `outbox` by themselves, beside what
     the Trainer's own `save_strategy` asks for; `keep_checkpoints` is how many are kept a branch (else `save_total_limit`;
@@ -63,6 +86,7 @@ class InteractiveSettings(Settings):
     starts: bool = True
     run: str | None = Field(default=None, pattern=NAME_PATTERN)
     folder: Path | None = None
+    begin_at: Path | None = None
     checkpoint: Every = Every()
     keep_checkpoints: int | None = Field(default=None, ge=1)
     publish: Every = Every()
@@ -70,6 +94,7 @@ class InteractiveSettings(Settings):
     channel: str = Field(default="stable", pattern=NAME_PATTERN)
     statistics: Every = Every(seconds=2.0)
     ema: EmaSettings | None = None
+    health: HealthSettings = HealthSettings()
     journal: bool = True
     bounds: Mapping[str, Mapping[str, tuple[float, float]]] = {}
     operations: Mapping[str, tuple[str, ...]] = {}

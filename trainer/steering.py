@@ -3,6 +3,7 @@ left. The training loop stays transformers' own."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,12 +17,16 @@ from pydantic import TypeAdapter
 from control import CommandKind, Delivery, RunStatus
 from dataset import InteractiveMixture, Receipt
 from trainer.checkpoints import Checkpoint, Checkpoints, Start
-from trainer.command import CommandType, StepDone
+from trainer.command import CommandType, Plan, StepDone
 from trainer.compat import save_checkpoint
 from trainer.desk import Desk
 from trainer.ema import Ema
 from trainer.errors import CheckpointError
+from trainer.health import HealthWatch
+from trainer.horizon import Horizon
+from trainer.interventions import Intervention, note
 from trainer.journal import TrainedJournal
+from trainer.kept import KeptSettings
 from trainer.layers import Layers
 from trainer.link import Link, MemoryLink
 from trainer.loop import Loop
@@ -79,6 +84,8 @@ class Steering:
         self.checkpoints = Checkpoints(folder)
         self.layers = Layers(trainer.model, settings.operations, settings.parameters)
         self.loop = Loop(trainer)
+        self.horizon = Horizon(self)
+        self.kept = KeptSettings(self)
         self.desk = Desk(self)
         self.reporter = Reporter(self)
         self.saver = Saver(self)
@@ -92,6 +99,7 @@ class Steering:
         self.newest_sample_time: float | None = None
         self.last_evaluation: dict[str, Any] = {}
         self._fresh = False
+        self._dropped = False
         self._terminating = False
         self._receipts: list[Receipt] = []
         self._backlog: deque[Delivery] = deque()
@@ -99,6 +107,7 @@ class Steering:
         self._why_save = "strategy"
         self._last_look = 0.0
         self.routine = Routine(self)
+        self.health = HealthWatch(self)
 
     # For handlers
 
@@ -165,9 +174,16 @@ class Steering:
 
     # For the desk and the lifecycle
 
-    def applied(self, delivered: Delivery, kind: CommandType[Any]) -> None:
+    def applied(self, delivered: Delivery, kind: CommandType[Any], plan: Plan) -> None:
         """A command was carried out: the state holds it from now on."""
         self.revision = max(self.revision, delivered.number)
+        command = delivered.command
+        self.kept.applied(kind, command.arguments, plan.undo)
+        if self.ranks.main and self.segment is not None:
+            done = Intervention(
+                self.step, delivered.number, command.uuid, command.command, command.arguments, delivered.again
+            )
+            note(self.folder.folder_of(self.segment.id), done)
         if kind.kind is not CommandKind.ACTION:
             self.reporter.optimizer()
             self.reporter.dataset()
@@ -187,6 +203,7 @@ class Steering:
         self._fresh = True
         self._receipts = []
         self.routine = Routine(self)
+        self.health.begin()
         self.meter.begin()
         self.meter.restart_clock()
 
@@ -218,6 +235,8 @@ class Steering:
             self._serve(self._exchange()[0])
         self._receipts = []
         self.meter.begin()
+        if self.leaving is None:
+            self.health.step_begins()
         return self.leaving is None
 
     def idle(self) -> bool:
@@ -244,6 +263,18 @@ class Steering:
             self._backlog.extend(commands)
         return ready_ranks == self.ranks.world, bool(ended_ranks)
 
+    def saw_grad_norm(self, norm: Any) -> None:
+        """The norm of a whole step's gradient. One that is not finite would make every weight so; it is thrown away.
+
+        Half precision has a scaler that does this, and changes its scale.
+        """
+        self.meter.grad_norm(norm)
+        guarded = self.settings.health.drop_not_finite and self.trainer.accelerator.scaler is None
+        if guarded and norm is not None and not math.isfinite(float(norm)):
+            self._dropped = True
+            for parameter in self.model.parameters():
+                parameter.grad = None  # an optimizer leaves such a parameter, and what it remembers of it, alone
+
     def saw_batch(self, receipt: Receipt) -> None:
         """A batch of the mixture goes into a backward pass."""
         self._receipts.append(receipt)
@@ -251,13 +282,17 @@ class Steering:
     def step_ended(self) -> None:
         """After every completed optimizer step, on every rank."""
         skipped = bool(self.trainer.accelerator.optimizer_step_was_skipped)
-        self.meter.end(self.step, skipped)
-        self._book(skipped)
+        self.meter.end(self.step, skipped, self._dropped)
+        self.health.step_ended()
+        self._book(skipped or self._dropped)
+        self._dropped = False
         numbers = self.meter.read()
         due = self.routine.due() if self.ranks.main else (False, False)
         commands, (save, publish, loss) = self._exchange(numbers=(*due, numbers[0].loss if numbers else 0.0))
         for entry in numbers:
-            self.reporter.metrics(replace(entry, loss=loss / self.ranks.world))
+            whole = replace(entry, loss=loss / self.ranks.world)
+            self.reporter.metrics(whole)
+            self.health.numbers(whole)
         if self.desk.waits_for_steps:
             oldest = min((receipt.version for receipt in self._receipts), default=-1)
             self.desk.step_done(StepDone(self.step, self.ranks.least(oldest)))

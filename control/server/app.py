@@ -18,6 +18,7 @@ from auth.tokens import TokenStore
 from control.api import ProblemBody, WatchEvents, WatchWelcome
 from control.server.access import Doors, OriginCheck
 from control.server.actors import actor_routes
+from control.server.alerts import Alerts
 from control.server.body_limit import BodyLimit
 from control.server.commands import command_routes
 from control.server.desk import Desk
@@ -58,15 +59,22 @@ def create_app(
     readers, doors, pace = Readers(store.path), Doors(tokens), Pace(settings.commands_per_minute)
     overview, outcomes = Overview(switchboard.roster, readers), Outcomes(hub, readers)
 
+    def line(run: str, message: str) -> None:
+        desk.later(lambda: switchboard.tell([switchboard.journal.line(run, message, level="warning")]))
+
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         desk.open()
-        keeper = asyncio.create_task(keep_time(switchboard, desk, settings))
+        alerts = Alerts(settings.alerts, line)
+        hub.listeners.append(alerts.notice)
+        tasks = [asyncio.create_task(keep_time(switchboard, desk, settings)), asyncio.create_task(alerts.run())]
         try:
             yield
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            hub.listeners.remove(alerts.notice)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await desk.close()
 
     app = FastAPI(

@@ -6,6 +6,7 @@ from control.api import CommandRecord, NewCommand
 from control.errors import CommandConflict
 from control.protocol import CommandKind, CommandName, CommandSpec, DesiredState, Outcome, new_uuid
 from control.server.arguments import fault, nearest
+from control.server.branches import DESCRIBE, describe
 from control.server.journal import Journal
 from control.server.ledger import WANTED, Ending, Ledger
 from control.server.roster import Roster, Seat
@@ -20,6 +21,9 @@ START = CommandSpec(
     summary="Let a stopped run train again, from where it stopped",
     arguments={"type": "object", "properties": {}, "additionalProperties": False},
 )
+
+OWN = (START, DESCRIBE)
+"""What the server takes itself."""
 
 STATES = (CommandName.PAUSE_TRAINING, CommandName.RESUME_TRAINING, CommandName.STOP_TRAINING)
 
@@ -149,14 +153,17 @@ class Intake:
         return f"there is no command {record.command!r}" + (f"; did you mean {near!r}?" if near else "")
 
     def _own(self, record: CommandRecord) -> bool:
-        """Whether the server itself takes this one: start always, and the other states while the trainer is away."""
-        if record.command == CommandName.START_TRAINING:
+        """Whether the server itself takes this one: its own always, and a run's states while the trainer is away."""
+        if record.command in (spec.name for spec in OWN):
             return True
         trainer = self._roster.trainer(record.run)
         return record.command in STATES and trainer is not None and trainer.link is None
 
     def _act(self, record: CommandRecord) -> CommandRecord:
         record = record.model_copy(update={"actor": CONTROL})
+        if record.command == CommandName.DESCRIBE_BRANCH:
+            ending, extra = describe(self._journal, self._connection, record)
+            return self._ledger.settle(record, ending, extra)
         before, wanted = self.wanted(record.run), WANTED[CommandName(record.command)]
         if record.command == CommandName.START_TRAINING and before is DesiredState.PAUSED:
             return self._ledger.settle(

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from control.api import ActorCommand, ModelTree, RunDetail, RunList, RunSummary
 from control.bodies import MixtureBody, StateKey
 from control.protocol import Body, EventType, RunStatus
-from control.server.intake import CONTROL, START
+from control.server.intake import CONTROL, OWN
 from control.server.roster import Roster
 from control.store import EventFilter, events
 from control.store import runs as stored
@@ -93,7 +93,7 @@ class Overview:
             for seat in self._roster.of(name)
             for spec in seat.actor.commands
         )
-        return (*theirs, ActorCommand(actor=CONTROL, available=True, spec=START))
+        return (*theirs, *(ActorCommand(actor=CONTROL, available=True, spec=spec) for spec in OWN))
 
 
 def _mixture(connection: apsw.Connection, name: str, state: Body) -> MixtureBody | None:

@@ -11,6 +11,7 @@ from auth.problems import Problem, ProblemType
 from auth.tokens import Grant
 from control.api import (
     NAME_PATTERN,
+    Comparison,
     Desired,
     EventPage,
     FollowerList,
@@ -34,6 +35,7 @@ from control.store.rows import to_event
 UNKNOWN_RUN = ProblemType("unknown-run", 404, "There is no such run")
 
 MAX_METRICS = 100
+MAX_RUNS = 20
 MAX_POINTS = 5000
 
 RunName = Annotated[str, Path(pattern=NAME_PATTERN)]
@@ -92,10 +94,28 @@ def run_routes(switchboard: Switchboard, desk: Desk, readers: Readers, doors: Do
     ) -> SeriesPage:
         """Metrics by step, one series for each metric and branch; what was undone by a resume is left out."""
         known(run)
+        return gathered(run, metric, branch, points, lineage, events.last_seq(readers.connection()))
+
+    @router.get("/metrics/series")
+    def compared(
+        run: Annotated[list[str], Query(min_length=1, max_length=MAX_RUNS, description="names of runs")],
+        metric: Annotated[list[str] | None, Query(max_length=MAX_METRICS, description="default: all")] = None,
+        points: Annotated[int, Query(ge=10, le=MAX_POINTS, description="at most so many rows for each series")] = 1000,
+        lineage: Annotated[bool, Query(description="begin a branch with what it was forked from")] = False,
+    ) -> Comparison:
+        """The same metrics of several runs, for one chart; runs that train at the same time may be among them."""
+        last = events.last_seq(readers.connection())
+        for name in run:
+            known(name)
+        found = tuple(gathered(name, metric, None, points, lineage, last) for name in dict.fromkeys(run))
+        return Comparison(seq=last, runs=found)
+
+    def gathered(
+        run: str, metric: list[str] | None, branch: list[str] | None, points: int, lineage: bool, last: int
+    ) -> SeriesPage:
         connection = readers.connection()
-        last = events.last_seq(connection)
         names = metric or stored.metric_names(connection, run)[:MAX_METRICS]
-        branches = branch or [found.branch for found in stored.branches(connection, run)]
+        branches = branch or [found.branch for found in stored.branches(connection, run) if not found.deleted]
         found = [
             item
             for name in branches

@@ -8,7 +8,15 @@ import apsw
 from pydantic import ValidationError
 
 from control.api import CheckpointInfo, CommandRecord, FollowerInfo, SegmentInfo, VersionInfo
-from control.bodies import BranchBody, CheckpointBody, DesiredBody, FollowerBody, RunBody, VersionBody
+from control.bodies import (
+    BranchBody,
+    BranchDescribedBody,
+    CheckpointBody,
+    DesiredBody,
+    FollowerBody,
+    RunBody,
+    VersionBody,
+)
 from control.protocol import Event, EventType, Outcome
 from control.store.rows import dump
 
@@ -93,6 +101,22 @@ class Tables:
         )
 
     def _branch(self, event: Event) -> None:
+        action = event.body.get("action", "began")
+        if action == "described":
+            described = BranchDescribedBody.model_validate(event.body)
+            self._connection.execute(
+                "INSERT INTO branch_notes (run, branch, title, note) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (run, branch) DO UPDATE SET title = excluded.title, note = excluded.note",
+                (event.run, event.branch, described.title, described.note),
+            )
+            return
+        if action == "deleted":
+            self._connection.execute(
+                "INSERT INTO branch_notes (run, branch, deleted) VALUES (?, ?, 1) "
+                "ON CONFLICT (run, branch) DO UPDATE SET deleted = 1",
+                (event.run, event.branch),
+            )
+            return
         told = BranchBody.model_validate(event.body)
         record = SegmentInfo(
             segment=told.segment,
@@ -100,6 +124,7 @@ class Tables:
             parent=told.parent,
             forked_at=told.forked_at,
             checkpoint=told.checkpoint,
+            parent_run=told.parent_run,
             reason=told.reason,
             note=told.note,
             time=event.time,

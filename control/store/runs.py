@@ -48,9 +48,16 @@ def branches(connection: apsw.Connection, name: str) -> tuple[BranchInfo, ...]:
         found.setdefault(segment.branch, []).append(segment)
     steps: dict[str, int | None] = dict(fetch(connection, "SELECT branch, step FROM branches WHERE run = ?", (name,)))
     branch_of = {segment.segment: branch for branch, segments in found.items() for segment in segments}
+    noted = {
+        branch: {"title": title, "note": note, "deleted": bool(deleted)}
+        for branch, title, note, deleted in fetch(
+            connection, "SELECT branch, title, note, deleted FROM branch_notes WHERE run = ?", (name,)
+        )
+    }
     result = [
         BranchInfo(
             branch=branch,
+            **noted.get(branch, {}),
             parent=branch_of.get(segments[0].parent or ""),
             forked_at=segments[0].forked_at,
             time=segments[0].time,
@@ -60,7 +67,7 @@ def branches(connection: apsw.Connection, name: str) -> tuple[BranchInfo, ...]:
         for branch, segments in found.items()
     ]
     result += [  # trainers that know no segments still have a branch
-        BranchInfo(branch=branch, time=0.0, step=step, segments=())
+        BranchInfo(branch=branch, time=0.0, step=step, segments=(), **noted.get(branch, {}))
         for branch, step in steps.items()
         if branch not in found
     ]

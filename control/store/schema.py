@@ -10,7 +10,7 @@ import apsw
 from control.errors import StoreLocked, UnknownFormat
 from control.protocol import new_uuid
 
-FORMAT = 1
+FORMAT = 2
 
 EVENTS = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -94,6 +94,14 @@ CREATE TABLE branches (
   step INTEGER,
   PRIMARY KEY (run, branch)
 ) WITHOUT ROWID;
+CREATE TABLE branch_notes (
+  run TEXT NOT NULL,
+  branch TEXT NOT NULL,
+  title TEXT NOT NULL DEFAULT '',
+  note TEXT NOT NULL DEFAULT '',
+  deleted INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (run, branch)
+) WITHOUT ROWID;
 CREATE TABLE metrics (
   run TEXT NOT NULL,
   name TEXT NOT NULL,
@@ -123,11 +131,20 @@ CREATE TABLE followers (
 """
 
 DERIVED_TABLES = (
-    "runs", "commands", "segments", "branches", "metrics", "checkpoints", "versions", "channels", "followers",
+    "runs", "commands", "segments", "branches", "branch_notes", "metrics", "checkpoints", "versions", "channels",
+    "followers",
 )  # fmt: skip
 """Everything here can be made again from the events: see `Store.rebuild`."""
 
-MIGRATIONS: dict[int, Callable[[apsw.Connection], None]] = {}
+
+def _branch_notes(connection: apsw.Connection) -> None:
+    connection.execute(
+        "CREATE TABLE branch_notes (run TEXT NOT NULL, branch TEXT NOT NULL, title TEXT NOT NULL DEFAULT '', "
+        "note TEXT NOT NULL DEFAULT '', deleted INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, branch)) WITHOUT ROWID"
+    )
+
+
+MIGRATIONS: dict[int, Callable[[apsw.Connection], None]] = {1: _branch_notes}
 """By format: what turns a store of that format into one of the next."""
 
 

@@ -17,7 +17,15 @@ from control.store.series import Span
 FACTOR = 32
 """How many rows of metrics become one. A row that was put together may be put together again, 32 times as coarse."""
 
-PASSING = (EventType.PIPELINE, EventType.FOLLOWER, EventType.HEALTH, EventType.MIXTURE, EventType.LOG, EventType.ACTOR)
+PASSING = (
+    EventType.PIPELINE,
+    EventType.FOLLOWER,
+    EventType.HEALTH,
+    EventType.MIXTURE,
+    EventType.LOG,
+    EventType.ACTOR,
+    EventType.AGENT,
+)
 """Types of which only the newest are kept. Commands, runs, branches, checkpoints, versions and evaluations stay."""
 
 BATCH = 320

@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from examples.desktop.charts import Band, Line, Mark, line_chart, share_chart
+from examples.charts import Band, Line, Mark, line_chart, share_chart
 from examples.desktop.evaluate import Score, wilson
 from examples.desktop.findings import TASKS, Findings, Seen, Strip, quantile
 from examples.desktop.screen import Frame

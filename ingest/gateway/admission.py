@@ -1,7 +1,8 @@
 """Back-pressure, not memory: a body is read only into bytes that the budget still has.
 
 Where `Content-Length` tells, a request that does not fit is refused before its body is read. A body holds its bytes
-of the budget from then until its request is answered, so what waits for the disk is bounded too.
+of the budget from then until its request is answered, so what waits for the disk is bounded too. Encoded bodies are
+decoded piece by piece, and it is the decoded bytes that count.
 """
 
 from __future__ import annotations
@@ -13,15 +14,11 @@ from contextlib import asynccontextmanager
 from starlette.requests import ClientDisconnect, Request
 
 from auth.problems import INVALID_REQUEST, Problem
+from ingest.gateway.budget import Budget, Caller
+from ingest.gateway.encodings import decoded, decoder_of
 from ingest.gateway.metrics import Metrics
-from ingest.problems import (
-    BACKPRESSURE,
-    BODY_STALLED,
-    BODY_TOO_LARGE,
-    RETRY_AFTER,
-    UNSUPPORTED_ENCODING,
-    too_large,
-)
+from ingest.gateway.rates import Rates
+from ingest.problems import BODY_STALLED, BODY_TOO_LARGE, too_large
 from ingest.settings import GatewaySettings
 
 
@@ -30,87 +27,116 @@ class Admission:
 
     def __init__(self, settings: GatewaySettings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self._used = 0
+        self.rates = Rates(settings.rates)
+        self._budget = Budget(
+            settings.budget_bytes,
+            settings.key_budget_bytes,
+            settings.session_budget_bytes,
+            lambda used: metrics.inflight_bytes.set(used),
+        )
 
     @property
     def used(self) -> int:
         """Bytes of the budget that are taken now."""
-        return self._used
+        return self._budget.used
 
     @property
     def exhausted(self) -> bool:
         """Whether a body of the largest size would be refused now."""
-        return self._used + self._settings.max_body_bytes > self._settings.budget_bytes
+        return self._budget.left < self._settings.max_body_bytes
 
     @asynccontextmanager
-    async def body(self, request: Request, limit: int) -> AsyncIterator[bytes]:
+    async def body(self, request: Request, limit: int, caller: Caller) -> AsyncIterator[bytes]:
         """The request's body, of at most `limit` bytes; its share of the budget is given back when the context ends.
 
-        Raises 413, 415, 503 (over the budget), 408 (it stalls or takes too long) and 400 (it breaks off).
+        Raises 413, 415, 429, 503 (over the budget), 408 (it stalls or takes too long) and 400 (it breaks off).
         """
-        encoding = request.headers.get("content-encoding", "identity").lower()
-        if encoding != "identity":
-            raise Problem(UNSUPPORTED_ENCODING, f"Content-Encoding {encoding!r}; send the body as it is")
-        claim = _Claim(self, _content_length(request), limit)
+        async with self.stream(request, limit, caller, self._settings.body_seconds, whole=True) as stream:
+            yield b"".join([chunk async for chunk in stream])
+
+    @asynccontextmanager
+    async def stream(
+        self, request: Request, limit: int, caller: Caller, seconds: float, *, whole: bool = False
+    ) -> AsyncIterator[Stream]:
+        """The request's body in pieces, as it comes; raises like `body`, at the piece that is too much.
+
+        `whole`: all of it will be held, so its share of the budget is taken at once where its length is known.
+        """
         try:
-            yield await self._read(request, claim)
-        finally:
-            self._add(-claim.taken)
-
-    async def _read(self, request: Request, claim: _Claim) -> bytes:
-        loop, chunks = asyncio.get_running_loop(), list[bytes]()
-        latest = loop.time() + self._settings.body_seconds
-        stream = request.stream()
-        try:
-            async with asyncio.timeout(None) as timeout:
-                while True:
-                    timeout.reschedule(min(loop.time() + self._settings.stall_seconds, latest))
-                    chunk = await anext(stream, None)
-                    if chunk is None:
-                        return b"".join(chunks)
-                    claim.received(len(chunk))
-                    chunks.append(chunk)
-        except TimeoutError:
-            stall, total = self._settings.stall_seconds, self._settings.body_seconds
-            rule = f"a body may stall for {stall:g} s and take {total:g} s"
-            # The rest of the body is still to come, so the connection is of no more use.
-            raise Problem(BODY_STALLED, rule, headers={"Connection": "close"}) from None
-        except ClientDisconnect:
-            raise Problem(INVALID_REQUEST, "the connection broke off within the body") from None
-
-    def _add(self, size: int) -> None:
-        self._used += size
-        self._metrics.inflight_bytes.set(self._used)
-
-    def take(self, size: int) -> None:
-        """Take `size` bytes of the budget, or refuse with 503."""
-        if self._used + size > self._settings.budget_bytes:
-            self._metrics.backpressure.labels("budget").inc()
-            detail = f"{self._used} bytes wait for the disk, and {size} more exceed {self._settings.budget_bytes}"
-            raise Problem(BACKPRESSURE, detail, retry_after=RETRY_AFTER)
-        self._add(size)
-
-
-class _Claim:
-    """One body's share of the budget: all of it at once where its length is known, else as it comes."""
-
-    def __init__(self, admission: Admission, stated: int | None, limit: int) -> None:
-        self._admission, self._limit = admission, limit
-        self.taken = self._read = 0
-        if stated is not None:
-            if stated > limit:
+            self.rates.enter(caller)
+            decoder = decoder_of(request.headers.get("content-encoding"))
+            stated = _content_length(request)
+            if stated is not None and stated > limit:
                 raise too_large(BODY_TOO_LARGE, "the body's bytes", stated, limit)
-            admission.take(stated)
-            self.taken = stated
+            stream = Stream(self._budget, caller, limit, decoded(self._chunks(request, seconds), decoder))
+            try:
+                if whole and stated:
+                    stream.reserve(stated)
+                yield stream
+            finally:
+                stream.close()
+                self.rates.pay(caller, stream.received)
+                self._metrics.body_bytes.observe(stream.received)
+        except Problem as problem:
+            if problem.kind.status in (429, 503):
+                self._metrics.backpressure.labels(problem.kind.slug).inc()
+            raise
 
-    def received(self, size: int) -> None:
-        """`size` more bytes have come."""
-        self._read += size
-        if self._read > self._limit:
+    async def _chunks(self, request: Request, seconds: float) -> AsyncIterator[bytes]:
+        loop, stall = asyncio.get_running_loop(), self._settings.stall_seconds
+        latest = loop.time() + seconds
+        stream = request.stream()
+        while True:
+            try:
+                async with asyncio.timeout_at(min(loop.time() + stall, latest)):
+                    chunk = await anext(stream, None)
+            except TimeoutError:
+                rule = f"a body may stall for {stall:g} s and take {seconds:g} s"
+                # The rest of the body is still to come, so the connection is of no more use.
+                raise Problem(BODY_STALLED, rule, headers={"Connection": "close"}) from None
+            except ClientDisconnect:
+                raise Problem(INVALID_REQUEST, "the connection broke off within the body") from None
+            if chunk is None:
+                return
+            yield chunk
+
+
+class Stream:
+    """A body's pieces, each within the budget until `release` says that it is held no more."""
+
+    def __init__(self, budget: Budget, caller: Caller, limit: int, pieces: AsyncIterator[bytes]) -> None:
+        self._budget, self._caller, self._limit, self._pieces = budget, caller, limit, pieces
+        self._taken = self._held = 0
+        self.received = 0
+
+    def reserve(self, size: int) -> None:
+        """Take `size` bytes of the budget for what is still to come."""
+        self._budget.take(size, self._caller)
+        self._taken += size
+
+    def release(self, size: int) -> None:
+        """So many bytes are held no more."""
+        self._held -= size
+        self._budget.give(size, self._caller)
+        self._taken -= size
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._budget.give(self._taken, self._caller)
+        self._taken = 0
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await anext(self._pieces)
+        self.received += len(piece)
+        self._held += len(piece)
+        if self.received > self._limit:
             raise too_large(BODY_TOO_LARGE, "the body's bytes", None, self._limit)
-        if self._read > self.taken:
-            self._admission.take(self._read - self.taken)
-            self.taken = self._read
+        if self._held > self._taken:
+            self.reserve(self._held - self._taken)
+        return piece
 
 
 def _content_length(request: Request) -> int | None:

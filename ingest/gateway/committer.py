@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from ingest.errors import IngestError, LogBroken, LogError
+from ingest.errors import IngestError, LogBroken, LogError, LogLocked
 from ingest.gateway.metrics import Metrics
+from ingest.gateway.outage import OutageProof
 from ingest.log import LogWriter
 from ingest.sessions import Draft, SessionIndex
 from ingest.settings import GatewaySettings
@@ -25,6 +26,9 @@ from ingest.trimming import Trimming
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+SPOOLING_PAUSE = 0.02
+"""Seconds that a quiet committer waits between two pieces of a spool that is drained."""
 
 
 class _Request(Generic[T]):
@@ -57,9 +61,10 @@ class Committer:
         metrics: Metrics,
         trimming: Trimming | None = None,
         broken: Callable[[LogError], None] = lambda error: None,
+        outage: OutageProof | None = None,
     ) -> None:
         self._writer, self._index, self._settings, self._metrics = writer, index, settings, metrics
-        self._trimming, self._tell_broken = trimming, broken
+        self._trimming, self._tell_broken, self._outage = trimming, broken, outage
         self._waiting: queue.SimpleQueue[_Request[Any] | None] = queue.SimpleQueue()
         self._carried: _Request[Any] | None = None
         self._next_sweep = time.monotonic() + settings.sweep_seconds
@@ -87,6 +92,10 @@ class Committer:
         while not self._stopping:
             group = self._gather()
             self._try(lambda: self._commit(group))  # noqa: B023  (called at once)
+            if self._outage is not None and self._outage.spooling:
+                self._try(self._outage.drain)
+                self._metrics.spool_bytes.set(self._outage.spooled_bytes)
+                continue
             self._try(self._writer.tidy)
             self._try(self._trim)
 
@@ -94,8 +103,8 @@ class Committer:
         """Whatever fails, the thread goes on: those who wait were told, and it is for others to end the process."""
         try:
             task()
-        except LogBroken as error:
-            logger.critical("the log is broken: %s", error)
+        except (LogBroken, LogLocked) as error:
+            logger.critical("the log is not to be written any more: %s", error)
             self._tell_broken(error)
         except LogError as error:
             logger.error("the log refused: %s", error)
@@ -107,7 +116,7 @@ class Committer:
         group: list[_Request[Any]] = []
         size = 0
         try:
-            first = self._carried or self._waiting.get(timeout=max(0.0, self._next_chore() - time.monotonic()))
+            first = self._carried or self._waiting.get(timeout=self._patience())
             self._carried = None
             while first is not None:
                 if group and size + first.size > self._settings.group_bytes:
@@ -120,6 +129,11 @@ class Committer:
         except queue.Empty:
             pass
         return group
+
+    def _patience(self) -> float:
+        if self._outage is not None and self._outage.spooling:
+            return SPOOLING_PAUSE
+        return max(0.0, self._next_chore() - time.monotonic())
 
     def _next_chore(self) -> float:
         return min(self._next_sweep, self._next_trim) if self._trimming is not None else self._next_sweep
@@ -134,7 +148,7 @@ class Committer:
         forgotten = self._sweep(draft)
         try:
             if draft.appends or draft.changed:
-                self._writer.commit(draft.appends, draft.state())
+                (self._writer if self._outage is None else self._outage).commit(draft.appends, draft.state())
             self._index.adopt(draft)
         except BaseException as error:
             for request in group:
@@ -157,7 +171,6 @@ class Committer:
         self._metrics.trimmed.inc(self._trimming.run(time.time()))
 
     def _count(self, requests: int, draft: Draft, forgotten: int) -> None:
-        self._metrics.open_sessions.set(len(self._index))
         if requests:
             self._metrics.group_requests.observe(requests)
         for reason in draft.ended:

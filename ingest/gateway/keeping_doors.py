@@ -27,7 +27,7 @@ from ingest.gateway.gateway import Gateway
 from ingest.gateway.keeping_replies import DeadLetterReply, DeadLettersReply, DeletionReply, RetryReply
 from ingest.gateway.replies import SESSION_ID
 from ingest.problems import APP_NOT_ALLOWED, DEAD_LETTER_UNKNOWN, DELETION_UNKNOWN
-from ingest.tombstones import SubjectTombstone, Tombstone
+from ingest.tombstones import SubjectTombstone, Tombstone, together
 
 MAX_SUBJECT = 256
 PSEUDONYM = re.compile(r"[0-9a-f]{32}")
@@ -61,7 +61,8 @@ def deletions_router(gateway: Gateway, tokens: TokenStore) -> APIRouter:
     async def delete_session(session_id: str, grant: Grant = granted) -> Response:
         if not SESSION_ID.fullmatch(session_id):
             raise Problem(INVALID_REQUEST, f"{session_id[:80]!r} is no session id: `{SESSION_ID.pattern}` is wanted")
-        return await _deleted(await gateway.committer.apply(lambda draft: draft.delete(session_id, Allowed(grant))))
+        plan = gateway.committer.apply(lambda draft: draft.delete(session_id, Allowed(grant)), 0, session_id)
+        return await _deleted(await plan)
 
     @router.delete("/subjects/{subject}", status_code=202, response_model=DeletionReply, responses=DONE)
     async def delete_subject(
@@ -70,17 +71,18 @@ def deletions_router(gateway: Gateway, tokens: TokenStore) -> APIRouter:
         if gateway.pseudonyms is None:
             raise SubjectsUnkeyed
         pseudonym = gateway.pseudonyms.of(subject)
-        apply = gateway.committer.apply(lambda draft: draft.delete_subject(pseudonym, Allowed(grant)))
-        return await _deleted(await apply)
+        done = await gateway.lanes.apply_to_all(lambda draft: draft.delete_subject(pseudonym, Allowed(grant)))
+        return await _deleted(together(done))
 
     @router.get("/deletions/{deletion}", response_model=DeletionReply)
     async def get_deletion(deletion: str) -> Response:
         kind, _, name = deletion.partition(".")
         found: Tombstone | SubjectTombstone | None = None
         if kind == "session":
-            found = gateway.index.tombstones.session(name)
+            found = gateway.index.tombstone(name)
         elif kind == "subject" and PSEUDONYM.fullmatch(name):
-            found = gateway.index.tombstones.subject(name)
+            known = gateway.index.subject_tombstones(name)
+            found = together(known) if known else None
         if found is None:
             raise Problem(DELETION_UNKNOWN, f"{deletion[:80]!r}; a deletion is named in the answer to its DELETE")
         return _answer(await _reply(found), 200)
@@ -121,7 +123,7 @@ def dead_letters_router(gateway: Gateway, tokens: TokenStore) -> APIRouter:
             raise Problem(
                 DEAD_LETTER_UNKNOWN, f"{letter[:80]!r}; `GET /v1/admin/dead-letters` names those that are kept"
             )
-        await gateway.committer.apply(lambda draft: draft.retry(place, found))
+        await gateway.committer.apply(lambda draft: draft.retry(place, found), 0, found.step.session_id)
         reply = RetryReply(id=letter_id(place), session_id=found.step.session_id, seq=found.step.seq)
         return Response(reply.model_dump_json(), 202, media_type="application/json")
 
@@ -135,7 +137,7 @@ class Allowed:
         self._grant = grant
 
     def __call__(self, app: str | None) -> None:
-        apps: frozenset[str] = getattr(self._grant, "apps", frozenset())
+        apps = self._grant.apps
         if apps and app not in apps and not self._grant.allows(Scope.OPERATE):
             whose = "an app that is not known any more" if app is None else f"the app {app!r}"
             detail = f"it belongs to {whose}, the token {self._grant.name!r} to {', '.join(sorted(apps))}"

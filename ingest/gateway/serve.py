@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -17,6 +18,8 @@ from auth.tokens import TokenStore
 from ingest.errors import GatewayError
 from ingest.gateway.app import create_app
 from ingest.gateway.gateway import Gateway
+from ingest.gateway.protocol import bounded_http
+from ingest.gateway.wire import FRAME_OVERHEAD
 from ingest.log import Log
 from ingest.settings import GatewaySettings
 
@@ -33,18 +36,19 @@ def serve_gateway(
     log: Log,
     *,
     floor: Callable[[int], int] | None = None,
+    spool: Path | None = None,
     announce: Callable[[str, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or `stop`; returns when everything that was acknowledged or waits is on disk.
 
     `announce(host, port)` is called once requests are taken, with the port that was bound. `floor` is the retention's
-    (see `Gateway`). Raises `LogLocked` where another gateway runs on this log, `GatewayError` where the port is taken,
-    and `LogBroken` when the disk failed: start again then.
+    (see `Gateway`), and `spool` the folder for outages. Raises `LogLocked` where another gateway runs on this log and
+    only one can, `GatewayError` where the port is taken, and `LogBroken` when the disk failed: start again then.
     """
     listener = _bind(settings)
     try:
-        gateway = Gateway(settings, log, floor)
+        gateway = Gateway(settings, log, floor, spool, settings.advertise or _address(listener))
         try:
             _Server(gateway, tokens, announce, stop).run([listener])
         finally:
@@ -53,6 +57,11 @@ def serve_gateway(
         listener.close()
     if gateway.broken is not None:
         raise gateway.broken
+
+
+def _address(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _bind(settings: GatewaySettings) -> socket.socket:
@@ -78,11 +87,16 @@ class _Server(uvicorn.Server):
         announce: Callable[[str, int], None] | None,
         stop: threading.Event | None,
     ) -> None:
+        settings = gateway.settings
         super().__init__(
             uvicorn.Config(
                 create_app(gateway, tokens),
-                http="httptools",
-                ws="none",
+                http=bounded_http(settings.max_headers_bytes, settings.header_seconds),
+                ws="websockets-sansio",
+                ws_max_size=settings.max_step_bytes + FRAME_OVERHEAD,
+                ws_ping_interval=settings.sockets.ping_seconds,
+                ws_ping_timeout=settings.sockets.ping_seconds,
+                ws_per_message_deflate=False,  # a bomb would be unfolded before anybody could look at it
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -90,7 +104,7 @@ class _Server(uvicorn.Server):
                 proxy_headers=False,
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=gateway.settings.drain_seconds,
+                timeout_graceful_shutdown=settings.drain_seconds,
             )
         )
         self._gateway, self._announce, self._stop = gateway, announce, stop
@@ -101,6 +115,13 @@ class _Server(uvicorn.Server):
         if self._announce is not None and sockets:
             host, port, *_ = sockets[0].getsockname()
             self._announce(host, port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listening in self.servers:
+            listening.close()
+        if not await self._gateway.sockets.drain(self._gateway.settings.drain_seconds):
+            logger.warning("%d sockets did not end in time", len(self._gateway.sockets))
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         if self._stop is not None and self._stop.is_set():

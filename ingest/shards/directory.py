@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ingest.errors import ShardGone, StoreRefused, StoreUnavailable
@@ -59,6 +60,9 @@ class DirectoryStore:
             return os.open(self.root / name, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise ShardGone(f"{name}: there is no such shard under {self.root}; was it removed?") from None
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Nothing to do: shards are read where they are."""
 
     def stage(self, folder: str) -> StagedShard:
         self._make(self.root / folder)

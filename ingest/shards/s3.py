@@ -10,7 +10,7 @@ services keep no metadata.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -94,10 +94,15 @@ class S3Store:
     def head(self, name: str) -> Head:
         data, answer = self._get(name, 0, BODY)
         size = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(data)
-        return Head(data, size, answer["LastModified"].timestamp() if "LastModified" in answer else 0.0)
+        published = answer["LastModified"].timestamp() if "LastModified" in answer else 0.0
+        version = "".join(filter(str.isalnum, str(answer.get("ETag", ""))))
+        return Head(data, size, published, version)
 
     def read(self, name: str, start: int, size: int) -> bytes:
         return self._get(name, start, size)[0] if size > 0 else b""
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Nothing to do: shards are read where they are."""
 
     def stage(self, folder: str) -> StagedShard:
         self.staging.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from ingest.shards.cache import ShardCache
 from ingest.shards.directory import DirectoryStore
 from ingest.shards.store import ShardStore
 
@@ -30,3 +32,19 @@ class ArchiveSettings(BaseModel):
         from ingest.shards.s3 import S3Store  # boto3 takes half a second, and is needed here only
 
         return S3Store(self.url, endpoint=self.endpoint, region=self.region, staging=self.staging)
+
+    def open_to_read(self) -> ShardStore:
+        """The store for those who read much of it: with copies on this machine where it is remote."""
+        store = self.open()
+        if isinstance(store, DirectoryStore):
+            return store
+        from ingest.shards.cached import CachedStore
+        from ingest.shards.s3 import S3Store
+
+        assert isinstance(store, S3Store)
+        return CachedStore(store, self.open_cache())
+
+    def open_cache(self) -> ShardCache:
+        """The copies on this machine."""
+        folder = self.cache if self.cache is not None else Path(tempfile.gettempdir()) / "stovetop-shards"
+        return ShardCache(folder, self.cache_bytes)

@@ -9,6 +9,7 @@ next generation. Nothing is ever renamed into place or overwritten, since that r
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -17,11 +18,15 @@ from ingest.shard_format import ShardSummary
 
 
 class Head(NamedTuple):
-    """The first bytes of a shard (its summary's), its size in bytes, and when it was published in Unix seconds."""
+    """The first bytes of a shard (its summary's), its size in bytes, and when it was published in Unix seconds.
+
+    `version` tells it from any other that had its name before, in a store that can tell.
+    """
 
     data: bytes
     size: int
     published: float
+    version: str = ""
 
 
 class StagedShard:
@@ -61,6 +66,10 @@ class ShardStore(Protocol):
 
     def read(self, name: str, start: int, size: int) -> bytes:
         """Up to `size` bytes from `start` on; raises `ShardGone` where there is no such shard."""
+        ...
+
+    def expect(self, names: Iterable[str]) -> None:
+        """These are wanted soon, in this order; a store may fetch them meanwhile."""
         ...
 
     def stage(self, folder: str) -> StagedShard:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import msgspec
 
+from ingest.errors import LogError
+from ingest.sharing import Alone
 from ingest.sqlite.claims import SqliteClaims
 from ingest.sqlite.layout import Layout, path_of
 from ingest.sqlite.reader import SqliteReader, open_read_only
 from ingest.sqlite.writer import SqliteWriter, read_state
+from ingest.types import ARCHIVER
 
 
 class SqliteLog(msgspec.Struct, frozen=True):
@@ -22,8 +25,23 @@ class SqliteLog(msgspec.Struct, frozen=True):
     layout: Layout = msgspec.field(default_factory=Layout)
     vfs: str | None = None
 
-    def writer(self, name: str) -> SqliteWriter:
+    @property
+    def shares(self) -> int:
+        """See `Log.shares`: a file has one writer."""
+        return 1
+
+    def join(self, name: str, address: str = "") -> Alone:
+        """See `Log.join`: nobody else can write."""
+        return Alone(self.layout.partitions if name == ARCHIVER else 1)
+
+    def partitions_of(self, share: int) -> tuple[int, ...]:
+        """See `Log.partitions_of`."""
+        return tuple(range(self.layout.partitions))
+
+    def writer(self, name: str, share: int = 0, *, force: bool = False) -> SqliteWriter:
         """Open the only writer called `name`; raises `LogLocked` while another process has it."""
+        if share != 0:
+            raise LogError(f"a log in SQLite has the share 0 only, but {share} was asked for")
         return SqliteWriter(self.folder, self.layout, name, self.vfs)
 
     def reader(self) -> SqliteReader:

@@ -77,6 +77,14 @@ class SqliteWriter:
             self.tidy()
         return offsets
 
+    def recover(self) -> None:
+        """See `LogWriter.recover`: never needed, as a disk that fails is `LogBroken`."""
+
+    @property
+    def max_record_bytes(self) -> int:
+        """See `LogWriter.max_record_bytes`: SQLite's limit of a row."""
+        return 900 << 20
+
     def state(self, prefix: str = "") -> dict[str, bytes]:
         """See `LogWriter.state`."""
         self._check_usable()

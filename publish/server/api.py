@@ -1,7 +1,7 @@
 """The JSON API of the Hugging Face Hub, as far as `huggingface_hub` calls it for repositories, commits, refs and trees.
 
-https://huggingface.co/docs/hub/api. Every upload is asked for in the commit itself ("regular"): for large files a client
-with `hf_xet` would speak the protocol of Xet's own servers and nothing else.
+https://huggingface.co/docs/hub/api. Uploads are asked for in the commit itself ("regular"), except of those who say that
+they send large files as `publish.server.large` takes them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse, Response
 from auth import Grant
 from publish.server.commits import Received, entries, file_entry, receive
 from publish.server.doors import Doors, described, moment
+from publish.server.large import ASKS, FROM
 from publish.server.refusals import (
     bad_commit,
     conflict,
@@ -128,7 +129,9 @@ def api_routes(doors: Doors) -> APIRouter:
         repository = doors.writable(namespace, name)
         commit = await to_thread.run_sync(repository.resolve, revision)
         standing = commit.files if commit else {}
-        return {"files": [_mode(file, standing.get(str(file.get("path"))), doors) for file in asked.get("files", [])]}
+        apart = request.headers.get(ASKS) == "http"
+        files = asked.get("files", [])
+        return {"files": [_mode(file, standing.get(str(file.get("path"))), doors, apart) for file in files]}
 
     @router.post("/models/{namespace}/{name}/commit/{revision}")
     async def commit(request: Request, namespace: str, name: str, revision: str, grant: Grant = write) -> Any:
@@ -144,8 +147,8 @@ def api_routes(doors: Doors) -> APIRouter:
                     await to_thread.run_sync(file.write, chunk)
 
             def keep() -> Commit:
-                with spooled.open("rb") as lines:
-                    received = receive(lines, repository, scratch)
+                with spooled.open("rb") as body:
+                    received = receive(body, repository, scratch)
                 return _put(repository, revision, received, grant.name)
 
             made = await to_thread.run_sync(keep)
@@ -217,11 +220,13 @@ def _removed(doors: Doors, namespace: str, name: str, ref: str, *, is_branch: bo
     return Response(status_code=200)
 
 
-def _mode(file: dict[str, Any], standing: Blob | None, doors: Doors) -> dict[str, Any]:
+def _mode(file: dict[str, Any], standing: Blob | None, doors: Doors, apart: bool) -> dict[str, Any]:
     path, size = str(file.get("path")), file.get("size")
     if isinstance(size, int) and size * 4 // 3 > doors.largest_commit:
         raise too_large(f"{path!r}: {size} bytes, but a commit is {doors.largest_commit} bytes at most")
-    return {"path": path, "uploadMode": "regular", "shouldIgnore": False, "oid": standing.oid if standing else None}
+    mode = "lfs" if apart and isinstance(size, int) and size >= FROM else "regular"
+    oid = None if standing is None else (standing.sha256 if mode == "lfs" else standing.oid)
+    return {"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid}
 
 
 def _infos(commit: Commit, asked: list[str]) -> Iterator[dict[str, Any]]:

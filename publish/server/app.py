@@ -17,6 +17,7 @@ from publish.errors import FileNotAllowed, HubUnavailable, Unreadable
 from publish.server.api import api_routes
 from publish.server.doors import Doors
 from publish.server.files import file_routes
+from publish.server.large import large_routes
 from publish.server.live import live_routes
 from publish.server.refusals import AWAY, bad_commit
 from publish.server.stored import Repositories
@@ -54,6 +55,7 @@ def create_app(settings: HubSettings, hub: DirectoryHub, own: str, tokens: Token
 
     app.include_router(live_routes(doors, stopping))
     app.include_router(api_routes(doors))
+    app.include_router(large_routes(doors))
     app.include_router(file_routes(doors))
     install_problems(app)
     _refuse(app)

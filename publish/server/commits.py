@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
+from publish.server.contents import Line, read_lines
 from publish.server.repository import Blob, Commit, pointer
 from publish.server.stored import StoredRepository
 
@@ -31,6 +32,12 @@ class _File(msgspec.Struct, frozen=True):
     path: str
     content: bytes  # base64 on the wire
     encoding: str = "base64"
+
+
+class _Large(msgspec.Struct, frozen=True):
+    path: str
+    oid: str
+    algo: str = "sha256"
 
 
 class _Path(msgspec.Struct, frozen=True):
@@ -56,29 +63,41 @@ class Received:
         files.update(self.added)
 
 
-def receive(lines: Iterable[bytes], repository: StoredRepository, scratch: Path) -> Received:
+def receive(body: BinaryIO, repository: StoredRepository, scratch: Path) -> Received:
     """Read the lines and store every content. Raises ValueError for what is no such commit."""
     received = Received()
-    for line in lines:
-        if not line.strip():
-            continue
-        operation = _decoded(line, _Line)
+    for line in read_lines(body, scratch):
+        operation = _decoded(line.text, _Line)
         if operation.key == "header":
             received.header = _decoded(operation.value, _Header)
         elif operation.key == "file":
-            file = _decoded(operation.value, _File)
-            if file.encoding != "base64":
-                raise ValueError(f"{file.path!r}: its encoding is {file.encoding!r}; send base64")
-            received.added[_checked(file.path)] = repository.store(file.content, scratch)
+            path, blob = _file(line, operation.value, repository, scratch)
+            received.added[path] = blob
+        elif operation.key == "lfsFile":
+            large = _decoded(operation.value, _Large)
+            found = repository.large(large.oid) if large.algo == "sha256" else None
+            if found is None:
+                raise ValueError(f"{large.path!r}: its content {large.oid!r} was not uploaded; upload it first")
+            received.added[_checked(large.path)] = found
         elif operation.key == "deletedFile":
             received.deleted.append(_checked(_decoded(operation.value, _Path).path))
         elif operation.key == "deletedFolder":
             received.deleted.append(_checked(_decoded(operation.value, _Path).path.rstrip("/")) + "/")
         else:
             raise ValueError(
-                f"{operation.key!r}: this hub takes file, deletedFile and deletedFolder, all in one commit"
+                f"{operation.key!r}: this hub takes file, lfsFile, deletedFile and deletedFolder, all in one commit"
             )
     return received
+
+
+def _file(line: Line, value: msgspec.Raw, repository: StoredRepository, scratch: Path) -> tuple[str, Blob]:
+    file = _decoded(value, _File)
+    if file.encoding != "base64":
+        raise ValueError(f"{file.path!r}: its encoding is {file.encoding!r}; send base64")
+    path = _checked(file.path)
+    if line.content is None:
+        return path, repository.store(file.content, scratch)
+    return path, repository.adopt(line.content, line.digest)
 
 
 def entries(commit: Commit, below: str, *, recursive: bool) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ from auth.problems import Problem, ProblemType
 NOT_FOUND = ProblemType("hub-not-found", 404, "The hub has no such thing")
 CONFLICT = ProblemType("hub-conflict", 409, "The hub stands otherwise by now")
 READ_ONLY = ProblemType("hub-read-only", 403, "Nobody commits here but the publisher")
+NO_UPLOAD = ProblemType("hub-no-upload", 403, "Nothing may be uploaded to this address")
 TOO_LARGE = ProblemType("hub-too-large", 413, "The commit is too large")
 BAD_COMMIT = ProblemType("hub-bad-commit", 400, "The commit is not well-formed")
 AWAY = ProblemType("hub-away", 503, "The hub's directory cannot be read", retryable=True)
@@ -60,3 +61,8 @@ def too_large(detail: str) -> Problem:
 def bad_commit(detail: str) -> Problem:
     """400."""
     return _said(BAD_COMMIT, detail)
+
+
+def no_upload(detail: str) -> Problem:
+    """403: an address that was never given out, or is too old."""
+    return _said(NO_UPLOAD, detail)

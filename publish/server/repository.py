@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 SHA = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 MAIN = "main"
 
@@ -80,3 +81,12 @@ def pointer(sha256: str, size: int) -> bytes:
 def blob_oid(content: bytes) -> str:
     """The git name of a small file."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def file_oid(path: Path) -> str:
+    """The same of a file that may be larger than memory."""
+    seen = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            seen.update(chunk)
+    return seen.hexdigest()

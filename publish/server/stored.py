@@ -22,7 +22,8 @@ import msgspec
 
 from publish import durable
 from publish.errors import PublishError, Unreadable
-from publish.server.repository import MAIN, NAME, SHA, Blob, Commit, Refs, blob_oid
+from publish.manifest import FileDigest
+from publish.server.repository import MAIN, NAME, SHA, SHA256, Blob, Commit, Refs, blob_oid, file_oid, pointer
 
 FORMAT = 1
 MARK = "repository.json"
@@ -90,6 +91,26 @@ class StoredRepository:
             os.replace(staged, target)
             durable.sync_folder(target.parent)
         return Blob(len(content), sha256, blob_oid(content))
+
+    def adopt(self, staged: Path, found: FileDigest, *, large: bool = False) -> Blob:
+        """The same for a file on the same file system, whose content is `found`; it is moved. `large` says that git is
+        to hold a pointer in its place."""
+        oid = blob_oid(pointer(found.sha256, found.size)) if large else file_oid(staged)
+        target = self._root / "objects" / found.sha256
+        if not target.exists():
+            durable.make_folder(target.parent)
+            durable.sync_file(staged)
+            os.replace(staged, target)
+            durable.sync_folder(target.parent)
+        return Blob(found.size, found.sha256, oid)
+
+    def large(self, sha256: str) -> Blob | None:
+        """A content that was uploaded or committed before, as a large file; None where there is none."""
+        path = self._root / "objects" / sha256
+        if not SHA256.fullmatch(sha256) or not path.is_file():
+            return None
+        size = path.stat().st_size
+        return Blob(size, sha256, blob_oid(pointer(sha256, size)))
 
     def commit(
         self,

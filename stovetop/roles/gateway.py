@@ -16,4 +16,5 @@ def run(settings: Settings) -> None:
         TokenStore(settings.tokens),
         log,
         floor=lambda partition: steps_floor(log, store, partition),
+        spool=settings.log.folder / "spool",
     )

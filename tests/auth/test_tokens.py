@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -62,10 +63,62 @@ def test_operate_includes_read_but_not_ingest(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"format": 2, "grants": []}', b'{"format": 1}', b'{"\xff": 1}']
+    "content", [b"", b"{", b"[]", b'{"format": 3, "grants": []}', b'{"format": 1}', b'{"\xff": 1}']
 )
 def test_a_file_that_is_not_ours_is_refused(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
     with pytest.raises(InvalidTokenFile, match=r"tokens\.json"):
         TokenStore(path).verify("anything")
+
+
+def test_a_key_may_be_bound_to_apps_and_older_files_are_still_read(path: Path) -> None:
+    store = TokenStore(path)
+    bound, free = store.mint("bound", [Scope.INGEST], apps=["desktop"]), store.mint("free", [Scope.INGEST])
+    grants = [TokenStore(path).verify(secret) for secret in (bound, free)]
+    assert [grant and (grant.posts_for("desktop"), grant.posts_for("other")) for grant in grants] == [
+        (True, False),
+        (True, True),
+    ]
+    path.write_text('{"format":1,"grants":[{"name":"old","scopes":["read"],"sha256":"00"}]}')
+    assert TokenStore(path).names() == ("old",)
+
+
+def test_a_session_token_is_for_one_session_for_a_while_and_stands_nowhere(path: Path) -> None:
+    store = TokenStore(path)
+    key = store.verify(store.mint("app", [Scope.INGEST, Scope.OPERATE], apps=["desktop"]))
+    assert key is not None
+    secret = store.mint_session(key, "session-1", time.time() + 60)
+    grant = TokenStore(path).verify(secret)
+    assert grant is not None
+    assert (grant.session_id, grant.apps, grant.scopes) == ("session-1", {"desktop"}, {Scope.INGEST})
+    assert grant.expires_at == pytest.approx(time.time() + 60, abs=2)
+    assert not any(secret in file.read_text() for file in path.parent.iterdir())
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in path.parent.iterdir())
+    assert store.verify(store.mint_session(key, "session-1", time.time() - 1)) is None, "it has ended"
+
+
+def test_a_session_token_cannot_be_changed_and_falls_with_its_key(path: Path) -> None:
+    store = TokenStore(path)
+    key = store.verify(store.mint("app", [Scope.INGEST]))
+    assert key is not None
+    secret = store.mint_session(key, "session-1", time.time() + 60)
+    other = store.mint_session(key, "session-2", time.time() + 60)
+    claim, _, signature = secret.partition(".")
+    for wrong in (
+        claim,
+        claim + ".",
+        claim + "." + "0" * 64,
+        other.partition(".")[0] + "." + signature,
+        secret[:-1],
+        secret.replace("stvs_", "stvs_A"),
+        "stvs_",
+        "stvs_.",
+        "stvs_é.é",
+        "stvs_AAAA.00",
+    ):
+        assert store.verify(wrong) is None, wrong
+    store.mint("app", [Scope.INGEST])
+    assert store.verify(secret) is None, "its key was minted anew"
+    store.revoke("app")
+    assert store.verify(secret) is None

@@ -10,11 +10,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from dataset import Consumed, InteractiveMixture, Item, Receipt, Share, Source, SourceReader
+from dataset import (
+    Consumed,
+    InteractiveMixture,
+    Item,
+    LoadingSource,
+    PlanningReader,
+    Receipt,
+    Share,
+    Source,
+    SourceReader,
+)
+from dataset.ahead import AheadReader
 from dataset.parcels import packed, unpacked
 from ingest import SAMPLES, Annotated, Append, Bounds, Fetch, OffsetOutOfRange, Record, Sample, StepOutcome
 from ingest.entries import sample_entry
@@ -183,6 +194,9 @@ def json_copy(state: Any) -> Any:
 class Reading:
     """A reader with the books that a mixture would keep for it."""
 
+    workers: ClassVar[int] = 0
+    """How many load ahead, in this process."""
+
     source: Source
     share: Share = field(default_factory=Share)
     consumed: Consumed = field(default_factory=Consumed)
@@ -190,6 +204,9 @@ class Reading:
 
     def __post_init__(self) -> None:
         self.reader: SourceReader = self.source.open(self.share, self.consumed.of("it"), self.state)
+        if self.workers and isinstance(self.source, LoadingSource) and isinstance(self.reader, PlanningReader):
+            pool: Any = InlinePool({"it": self.source}, self.workers)
+            self.reader = AheadReader("it", self.reader, pool, 1 << 20)
 
     def read(self, count: int) -> list[str]:
         """The keys of up to `count` items; each is consumed at once."""
@@ -230,12 +247,12 @@ class InlinePool:
         self._tasks: dict[int, tuple[str, Sequence[Any]]] = {}
         self._next = 0
 
-    def submit(self, source: str, whats: Sequence[Any]) -> int:
+    def submit(self, source: str, whats: Sequence[Any], lane: int | None = None) -> int:
         self._next += 1
         self._tasks[self._next] = (source, whats)
         return self._next
 
-    def answer(self, ticket: int) -> tuple[list[Any], int]:
+    def answer(self, ticket: int, patience: float) -> tuple[list[Any], int]:
         source, whats = self._tasks.pop(ticket)
         if source not in self._loaders:
             self._loaders[source] = self._sources[source].loader()
@@ -252,8 +269,8 @@ class InlinePool:
 
 def with_inline_workers(data: InteractiveMixture, workers: int) -> InteractiveMixture:
     """The mixture, loading ahead as with so many workers."""
-    data.workers = workers
-    data._pool = InlinePool(data.sources, workers) if workers else None  # type: ignore[assignment]
+    data._reading.workers = workers
+    data._reading.pool = InlinePool(data.sources, workers) if workers else None  # type: ignore[assignment]
     return data
 
 

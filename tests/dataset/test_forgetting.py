@@ -216,9 +216,7 @@ def test_a_batch_that_waits_for_more_is_made_anew_when_some_of_it_is_deleted() -
         "visit-4/000001-00",
     ]
     data.complete([receipt])
-    assert data._ledger.passed.sources["live"]["0"] == IntervalSet([((0, 0), (2, 0))]), (
-        "what was passed over is covered"
-    )
+    assert data._books.passed.sources["live"]["0"] == IntervalSet([((0, 0), (2, 0))]), "what was passed over is covered"
     data.close()
 
 
@@ -230,7 +228,7 @@ def test_what_was_put_back_is_not_given_out_after_a_deletion() -> None:
     delete(log)
     log.append(0, [f"visit-2/{number:06d}-00" for number in range(3)], 1.0)
     assert step(data, 4) == ["visit-1/000000-00", *(f"visit-2/{number:06d}-00" for number in range(3))]
-    assert data._ledger.passed.sources["live"]["0"] == IntervalSet([((0, 0), (2, 0))])
+    assert data._books.passed.sources["live"]["0"] == IntervalSet([((0, 0), (2, 0))])
     data.close()
 
 

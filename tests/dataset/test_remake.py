@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from dataset import InteractiveMixture, LiveSource, ParameterError, SourceError, make_interactive_dataset
+from dataset import (
+    InteractiveMixture,
+    IterableSource,
+    LiveSource,
+    MapSource,
+    ParameterError,
+    Source,
+    SourceError,
+    make_interactive_dataset,
+    register_source,
+)
+from tests.dataset import libraries
 from tests.dataset.streams import MemoryLog, archive_of, decode, json_copy, key, step, write_tar
 
 
@@ -18,6 +29,32 @@ def two_sources() -> InteractiveMixture:
 
 def either(element: Any) -> Any:
     return decode(element) if "json" in element else element
+
+
+def numbers(first: int, count: int = 20, epochs: int | None = None) -> Source:
+    """A kind of source, as an app registers it."""
+    if first < 0:
+        raise ValueError(f"first is {first}, but it is at least 0")
+    return IterableSource(libraries.SplitsItself(first + count), decode=Above(first), epochs=epochs, parts=2)
+
+
+class Above:
+    """A decode function that can be sent to workers."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def __call__(self, row: Any) -> Any:
+        return {**row, "key": key(5000 + self.first)}
+
+
+def three() -> int:
+    return 3
+
+
+register_source("numbers", numbers)
+register_source("nothing", three)
+register_source("table", libraries.hf_map)
 
 
 def gone_on(data: InteractiveMixture, **sources: Any) -> InteractiveMixture:
@@ -40,6 +77,33 @@ def test_a_source_is_added_with_its_weight_and_the_others_go_on(tmp_path: Path) 
     live = [each for each in read + after if each < key(100)]
     assert len(live) == len(set(live))
     assert data.construction["sources"]["more"] == {"path": str(tmp_path / "more"), "weight": 3.0}
+
+
+def test_a_source_of_a_registered_kind_is_added_and_goes_on_in_another_process() -> None:
+    data = two_sources()
+    step(data, 20)
+    one = {"kind": "numbers", "arguments": {"first": 7}, "weight": 2}
+    table = {"kind": "table", "arguments": {"size": 9}, "weight": 1}
+    data = gone_on(data, one=one, table=table)
+    assert key(5007) in step(data, 24)
+    assert type(data.sources["table"]) is MapSource  # what a factory gives is read as if it had been handed over
+    saved = json_copy({"construction": data.construction, "state": data.state_dict()})
+    assert saved["construction"]["sources"]["one"] == one
+    other = two_sources().reconstructed(**saved["construction"])
+    other.load_state_dict(saved["state"])
+    assert step(other, 20) == step(data, 20)
+    without = gone_on(other, one=None)
+    assert set(without.sources) == {"a", "b", "table"}
+    with pytest.raises(
+        ParameterError, match=r'source "one" is numbers\(first=7\) and cannot become numbers\(first=8\)'
+    ):
+        without.reconstructed(sources={"one": {"kind": "numbers", "arguments": {"first": 8}}})
+
+
+def test_a_kind_has_one_factory() -> None:
+    register_source("numbers", numbers)
+    with pytest.raises(ValueError, match=r"'numbers' is taken by tests\.dataset\.test_remake\.numbers"):
+        register_source("numbers", three)
 
 
 def test_a_source_without_a_weight_waits_for_one(tmp_path: Path) -> None:
@@ -77,8 +141,31 @@ def test_another_process_makes_it_of_what_a_checkpoint_says(tmp_path: Path) -> N
     ("sources", "told"),
     [
         ({"more": "/nowhere"}, 'source "more": there is nothing at /nowhere; give a path to shards'),
-        ({"more": 3}, 'source "more": 3 is neither a path to shards nor a path with a weight'),
-        ({"more": {"path": "x", "wait": 1}}, "neither a path to shards nor a path with a weight"),
+        ({"more": 3}, 'source "more": 3 is no description of one .* give it as a path to shards'),
+        ({"more": {"path": "x", "wait": 1}}, "Object contains unknown field `wait`"),
+        ({"more": {"weight": 1}}, "names not one of a path and a kind; give it as a path to shards"),
+        ({"more": {"path": "x", "kind": "numbers"}}, "names not one of a path and a kind"),
+        ({"more": {"path": "x", "arguments": {"count": 1}}}, "names not one of a path and a kind"),
+        ({"more": {"kind": "numbers", "weight": -1}}, "its weight is -1.0, but a weight is at least 0 and finite"),
+        (
+            {"more": {"kind": "number"}},
+            "the kind 'number' is not registered .did you mean 'numbers'.; call register_source",
+        ),
+        ({"more": {"kind": "numbers"}}, "missing a required argument: 'first'; its arguments are first, count, epochs"),
+        (
+            {"more": {"kind": "numbers", "arguments": {"first": 1, "size": 2}}},
+            "got an unexpected keyword argument 'size'; its arguments are",
+        ),
+        (
+            {"more": {"kind": "numbers", "arguments": {"first": "one"}}},
+            "\"first\" is 'one' .Expected `int`, got `str`",
+        ),
+        (
+            {"more": {"kind": "numbers", "arguments": {"first": -1}}},
+            "source \"more\" cannot be made of 'numbers' with {'first': -1} .ValueError: first is -1, but it is at least 0",
+        ),
+        ({"more": {"kind": "nothing"}}, "cannot be made of 'nothing' .* is a int, which cannot be read"),
+        ({"more": {"kind": "numbers", "arguments": {"first": object()}}}, "is no description of one"),
         ({"a": "/data"}, r'source "a" is map:list\[40\] and cannot become /data; give it another name'),
         ({"a": None, "b": None}, "sources: none is left"),
         ([], r"sources: \[\] changes none"),

@@ -8,6 +8,8 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,14 @@ from dataset import (
     MapSource,
     Receipt,
     ShardSource,
+    Source,
     SourceError,
+    Weights,
     WorkerError,
     make_interactive_dataset,
 )
 from dataset.parcels import packed, unpacked
 from tests.dataset.streams import MemoryLog, archive_of, json_copy, key, write_tar
-from tests.dataset.test_sources import Stream
 
 SECONDS = 60.0
 
@@ -153,15 +156,30 @@ def test_rewinding_and_closing_lose_nothing(tmp_path: Path, closing: Any) -> Non
     taken(data, 3)
     data.rewind()
     read += rows(data, range(4, 8))
-    processes = data._pool.processes
+    processes = data._reading.pool.processes
     data.close()
     until(lambda: not any(psutil.pid_exists(process) for process in processes))
     assert read + rows(data, range(8, 12)) == whole
 
 
-def test_a_source_that_cannot_be_loaded_elsewhere_is_read_where_it_is_mixed(closing: Any) -> None:
-    data = closing(make_interactive_dataset({"stream": Stream(), "list": numbered(0, 9)}, workers=1))
-    assert len(taken(data, 30)[1].keys) == 30
+def test_a_source_that_cannot_be_loaded_elsewhere_is_read_where_it_is_mixed(closing: Any, tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [key(number) for number in range(9)])
+    sources = {"plain": Plain(ShardSource(tmp_path)), "list": MapSource(numbered(0, 9), with_pid)}
+    data = closing(make_interactive_dataset(sources, workers=1))
+    items, receipt = taken(data, 30)
+    assert {"plain", "list"} == set(receipt.sources)
+    assert os.getpid() not in {item.sample["pid"] for item in items if "pid" in item.sample}
+
+
+class Plain:
+    """A source that promises no more than a source has to."""
+
+    def __init__(self, inner: Source) -> None:
+        self._inner = inner
+        self.fingerprint = inner.fingerprint
+
+    def open(self, *given: Any) -> Any:
+        return self._inner.open(*given)
 
 
 # What goes wrong
@@ -176,7 +194,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost_or_repeated(
     read = rows(data, range(1))
     for number in range(1, 30):
         if number % 9 == 1:
-            for process in data._pool.processes:
+            for process in data._reading.pool.processes:
                 os.kill(process, signal.SIGKILL)
         read += rows(data, range(number, number + 1))
     assert read == whole
@@ -192,8 +210,84 @@ def ends_its_process(element: Mapping[str, Any]) -> Mapping[str, Any]:
 def test_a_sample_that_ends_every_worker_is_an_error_in_the_end(closing: Any) -> None:
     sources = {"base": MapSource(numbered(0, 5), ends_its_process, shuffle=False)}
     data = closing(make_interactive_dataset(sources, workers=1))
-    with pytest.raises(WorkerError, match=r'5 workers ended \(the last with exit code 7\) while they loaded .* "base"'):
+    with pytest.raises(
+        WorkerError, match=r'5 workers ended or hung over .* "base" \(the last: a worker ended with exit code 7\)'
+    ):
         taken(data, 5)
+
+
+def hangs_once(element: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Hangs where a file says so, which is taken away by whoever comes first."""
+    if element["x"] == 13:
+        with suppress(FileNotFoundError):
+            os.unlink(element["hang"])
+            time.sleep(SECONDS)
+    return element
+
+
+def hanging(flag: Path) -> list[dict[str, Any]]:
+    return [{**element, "hang": str(flag)} for element in numbered(0, 40)]
+
+
+def hung(data: list[dict[str, Any]], workers: int, timeout: float | None = None) -> InteractiveMixture:
+    sources: dict[str, Any] = {
+        "base": MapSource(data, hangs_once, shuffle=False),
+        "other": MapSource(numbered(100, 40)),
+    }
+    first = Weights.first(sources, {"base": 1, "other": 1})
+    return InteractiveMixture(sources, first, workers=workers, worker_timeout=timeout)
+
+
+def keys_read(data: InteractiveMixture, steps: int) -> list[str]:
+    keys: list[str] = []
+    for _ in range(steps):
+        _, receipt = taken(data, 6)
+        keys += receipt.keys
+        data.complete([receipt])
+    return keys
+
+
+def test_a_worker_that_hangs_is_replaced_and_the_stream_is_the_same(
+    tmp_path: Path, closing: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    elements = hanging(tmp_path / "hang")
+    whole = keys_read(hung(elements, 0), 12)
+    (tmp_path / "hang").touch()
+    assert keys_read(closing(hung(elements, 2, timeout=1.0)), 12) == whole
+    assert "a worker hung for 1 s and was ended; another one loads" in caplog.text
+
+
+def test_while_a_worker_hangs_commands_are_served_and_weights_obeyed(tmp_path: Path, closing: Any) -> None:
+    elements = hanging(tmp_path / "hang")
+    (tmp_path / "hang").touch()
+    data = closing(hung(elements, 2))
+    calls: list[float] = []
+
+    def idle() -> bool:
+        calls.append(time.monotonic())
+        if len(calls) == 4:
+            data.set_weights({"base": 0})
+        return True
+
+    read: list[str] = []
+    while len(calls) < 4:  # until the sample comes that hangs
+        got = data.take(6, idle)
+        assert got is not None
+        data.complete([got[1]])
+        read += got[1].keys_of("base")
+    assert max(later - earlier for earlier, later in pairwise(calls)) < 5
+    assert (got[1].version, set(got[1].sources)) == (1, {"other"})
+    data.set_weights({"base": 1})
+    while (got := data.take(6, idle=lambda: False)) is not None:  # what was put back comes first
+        data.complete([got[1]])
+        read += got[1].keys_of("base")
+    again = closing(hung(elements, 0))
+    again.load_state_dict(json_copy(data.state_dict()))
+    for _ in range(4):
+        _, receipt = taken(again, 6)
+        read += receipt.keys_of("base")
+    assert read == [str(number) for number in range(len(read))]
+    assert len(read) > 13
 
 
 def fails(element: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -265,7 +359,7 @@ def live_with_its_workers(told: Any) -> None:
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     data = make_interactive_dataset({"base": numbered(0, 50)}, workers=2)
     data.take(4)
-    told.send(data._pool.processes)
+    told.send(data._reading.pool.processes)
     time.sleep(SECONDS)
 
 

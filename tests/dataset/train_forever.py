@@ -29,6 +29,6 @@ def train_forever(log: Path, checkpoint: Path, workers: int = 0) -> None:
         for receipt in receipts:
             trained += receipt.keys_of("live")
         staged = checkpoint.with_suffix(".part")
-        processes = data._pool.processes if data._pool is not None else ()
+        processes = data._reading.pool.processes if data._reading.pool is not None else ()
         staged.write_text(json.dumps({"trained": trained, "state": data.state_dict(), "workers": processes}))
         os.replace(staged, checkpoint)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from examples.desktop.charts import Line, Mark, line_chart, share_chart
+from examples.charts import Line, Mark, line_chart, share_chart
 from examples.desktop.evaluate import Evaluation, Score
 from examples.desktop.findings import Command, Findings, Seen, Shares, Strip, Version, quantile
 from examples.desktop.report import film, poster, render

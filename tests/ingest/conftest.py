@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from ingest.kafka import KafkaWriter
 from ingest.log import Log, LogWriter
 from ingest.shards import ShardStore
 from ingest.sqlite import SqliteLog, SqliteWriter
+from tests.brokers import Broker, Tansu
+from tests.conftest import log_on
 from tests.ingest.stores import KINDS, make_store
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +26,14 @@ Run = Callable[..., "subprocess.Popen[str]"]
 
 
 class LogFactory:
-    """Makes empty logs of one backend, and gaps in their offsets as that backend gets them."""
+    """Makes empty logs of one backend, and gaps in their offsets as that backend gets them.
+
+    `sized`: bounds tell bytes; `dense`: a commit leaves no gap; `trims`, `aborts`: the broker has these functions.
+    """
+
+    sized = dense = trims = aborts = True
+    prompt = 0.02
+    """Seconds within which news reach another process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._made = folder, 0
@@ -37,10 +47,29 @@ class LogFactory:
         writer.skip(topic, partition, count)
 
 
-@pytest.fixture(params=[LogFactory], ids=["sqlite"])
+class BrokerFactory(LogFactory):
+    """Logs on a broker; a gap is an aborted transaction."""
+
+    sized = dense = False
+    prompt = 0.5
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self.trims = self.aborts = not isinstance(broker, Tansu)
+
+    def make(self) -> Log:
+        return log_on(self._broker)
+
+    def leave_gap(self, writer: LogWriter, topic: str, partition: int, count: int) -> None:
+        assert isinstance(writer, KafkaWriter)
+        writer.skip(topic, partition, count)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka), "tansu"])
 def log_factory(request: pytest.FixtureRequest, tmp_path: Path) -> LogFactory:
-    factory: LogFactory = request.param(tmp_path)
-    return factory
+    if request.param == "sqlite":
+        return LogFactory(tmp_path)
+    return BrokerFactory(request.getfixturevalue(f"{request.param}_broker"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -42,14 +43,17 @@ class RunningGateway:
         opened: str = reply.json()["session_id"]
         return opened
 
-    def post(self, session_id: str, steps: Sequence[Mapping[str, Any]], first_seq: int | None = None) -> httpx.Response:
+    def post(
+        self, session_id: str, steps: Sequence[Any], first_seq: int | None = None, **headers: str
+    ) -> httpx.Response:
         first = int(steps[0]["seq"]) if first_seq is None else first_seq
-        return self.post_body(session_id, b"\n".join(map(msgspec.json.encode, steps)), first)
+        body = b"\n".join(json.dumps(each).encode() for each in steps)
+        return self.post_body(session_id, body, first, **headers)
 
     def post_body(
-        self, session_id: str, body: bytes, first_seq: int, media_type: str = "application/x-ndjson"
+        self, session_id: str, body: bytes, first_seq: int, media_type: str = "application/x-ndjson", **more: str
     ) -> httpx.Response:
-        headers = {"Content-Type": media_type, "Ingest-First-Seq": str(first_seq)}
+        headers = {"Content-Type": media_type, "Ingest-First-Seq": str(first_seq), **more}
         return self.http.post(f"/v1/sessions/{session_id}/steps", content=body, headers=headers)
 
 
@@ -70,6 +74,7 @@ def running(
                 tokens,
                 log,
                 floor=floor,
+                spool=folder / "spool",
                 announce=lambda host, port: bound.put(port),
                 stop=stop,
             )

@@ -265,8 +265,8 @@ class MortalLog(MemoryLog):
         super().__init__(partitions)
         self.fate = Fate()
 
-    def writer(self, name: str) -> MemoryWriter:
-        real = super().writer(name)
+    def writer(self, name: str, share: int = 0, *, force: bool = False) -> MemoryWriter:
+        real = super().writer(name, share, force=force)
         return MortalWriter(self, name) if name == "annotator" else real
 
     def annotator(self) -> Telling:

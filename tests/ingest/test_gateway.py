@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -211,14 +212,43 @@ WRONG_STEPS = [
 
 
 @pytest.mark.parametrize(("wrong", "pointer"), WRONG_STEPS)
-def test_a_step_of_a_wrong_shape_refuses_the_whole_request_and_says_where(
+def test_a_step_of_a_wrong_shape_refuses_a_strict_request_and_says_where(
     gateway: RunningGateway, wrong: Any, pointer: str
 ) -> None:
     session_id = gateway.open()
     gateway.post(session_id, steps(0, 2))
-    refused = problem(gateway.post(session_id, [step(2), wrong], first_seq=2), 422, "schema-violation")
+    reply = gateway.post(session_id, [step(2), wrong], first_seq=2, prefer="respond-async, handling=strict")
+    refused = problem(reply, 422, "schema-violation")
     assert refused["errors"][0]["pointer"] == pointer
     assert seqs(gateway.log, session_id) == [0, 1]
+
+
+@pytest.mark.parametrize(("wrong", "pointer"), WRONG_STEPS)
+def test_a_step_of_a_wrong_shape_keeps_its_place_and_does_not_block_its_neighbours(
+    gateway: RunningGateway, wrong: Any, pointer: str
+) -> None:
+    session_id = gateway.open()
+    gateway.post(session_id, steps(0, 2))
+    reply = gateway.post(session_id, [step(2), wrong, step(4)], first_seq=2)
+    if not isinstance(wrong, dict) or pointer.endswith("/seq"):
+        problem(reply, 422, "schema-violation")  # it is not the step that it should be
+        assert seqs(gateway.log, session_id) == [0, 1]
+        return
+    results = reply.json()["results"]
+    assert (results["2"], results["4"]) == ("ok", "ok")
+    assert results["3"]["result"] == "dead_letter"
+    assert results["3"]["pointer"] == pointer.removeprefix("/1")
+    assert results["3"]["detail"]
+    assert gateway.post(session_id, [step(2), wrong, step(4)], first_seq=2).json()["results"]["3"] == results["3"]
+    problem(gateway.post(session_id, [step(3)], first_seq=3), 409, "step-conflict")
+    taken = [
+        each for record in stored(gateway.log, session_id) if isinstance(record, StepsAppended) for each in record.steps
+    ]
+    assert [each.seq for each in taken] == [0, 1, 2, 3, 4]
+    rejected = taken[3].rejected
+    assert rejected is not None
+    assert json.loads(rejected.original or b"") == wrong
+    assert taken[4].rejected is None
 
 
 @pytest.mark.parametrize(
@@ -239,11 +269,12 @@ def test_what_is_not_json_is_a_bad_request(gateway: RunningGateway, line: bytes)
     problem(gateway.post_body(session_id, line + b"\n" + line, 0), 400, "invalid-request")
 
 
-def test_a_deeply_nested_step_is_refused(gateway: RunningGateway) -> None:
+def test_a_deeply_nested_step_is_a_dead_letter(gateway: RunningGateway) -> None:
     session_id = gateway.open()
-    for depth, status in ((25, 200), (40, 422)):
-        body = b'{"seq":0,"time":1,"inputs":{"a":' + b"[" * depth + b"]" * depth + b"}}"
-        assert gateway.post_body(session_id, body, 0).status_code == status
+    for seq, depth, result in ((0, 25, "ok"), (1, 40, "dead_letter")):
+        body = b'{"seq":%d,"time":1,"inputs":{"a":' % seq + b"[" * depth + b"]" * depth + b"}}"
+        (found,) = gateway.post_body(session_id, body, seq).json()["results"].values()
+        assert (found if isinstance(found, str) else found["result"]) == result
 
 
 def test_a_wide_step_is_taken(gateway: RunningGateway) -> None:
@@ -330,7 +361,9 @@ def test_headers_are_checked(gateway: RunningGateway) -> None:
         problem(send(Ingest_First_Seq=wrong), 400, "invalid-request")
     problem(send(Content_Type="text/plain"), 415, "unsupported-media-type")
     problem(send(Content_Type=None), 415, "unsupported-media-type")
-    problem(send(Content_Encoding="gzip"), 415, "unsupported-encoding")
+    refused = send(Content_Encoding="br")
+    problem(refused, 415, "unsupported-encoding")
+    assert refused.headers["accept-encoding"] == "gzip, zstd"
     assert send(Content_Encoding="identity").status_code == 200
 
 

@@ -108,7 +108,7 @@ def test_over_the_budget_a_body_is_refused_before_it_is_read(tmp_path: Path) -> 
         assert gateway.post(session_id, steps(2, 4)).status_code == 200
         refused.close()
         text = gateway.bare.get("/metrics", headers={"Authorization": f"Bearer {READ}"}).text
-        assert 'ingest_backpressure_total{reason="budget"} 1.0' in text
+        assert 'ingest_backpressure_total{reason="backpressure"} 1.0' in text
 
 
 def test_a_body_that_stalls_is_given_up(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.ingest.conftest import LogFactory, Run
 
 
 def append(value: bytes, partition: int = 0, topic: str = "steps", key: str = "session1") -> Append:
-    return Append(topic, partition, key, value, time.time())
+    return Append(topic, partition, key, value, round(time.time(), 3))
 
 
 def read_all(reader: LogReader, topic: str = "steps", partition: int = 0, offset: int = 0) -> list[Record]:
@@ -33,6 +33,13 @@ def read_all(reader: LogReader, topic: str = "steps", partition: int = 0, offset
         records.extend(fetch.records)
         assert fetch.next_offset > offset
         offset = fetch.next_offset
+
+
+def bounds_of(log_factory: LogFactory, reader: LogReader, partition: int = 0) -> Bounds:
+    """The bounds, whose size must be 0 where a backend cannot tell it."""
+    bounds = reader.bounds("steps", partition)
+    assert log_factory.sized or bounds.size == 0
+    return bounds
 
 
 def values(records: Sequence[Record]) -> list[bytes]:
@@ -99,33 +106,44 @@ def test_a_fetch_is_bounded_by_bytes_but_never_empty_while_there_is_a_record(log
     assert len(reader.fetch("steps", 0, 0, max_bytes=1).records) == 1
     assert len(reader.fetch("steps", 0, 0).records) == 10
     assert reader.fetch("steps", 0, 10).records == ()
+    assert len(reader.fetch("steps", 0, 2, max_bytes=3500).records) == 3
 
 
 def test_a_reader_passes_over_gaps(log_factory: LogFactory) -> None:
+    if not log_factory.aborts:
+        pytest.skip("this broker shows aborted records to everybody")
     log = log_factory.make()
     writer, reader = log.writer("gateway"), log.reader()
     log_factory.leave_gap(writer, "steps", 0, 3)
-    first = writer.commit([append(b"a")])
+    (first,) = writer.commit([append(b"a")])
     log_factory.leave_gap(writer, "steps", 0, 7)
-    second = writer.commit([append(b"b"), append(b"c")])
+    second, third = writer.commit([append(b"b"), append(b"c")])
     log_factory.leave_gap(writer, "steps", 0, 2)
-    assert first == [3]
-    assert second == [11, 12]
+    assert first == 3
+    assert third == second + 1
+    assert second >= first + 8
+    if log_factory.dense:
+        assert second == 11
     assert values(read_all(reader)) == [b"a", b"b", b"c"]
-    assert values(read_all(reader, offset=4)) == [b"b", b"c"]
-    at_end = reader.fetch("steps", 0, 13)
+    assert values(read_all(reader, offset=first + 1)) == [b"b", b"c"]
+    assert values(read_all(reader, offset=first + 5)) == [b"b", b"c"], "begun within a gap"
+    at_end = reader.fetch("steps", 0, third + 1)
     assert at_end.records == ()
-    assert at_end.next_offset == reader.bounds("steps", 0).end == 15
+    assert at_end.next_offset == reader.bounds("steps", 0).end >= third + 3
 
 
 def test_trimmed_records_are_gone_and_asking_for_them_says_so(log_factory: LogFactory) -> None:
+    if not log_factory.trims:
+        pytest.skip("this broker cannot delete records")
     log = log_factory.make()
     writer, reader = log.writer("gateway"), log.reader()
     writer.commit([append(b"12345") for _ in range(10)])
-    assert reader.bounds("steps", 0) == Bounds(0, 10, 50)
+    end = reader.bounds("steps", 0).end
+    assert end == 10 or not log_factory.dense
+    assert bounds_of(log_factory, reader) == Bounds(0, end, 50 if log_factory.sized else 0)
     assert writer.trim("steps", 0, 4) == 4
     assert writer.trim("steps", 0, 2) == 0
-    assert reader.bounds("steps", 0) == Bounds(4, 10, 30)
+    assert bounds_of(log_factory, reader) == Bounds(4, end, 30 if log_factory.sized else 0)
     with pytest.raises(OffsetOutOfRange, match="starts at 4") as raised:
         reader.fetch("steps", 0, 3)
     assert raised.value.start == 4
@@ -133,15 +151,18 @@ def test_trimmed_records_are_gone_and_asking_for_them_says_so(log_factory: LogFa
 
 
 def test_offsets_are_never_used_again_after_everything_was_trimmed(log_factory: LogFactory) -> None:
+    if not log_factory.trims:
+        pytest.skip("this broker cannot delete records")
     log = log_factory.make()
     writer = log.writer("gateway")
     writer.commit([append(b"x") for _ in range(5)])
-    assert writer.trim("steps", 0, 1_000) == 5
+    end = log.reader().bounds("steps", 0).end
+    assert writer.trim("steps", 0, 1_000) == end
     writer.close()
     writer, reader = log.writer("gateway"), log.reader()
-    assert reader.bounds("steps", 0) == Bounds(5, 5, 0)
-    assert writer.commit([append(b"y")]) == [5]
-    assert values(read_all(reader, offset=5)) == [b"y"]
+    assert reader.bounds("steps", 0) == Bounds(end, end, 0)
+    assert writer.commit([append(b"y")]) == [end]
+    assert values(read_all(reader, offset=end)) == [b"y"]
 
 
 def test_a_second_writer_is_refused_until_the_first_one_closes(log_factory: LogFactory, run_program: Run) -> None:
@@ -209,7 +230,7 @@ def test_a_reader_in_another_process_wakes_up_within_milliseconds(log_factory: L
     output, _ = process.communicate(timeout=30)
     lags = [float(line.split()[1]) for line in output.splitlines()]
     assert len(lags) == 100
-    assert statistics.quantiles(lags, n=10)[0] < 0.02, "a tenth, for the machine may be busy"
+    assert statistics.quantiles(lags, n=10)[0] < log_factory.prompt, "a tenth, for the machine may be busy"
 
 
 def test_many_readers_hold_nothing_back(log_factory: LogFactory, run_program: Run) -> None:
@@ -222,15 +243,18 @@ def test_many_readers_hold_nothing_back(log_factory: LogFactory, run_program: Ru
     for number in range(100):
         writer.commit([append(b"%d" % number * 1000)])
         writer.tidy()
-    writer.trim("steps", 1, 10)
+    if log_factory.trims:
+        writer.trim("steps", 1, 10)
     for process in processes:
         output, _ = process.communicate(timeout=30)
-        assert [int(line.split()[0]) for line in output.splitlines()] == list(range(100))
+        offsets = [int(line.split()[0]) for line in output.splitlines()]
+        assert len(set(offsets)) == 100
+        assert offsets == sorted(offsets)
 
 
 def test_what_was_committed_survives_kill_9_once_and_in_order(log_factory: LogFactory, run_program: Run) -> None:
     log = log_factory.make()
-    acked, rounds = 0, 4
+    acked, rounds = 0, 4 if log_factory.dense else 2
     watcher = log.reader()
     for _ in range(rounds):
         process = run_program("append_forever", log)
@@ -300,9 +324,25 @@ operations = st.lists(
 )
 
 
+ON_BROKERS = [pytest.param("kafka", marks=pytest.mark.kafka), "tansu"]
+LONGEST_ON_BROKERS = 10
+
+
+@pytest.mark.parametrize("log_factory", ["sqlite"], indirect=True)
 @given(operations)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_log_behaves_like_a_list_with_holes(log_factory: LogFactory, script: list[Operation]) -> None:
+    follow_script(log_factory, script)
+
+
+@pytest.mark.parametrize("log_factory", ON_BROKERS, indirect=True)
+@given(operations)
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_log_on_a_broker_behaves_so_too(log_factory: LogFactory, script: list[Operation]) -> None:
+    follow_script(log_factory, script[:LONGEST_ON_BROKERS])
+
+
+def follow_script(log_factory: LogFactory, script: list[Operation]) -> None:
     log = log_factory.make()
     writer, reader = log.writer("gateway"), log.reader()
     model: dict[int, dict[int, bytes]] = {partition: {} for partition in range(4)}
@@ -312,25 +352,29 @@ def test_a_log_behaves_like_a_list_with_holes(log_factory: LogFactory, script: l
             sent = [append(os.urandom(number), partition) for _ in range(number)]
             offsets = writer.commit(sent, {"last": b"%d" % number})
             assert all(offset >= after[partition] for offset in offsets)
+            assert not log_factory.dense or offsets == list(range(after[partition], after[partition] + number))
             model[partition].update(zip(offsets, (each.value for each in sent), strict=True))
-            after[partition] = offsets[-1] + 1 if offsets else after[partition]
-        elif name == "gap" and number:
+        elif name == "gap" and number and log_factory.aborts:
             log_factory.leave_gap(writer, "steps", partition, number)
-            after[partition] += number
-        elif name == "trim":
+        elif name == "trim" and log_factory.trims:
             before = min(number * 2, after[partition])
             gone = [offset for offset in model[partition] if offset < before]
-            assert writer.trim("steps", partition, number * 2) == len(gone)
+            count = writer.trim("steps", partition, number * 2)
+            assert count == (len(gone) if log_factory.sized else max(0, before - start[partition]))
             for offset in gone:
                 del model[partition][offset]
             start[partition] = max(start[partition], before)
         elif name == "reopen":
             writer.close()
             writer = log.writer("gateway")
+        read_all(reader, "steps", partition, start[partition])  # what was in flight has come
+        end = reader.bounds("steps", partition).end
+        assert end == after[partition] + (number if name in ("commit", "gap") else 0) or not log_factory.dense
+        after[partition] = end
     for partition, records in model.items():
         found = {record.offset: record.value for record in read_all(reader, "steps", partition, start[partition])}
         assert found == records
-        bounds = reader.bounds("steps", partition)
-        assert bounds == Bounds(start[partition], after[partition], sum(map(len, records.values())))
+        size = sum(map(len, records.values())) if log_factory.sized else 0
+        assert reader.bounds("steps", partition) == Bounds(start[partition], after[partition], size)
     writer.close()
     reader.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import statistics
@@ -200,6 +201,40 @@ def test_a_commit_beyond_the_limit_is_refused_while_it_comes_in(kitchen: Kitchen
         httpx.post(f"{server.url}/api/repos/create", headers=headers, json={"name": "net", "organization": "ada"})
         url = f"{server.url}/api/models/ada/net/commit/main"
         assert httpx.post(url, headers=headers, content=b"x" * 2000).status_code == 413
+
+
+LARGE = {"Stovetop-Uploads": "http"}
+
+
+def test_large_files_come_as_they_are_and_only_what_was_announced(embedded: Embedded) -> None:
+    headers = {"Authorization": f"Bearer {embedded.token(Scope.OPERATE)}"} | LARGE
+    httpx.post(f"{embedded.url}/api/repos/create", headers=headers, json={"name": "net", "organization": "ada"})
+    content = os.urandom(1 << 20)
+    oid = hashlib.sha256(content).hexdigest()
+    preupload = f"{embedded.url}/api/models/ada/net/preupload/main"
+    asked = {"files": [{"path": "w.safetensors", "size": 1 << 20}, {"path": "config.json", "size": 20}]}
+    modes = [file["uploadMode"] for file in httpx.post(preupload, headers=headers, json=asked).json()["files"]]
+    assert modes == ["lfs", "regular"]
+    batch = f"{embedded.url}/ada/net.git/info/lfs/objects/batch"
+    wanted = {"operation": "upload", "objects": [{"oid": oid, "size": len(content)}]}
+    assert httpx.post(batch, json=wanted).status_code == 401
+    href = httpx.post(batch, headers=headers, json=wanted).json()["objects"][0]["actions"]["upload"]["href"]
+    assert httpx.put(href, content=content[:-1]).status_code == 400
+    assert httpx.put(href, content=content + b"x").status_code == 400
+    changed = content[:-1] + bytes([content[-1] ^ 1])
+    assert httpx.put(href, content=changed).status_code == 400
+    other = href.replace(oid, hashlib.sha256(b"").hexdigest())
+    assert httpx.put(other, content=b"").status_code == 403
+    assert httpx.put(href, content=content).status_code == 200
+    assert "actions" not in httpx.post(batch, headers=headers, json=wanted).json()["objects"][0]
+    commit = (
+        b'{"key":"header","value":{"summary":"x"}}\n{"key":"lfsFile","value":{"path":"w.safetensors","oid":"%s"}}\n'
+    )
+    url = f"{embedded.url}/api/models/ada/net/commit/main"
+    assert httpx.post(url, headers=headers, content=commit % oid.encode()).status_code == 200
+    found = httpx.get(f"{embedded.url}/ada/net/resolve/main/w.safetensors", headers=headers)
+    assert found.content == content
+    assert found.headers["ETag"] == f'"{oid}"'
 
 
 def test_of_many_commits_on_one_parent_one_wins(embedded: Embedded) -> None:

@@ -34,6 +34,20 @@ def test_a_bucket_is_a_hub_in_s3(monkeypatch: pytest.MonkeyPatch) -> None:
         PublishSettings(bucket="https://models")
 
 
-def test_who_uses_no_bucket_pays_for_no_boto3() -> None:
-    program = "import sys, publish, publish.places; sys.exit('boto3' in sys.modules)"
+def test_a_repository_is_a_hub_at_hugging_face_or_where_its_endpoint_says() -> None:
+    hub = followers_hub(FollowSettings(repository="ada/desktop", endpoint="http://127.0.0.1:9"))
+    assert hub.name == "http://127.0.0.1:9/ada/desktop"
+    with pytest.raises(ValidationError):
+        FollowSettings(repository="desktop")
+
+
+def test_versions_are_in_one_place() -> None:
+    with pytest.raises(ValidationError, match="set one of them"):
+        PublishSettings(repository="ada/desktop", bucket="s3://models")
+    with pytest.raises(ValidationError, match="set one of them"):
+        FollowSettings(repository="ada/desktop", url="http://127.0.0.1:7080")
+
+
+def test_who_uses_no_bucket_and_no_repository_pays_for_no_client() -> None:
+    program = "import sys, publish, publish.places; sys.exit(bool({'boto3', 'huggingface_hub'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -10,9 +10,23 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from publish import FileDigest, KeyFileInvalid, Manifest, PublicKey, SigningKey, TrustedKeys, Untrusted
-from publish.manifest import Base
+from publish import (
+    FileDigest,
+    KeyFileInvalid,
+    Manifest,
+    Outbox,
+    PublicKey,
+    Publisher,
+    SigningKey,
+    TrustedKeys,
+    Untrusted,
+    older_keys,
+    put,
+)
+from publish.manifest import Base, Tensor
 from publish.pointer import unset
+from tests.publish.conftest import Kitchen
+from tests.publish.parts import ticket, weights_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,6 +124,8 @@ def test_no_field_of_a_manifest_can_be_changed(key: SigningKey, field: str) -> N
         command="c",
         rewinds=5,
         base=Base(6, "cd" * 32, FileDigest("ef" * 32, 3)),
+        tensors={"model.safetensors": {"first": Tensor("F32", (3,), "ef" * 32)}},
+        configuration="ef" * 32,
         signature="00" * 64,
     )
     changed = msgspec.structs.replace(signed, **{field: getattr(other, field)})
@@ -150,3 +166,60 @@ def test_two_keys_are_trusted_while_one_is_replaced(key: SigningKey, tmp_path: P
 def test_trusting_nobody_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="none given"):
         TrustedKeys([])
+
+
+# Rotation
+
+
+def test_a_key_is_replaced_without_a_moment_in_which_followers_trust_none(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "publisher.key"
+    old = SigningKey.load_or_create(path)
+    coming = SigningKey.prepare_next(path)
+    assert SigningKey.prepare_next(path).public == coming.public
+    both = TrustedKeys([old.public, coming.public])
+    both.verify(old.sign(manifest()))
+    assert SigningKey.rotate(path).public == coming.public
+    assert SigningKey.load_or_create(path).public == coming.public
+    assert older_keys(path) == (old.public,)
+    both.verify(SigningKey.load_or_create(path).sign(manifest()))
+    with pytest.raises(KeyFileInvalid, match="no next key was prepared"):
+        SigningKey.rotate(path)
+    SigningKey.prepare_next(path)
+    SigningKey.rotate(path)
+    assert older_keys(path) == (old.public, coming.public)
+
+
+def test_what_an_older_key_signed_can_still_be_promoted_and_numbers_go_on(kitchen: Kitchen) -> None:
+    for step in (1, 2):
+        kitchen.publish(step)
+    path = kitchen.root / "keys" / "publisher.key"
+    SigningKey.prepare_next(path)
+    key = SigningKey.rotate(path)
+    publisher = Publisher(kitchen.hub, Outbox(kitchen.outbox), key, older_keys=older_keys(path))
+    put(kitchen.outbox, weights_of(3), ticket(3))
+    assert publisher.step() == 0.0
+    assert list(kitchen.hub.numbers()) == [1, 2, 3]
+    moved = publisher.rollback_version("stable", 1, by="ada")
+    TrustedKeys([key.public]).verify(moved.pointer)
+    assert moved.pointer.version == 1
+
+
+def test_the_verb_shows_prepares_and_rotates(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from stovetop.cli import app
+
+    (tmp_path / "stovetop.toml").write_text("")
+    config = ["--config", str(tmp_path / "stovetop.toml")]
+
+    def said(*words: str) -> str:
+        return CliRunner().invoke(app, ["key", *words, *config]).stdout
+
+    shown = said().strip()
+    assert shown.startswith("ed25519:")
+    coming = said("next").strip()
+    assert coming not in said("show")
+    told = said("rotate")
+    assert coming in told
+    assert f"before: {shown}" in told
+    assert "from its next start" in told

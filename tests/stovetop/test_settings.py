@@ -62,3 +62,10 @@ def test_a_mistake_is_refused_with_the_file_the_key_and_the_value(tmp_path: Path
 def test_a_file_that_was_named_has_to_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no such file"):
         load_settings(tmp_path / "none.toml")
+
+
+def test_the_apps_session_schema_is_one_of_the_gateways(tmp_path: Path) -> None:
+    text = '[app]\nname = "desk"\nsession_schema = "desk.json"\n[gateway.schemas]\nother = "plugins:SCHEMA"\n'
+    settings = load_settings(write(tmp_path, text))
+    assert settings.gateway.schemas == {"desk": str(tmp_path / "desk.json"), "other": "plugins:SCHEMA"}
+    assert load_settings(write(tmp_path, "")).gateway.schemas == {}

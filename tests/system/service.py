@@ -17,9 +17,12 @@ import httpx
 import msgspec
 import psutil
 
+from ingest.kafka import KafkaLayout, KafkaLog
+from ingest.log import Log
 from ingest.shards import DirectoryStore
 from ingest.sqlite import SqliteLog
 from publish import DirectoryHub
+from tests.conftest import quick_options
 from trainer.segments import RunFolder
 
 APP = Path(__file__).parent / "app"
@@ -35,6 +38,7 @@ data = "data"
 
 [app]
 name = "thumbnail"
+session_schema = "thumbnail_steps:SCHEMA"
 to_tensors = "thumbnail_training:to_tensors"
 recipe = "thumbnail_training:recipe"
 base_model = "base"
@@ -229,9 +233,13 @@ class Service:
         return (self.data / "secrets" / "operator").read_text().strip()
 
     @property
-    def log(self) -> SqliteLog:
+    def log(self) -> Log:
         """The log."""
-        return SqliteLog(self.data / "log")
+        servers = self.environment.get("STOVETOP_LOG__BOOTSTRAP_SERVERS")
+        if servers is None:
+            return SqliteLog(self.data / "log")
+        options = quick_options(topic_prefix=self.environment["STOVETOP_LOG__KAFKA__TOPIC_PREFIX"])
+        return KafkaLog(servers, KafkaLayout(options.topic_prefix, 4, 4), options)
 
     @property
     def store(self) -> DirectoryStore:

@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from control import Command, EventType, Outcome, RunStatus
 from tests.trainer.trainings import Run
-from trainer import Checkpoints, RunFolder, StartReason
+from trainer import Checkpoints, InteractiveSettings, RunFolder, StartReason, train_run
 
 Training = Callable[..., Run]
 
@@ -222,3 +222,74 @@ def test_files_of_a_checkpoint_are_all_named_on_its_card(training: Training) -> 
     card = msgspec.json.decode((path / "checkpoint.json").read_bytes())
     assert set(card["files"]) | {"checkpoint.json"} == {file.name for file in path.iterdir()}
     assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"} <= set(card["files"])
+
+
+def test_a_branch_that_nobody_needs_is_deleted_and_its_name_stays_taken(training: Training) -> None:
+    run = training()
+    save = run.send_at(3, "save_checkpoint")
+    send_load(run, 5, save, branch_name="b", save_first=False)
+    kept = run.send_at(6, "save_checkpoint")
+    send_load(run, 7, save, branch_name="c", save_first=False)
+    odd = [run.send_at(8, "delete_branch", branch=name) for name in ("main", "c", "nobody")]
+    gone = run.send_at(8, "delete_branch", branch="b")
+    again = run.send_at(9, "delete_branch", branch="b")
+    taken = send_load(run, 10, save, branch_name="b", save_first=False)
+    run.train()
+
+    reasons = [run.report(each).reason for each in odd]
+    assert "'b' begins on 'main'" in reasons[0] or "'c' begins on 'main'" in reasons[0]
+    assert "the run goes on from 'c'" in reasons[1]
+    assert "there is no 'nobody'; the branches are main, b, c" in reasons[2]
+    report = run.report(gone)
+    assert (report.outcome, report.after["checkpoints"]) == (Outcome.SUCCESS, 1)
+    assert report.after["bytes"] > 0
+    assert run.report(again).outcome is Outcome.REJECTED
+    assert "'b' exists" in run.report(taken).reason
+    assert not Path(run.report(kept).after["path"]).exists()
+    assert run.bodies(EventType.BRANCH)[-1] == {"action": "deleted"}
+    assert [c.card.branch for c in run.trainer.steering.checkpoints.all()] == ["main"]
+
+
+def test_two_runs_train_from_one_checkpoint_and_its_retention_knows(training: Training, tmp_path: Path) -> None:
+    whole = training(lr_scheduler_type="constant")
+    whole.train()
+    first = training(tmp_path / "a", lr_scheduler_type="constant", settings={"run": "a"})
+    save = first.send_at(4, "save_checkpoint")
+    thread = first.paused_after(6)
+    path = first.report(save).after["path"]
+    second = training(tmp_path / "b", lr_scheduler_type="constant", settings={"run": "b"})
+    second.train(path)  # while the first one is there, and paused
+    assert first.link.outcome(first.link.send("resume_training")).outcome is Outcome.SUCCESS
+    thread.join(30)
+    assert second.metric("loss") == {step: loss for step, loss in whole.metric("loss").items() if step > 4}
+    assert first.step == 12  # its dropout went on from where the other one left the process's generator
+
+    (segment,) = second.trainer.steering.folder.segments()
+    assert segment.parent is not None
+    assert (segment.parent.segment, segment.parent.run, segment.parent.origin) == (None, "a", "s000001")
+    assert [stretch.segment.id for stretch in second.trainer.steering.folder.chain(segment.id)] == [segment.id]
+    told = second.bodies(EventType.BRANCH)[0]
+    assert (told["parent_run"], told["parent"], told["forked_at"]) == ("a", "s000001", 4)
+    checkpoints = Checkpoints(RunFolder(tmp_path / "a"))
+    assert checkpoints.prune(1) == []
+    uuid = saved_uuid(first, save)
+    assert RunFolder(tmp_path / "a").pinned() == {uuid: ["b"]}
+    again = Checkpoints(RunFolder(tmp_path / "b")).latest()
+    assert again is not None
+    assert again.path == Path(path)
+
+
+def test_a_run_begins_at_the_checkpoint_that_its_settings_name(training: Training, tmp_path: Path) -> None:
+    first = training(tmp_path / "a", settings={"run": "a"})
+    save = first.send_at(4, "save_checkpoint")
+    first.train()
+    settings = {"run": "b", "folder": tmp_path / "b", "begin_at": first.report(save).after["path"], "serve": False}
+
+    def recipe(control: InteractiveSettings) -> Any:
+        made = training(tmp_path / "b", settings=control.model_dump())
+        losses.append(made)
+        return made.trainer
+
+    losses: list[Run] = []
+    assert train_run(recipe, InteractiveSettings.model_validate(settings)) == 0
+    assert losses[0].metric("loss") == {step: loss for step, loss in first.metric("loss").items() if step > 4}

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from control.protocol import CommandKind, CommandName
 from trainer.checkpoints import Checkpoint, Start
 from trainer.command import Arguments, Later, NoArguments, Plan, register_command
-from trainer.errors import CommandFailed, CommandRejected, TrainerError
+from trainer.errors import BranchError, CommandFailed, CommandRejected, TrainerError
 from trainer.segments import StartReason
 from trainer.steering import Departure, Leave, Steering
 
@@ -69,6 +69,33 @@ def _fallback(steering: Steering) -> Start | None:
     return Start.at(saved, StartReason.RESUME, branch, "what was to be loaded could not be")
 
 
+class BranchArguments(Arguments):
+    """The branch, as it is recorded."""
+
+    branch: str = Field(min_length=1, max_length=64)
+
+
+def delete_branch(steering: Steering, arguments: BranchArguments) -> Plan:
+    """Delete the checkpoints of a branch that nobody goes on from. Its numbers stay, and its name stays taken."""
+    branch = arguments.branch
+    if steering.ranks.main:
+        try:
+            steering.checkpoints.deletable(branch)
+        except BranchError as error:
+            raise CommandRejected(str(error)) from error
+
+    def apply() -> dict[str, Any]:
+        if not steering.ranks.main:
+            return {}
+        deleted = steering.checkpoints.delete_branch(branch)
+        for checkpoint in deleted:
+            steering.reporter.deleted(checkpoint, "its branch was deleted")
+        steering.reporter.branch_deleted(branch)
+        return {"branch": branch, "checkpoints": len(deleted), "bytes": sum(each.bytes for each in deleted)}
+
+    return Plan(apply, after={"branch": branch})
+
+
 def described(checkpoint: Checkpoint) -> dict[str, Any]:
     """A checkpoint, as commands show it."""
     return {"uuid": checkpoint.card.uuid, "step": checkpoint.card.step, "path": str(checkpoint.path)}
@@ -90,6 +117,13 @@ def _check_weights(path: Path, model: torch.nn.Module) -> None:
             raise CommandRejected(f"{file}: weights of another model ({odd[0]} differs); load one of this model")
 
 
+register_command(
+    CommandName.DELETE_BRANCH,
+    BranchArguments,
+    delete_branch,
+    summary="Delete the checkpoints of a branch",
+    destructive=True,
+)
 register_command(CommandName.SAVE_CHECKPOINT, NoArguments, save, summary="Save a checkpoint now")
 register_command(
     CommandName.LOAD_CHECKPOINT,

@@ -22,7 +22,8 @@ from trainer.steering import Departure, Leave, Steering
 class DataParameters(Arguments):
     """Parameters of the dataset by name; those not named keep theirs.
 
-    For a mixture: `weights` by source, `temperature`, `epochs` and `half_life` by source (null lifts a limit).
+    For a mixture: `weights` by source, `temperature`; by source `epochs`, and `half_life` (in samples) or
+    `half_life_seconds` of a history (null lifts a limit).
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -98,7 +99,8 @@ def _reached(done: StepDone, step: int) -> bool:
 def update_dataset(steering: Steering, arguments: NewData) -> Plan:
     """Make the dataset anew and train on it from the next step: a checkpoint is saved, and a segment begins there.
 
-    A mixture takes `sources`: paths to shards by name are added, null takes one out, all others go on where they are.
+    A mixture takes `sources`: by name, a path to shards or `{"kind": …, "arguments": …, "weight": …}` adds one (of a kind
+    that the app has registered), null takes one out, all others go on where they are.
 
     So loader, number of steps and schedule fit the new data, which they would not if it were changed under them.
     """
@@ -139,6 +141,7 @@ register_command(
     set_parameters,
     summary="Change the mixture, or other parameters of the data",
     kind=CommandKind.SETTING,
+    kept=False,
 )
 register_command(
     CommandName.UPDATE_DATASET,
@@ -146,4 +149,5 @@ register_command(
     update_dataset,
     summary="New data from the next step on",
     kind=CommandKind.SETTING,
+    kept=False,
 )

@@ -85,4 +85,5 @@ register_command(
     update_parameter,
     summary="Set a number of a layer, as the p of a dropout",
     kind=CommandKind.SETTING,
+    kept=False,
 )

@@ -137,4 +137,5 @@ register_command(
     update_optimizer,
     summary="Change learning rate, momentum, betas, weight decay, eps or gradient clipping",
     kind=CommandKind.SETTING,
+    kept=False,
 )

@@ -16,6 +16,8 @@ from examples.desktop.world import World
 from ingest.annotator import Members
 from ingest.types import Step
 
+SCHEMA = {"properties": {"inputs": {"required": ["x", "y"], "properties": {"x": {"minimum": 0}}}}}
+"""Some of the nonsense that visitors send is found at the door, the rest by the annotator."""
 GRID = (12, 16)
 SHRINK = HEIGHT // GRID[0]
 

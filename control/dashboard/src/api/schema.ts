@@ -227,6 +227,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/metrics/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compared
+         * @description The same metrics of several runs, for one chart; runs that train at the same time may be among them.
+         */
+        get: operations["compared_api_v1_metrics_series_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/report": {
         parameters: {
             query?: never;
@@ -513,13 +533,24 @@ export interface components {
         };
         /**
          * BranchInfo
-         * @description A named chain of segments. `parent` and `forked_at` are those of its first segment's fork.
+         * @description A named chain of segments. `parent` and `forked_at` are those of its first segment's fork. `title` is what people
+         *     call it, empty where they did not say; a `deleted` one has its numbers and no checkpoints.
          */
         BranchInfo: {
             /** Branch */
             branch: string;
+            /**
+             * Deleted
+             * @default false
+             */
+            deleted: boolean;
             /** Forked At */
             forked_at?: number | null;
+            /**
+             * Note
+             * @default
+             */
+            note: string;
             /** Parent */
             parent?: string | null;
             /** Segments */
@@ -528,6 +559,11 @@ export interface components {
             step?: number | null;
             /** Time */
             time: number;
+            /**
+             * Title
+             * @default
+             */
+            title: string;
         };
         /**
          * ChannelInfo
@@ -721,6 +757,16 @@ export interface components {
             summary: string;
         };
         /**
+         * Comparison
+         * @description The same metrics of several runs, up to the event `seq`: a page of series for each run.
+         */
+        Comparison: {
+            /** Runs */
+            runs: components["schemas"]["SeriesPage"][];
+            /** Seq */
+            seq: number;
+        };
+        /**
          * Desired
          * @description What people want of a run. `command` is the command that a change was turned into, None where nothing changed.
          */
@@ -793,7 +839,7 @@ export interface components {
          * @description What an event tells.
          * @enum {string}
          */
-        EventType: "metrics" | "command" | "run" | "checkpoint" | "branch" | "mixture" | "evaluation" | "version" | "follower" | "health" | "pipeline" | "log" | "actor";
+        EventType: "metrics" | "command" | "run" | "checkpoint" | "branch" | "mixture" | "evaluation" | "version" | "follower" | "health" | "pipeline" | "log" | "actor" | "agent";
         /**
          * FollowerInfo
          * @description A server of weights, as of its last heartbeat at `time`.
@@ -1273,7 +1319,8 @@ export interface components {
         };
         /**
          * SegmentInfo
-         * @description One uninterrupted stretch of training. `parent` and `forked_at` say where it goes on from.
+         * @description One uninterrupted stretch of training. `parent` and `forked_at` say where it goes on from; `parent_run` is set where
+         *     that is a segment of another run.
          */
         SegmentInfo: {
             /** Branch */
@@ -1291,6 +1338,8 @@ export interface components {
             note: string;
             /** Parent */
             parent?: string | null;
+            /** Parent Run */
+            parent_run?: string | null;
             /**
              * Reason
              * @default fresh
@@ -1876,6 +1925,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FollowerList"];
+                };
+            };
+        };
+    };
+    compared_api_v1_metrics_series_get: {
+        parameters: {
+            query: {
+                /** @description begin a branch with what it was forked from */
+                lineage?: boolean;
+                /** @description default: all */
+                metric?: string[] | null;
+                /** @description at most so many rows for each series */
+                points?: number;
+                /** @description names of runs */
+                run: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Comparison"];
                 };
             };
         };

@@ -8,6 +8,9 @@ const branch = (name: string, parent: string | null, forked_at: number | null, t
   forked_at,
   time,
   segments: [],
+  title: "",
+  note: "",
+  deleted: false,
 });
 
 describe("the tree of branches", () => {

@@ -18,6 +18,7 @@ const TITLES: Readonly<Record<string, string>> = {
   promote_version: "Promote",
   rollback_version: "Roll back",
   pin_version: "Pin",
+  release_channel: "Release",
   update_optimizer: "Optimizer",
   update_dataset: "New data",
   update_dataset_runtime_hyperparameters: "Dataset",

@@ -1,0 +1,283 @@
+"""The agents of one run, as one actor of its control server: operators switch them, bound them and accept suggestions.
+
+    set_agents         {"enabled": false}                          all of them, at once: the kill switch
+                       {"agents": {"llm": {"mode": "act", …}}}     one of them
+    accept_suggestion  {"suggestion": …}                           send what an agent suggested, in one's own name
+    ask_agent          {"agent": …}                                look now
+
+Both settings are desired state: an agent that was switched off stays off when its process is started again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from control.actor import ActorConnection, Delivery
+from control.agents.observation import Observation, Record
+from control.agents.policy import Policy
+from control.agents.runner import Runner, changed
+from control.agents.settings import AgentSettings
+from control.bodies import AgentBody, StateKey
+from control.client import ControlClient
+from control.errors import ClientError, Refused
+from control.protocol import CommandKind, CommandSpec, EventType, Outcome, Report
+
+ACTOR = "agents"
+SET_AGENTS, ACCEPT, ASK = "set_agents", "accept_suggestion", "ask_agent"
+LOOK = 0.2
+"""Seconds within which a command to the agents is taken up."""
+STATE_EVERY = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class SetAgents(BaseModel):
+    """`enabled` switches all agents; `agents` changes settings of single ones (enabled, mode, every, limits)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool | None = None
+    agents: Mapping[str, Mapping[str, Any]] = {}
+
+
+class AcceptSuggestion(BaseModel):
+    """A suggestion's id, as its event says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    suggestion: str
+
+
+class AskAgent(BaseModel):
+    """An agent's name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    agent: str
+
+
+class Agents:
+    """The agents of a run. `start` them, and `close` them at the end; in between they need nobody."""
+
+    def __init__(self, url: str, token: str, run: str, agents: Mapping[str, tuple[Policy, AgentSettings]]) -> None:
+        self._client = ControlClient(url, token)
+        self._record = Record(self._client, run)
+        self._agents = dict(agents)
+        self._runners: dict[str, Runner] = {}
+        self._enabled = True
+        self._stop = threading.Event()
+        self._told = 0.0
+        self._connection = ActorConnection(
+            url, token, run=run, actor=ACTOR, kind=ACTOR, commands=_specs(), revision=0, state={StateKey.AGENTS: {}}
+        )
+        self._threads = [
+            threading.Thread(target=self._follow, name="agents' record", daemon=True),
+            threading.Thread(target=self._serve, name="agents' commands", daemon=True),
+        ]
+
+    def start(self, wait: float = 10.0) -> Agents:
+        """Begin, once the server has said which switches were set before; without it they wait for it."""
+        self._connection.start(wait)
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def close(self) -> None:
+        """End; what was begun is finished or told as failed."""
+        self._stop.set()
+        for runner in self._runners.values():
+            runner.stop()
+        for thread in self._threads:
+            thread.join(3.0)
+        self._connection.close("the agents end")
+        self._client.close()
+
+    def state(self) -> dict[str, Any]:
+        """The agents by name, as people see them."""
+        return {name: runner.state() for name, runner in self._runners.items()}
+
+    def look(self, name: str, step: int, timeout: float) -> bool:
+        """Let an agent look at a step (or a later one) now, and wait until it has: nothing is to be done, or its first
+        command is on its way. False after `timeout` seconds.
+
+        For training that is to be in step with an agent, as that of the paper is.
+        """
+        end = time.monotonic() + timeout
+        if self._record.wait(lambda seen: seen.step >= step, timeout) is None:
+            return False
+        while (runner := self._runners.get(name)) is None or runner.finished < step:
+            if time.monotonic() > end:
+                return False
+            if runner is not None:
+                runner.ask()
+            time.sleep(0.01)
+        return True
+
+    def _follow(self) -> None:
+        """Keep the record level with the run, whatever happens to the server."""
+        pause = 0.1
+        while not self._stop.is_set():
+            try:
+                self._record.follow(self._stop.is_set)
+                pause = 0.1
+            except Refused as error:
+                logger.info("the run cannot be watched yet: %s", error)
+            except ClientError as error:
+                logger.warning("the run cannot be watched: %s", error)
+            self._stop.wait(pause)
+            pause = min(3.0, 2 * pause)
+
+    def _serve(self) -> None:
+        """Take up the operators' commands; the runners begin once what was set before is known."""
+        while not self._connection.connected and not self._stop.wait(LOOK):
+            pass
+        spent = self._spent()
+        for name, (policy, settings) in self._agents.items():
+            self._runners[name] = Runner(
+                name, policy, settings, self._record, self._client, self._tell, self._show, spent.get(name, ())
+            )
+        for delivery in self._connection.commands():
+            self._obey(delivery)
+        for runner in self._runners.values():
+            runner.start()
+        self._show(now=True)
+        while not self._stop.is_set():
+            for delivery in self._connection.wait(LOOK):
+                self._obey(delivery)
+
+    def _obey(self, delivery: Delivery) -> None:
+        command = delivery.command
+        handler: Callable[[Delivery], Report | None] = {SET_AGENTS: self._set, ACCEPT: self._accept, ASK: self._ask}[
+            command.command
+        ]
+        try:
+            report = handler(delivery)
+        except (ValidationError, ValueError) as error:
+            report = _report(command.uuid, Outcome.REJECTED, _short(error))
+        except Exception as error:
+            logger.exception("%s", command.command)
+            report = _report(command.uuid, Outcome.FAILED, f"a bug: {error!r}")
+        if report is not None:
+            self._connection.report(report)
+        self._show(now=True)
+
+    def _set(self, delivery: Delivery) -> Report:
+        command = delivery.command
+        wanted = SetAgents.model_validate(command.arguments)
+        fresh: dict[str, AgentSettings] = {}
+        for name, changes in wanted.agents.items():
+            fresh[name] = changed(self._named(name).settings, dict(changes))
+        if command.dry_run:
+            return _report(command.uuid, Outcome.SUCCESS, "a dry run: it would be done")
+        before = {"enabled": self._enabled, "agents": {name: self._shown(name) for name in fresh}}
+        for name, settings in fresh.items():
+            self._runners[name].configure(settings)
+        if wanted.enabled is not None:
+            self._enabled = wanted.enabled
+            for runner in self._runners.values():
+                runner.want(wanted.enabled)
+        after = {"enabled": self._enabled, "agents": {name: self._shown(name) for name in fresh}}
+        return _report(command.uuid, Outcome.SUCCESS, before=before, after=after)
+
+    def _accept(self, delivery: Delivery) -> Report | None:
+        """In a thread of its own: the trainer may take its time, and a switch must not wait for it."""
+        wanted = AcceptSuggestion.model_validate(delivery.command.arguments)
+        command = delivery.command
+        if command.dry_run:
+            return _report(command.uuid, Outcome.SUCCESS, "a dry run: it would be sent")
+
+        def work() -> None:
+            try:
+                self._connection.report(self._accepted(wanted.suggestion, command.uuid, command.author))
+            except ClientError as error:
+                self._connection.report(_report(command.uuid, Outcome.FAILED, str(error)))
+            self._show(now=True)
+
+        threading.Thread(target=work, name="accept", daemon=True).start()
+        return None
+
+    def _accepted(self, suggestion: str, uuid: str, author: str) -> Report:
+        for runner in self._runners.values():
+            done = runner.accept(suggestion, author)
+            if done is None:
+                continue
+            last = done[-1]
+            if last.outcome is Outcome.SUCCESS:
+                return _report(uuid, Outcome.SUCCESS, after=[record.uuid for record in done])
+            return _report(uuid, Outcome.FAILED, f"{last.command}: {last.reason}")
+        return _report(uuid, Outcome.REJECTED, f"no suggestion {suggestion!r} waits; it was withdrawn, or accepted")
+
+    def _ask(self, delivery: Delivery) -> Report:
+        wanted = AskAgent.model_validate(delivery.command.arguments)
+        self._named(wanted.agent).ask()
+        return _report(delivery.command.uuid, Outcome.SUCCESS)
+
+    def _named(self, name: str) -> Runner:
+        try:
+            return self._runners[name]
+        except KeyError:
+            raise ValueError(f"there is no agent {name!r}; there are {', '.join(self._runners) or 'none'}") from None
+
+    def _shown(self, name: str) -> dict[str, Any]:
+        state = self._runners[name].state()
+        return {key: state[key] for key in ("enabled", "mode", "every", "limits")}
+
+    def _tell(self, content: AgentBody, seen: Observation) -> None:
+        level: Literal["info", "warning"] = "warning" if content.action in ("failed", "refused") else "info"
+        self._connection.tell(EventType.AGENT, content, step=seen.step, branch=seen.branch, level=level)
+
+    def _show(self, now: bool = False) -> None:
+        """Let the server show how the agents stand; at most once a second unless somebody changed it."""
+        moment = time.monotonic()
+        if now or moment - self._told >= STATE_EVERY:
+            self._told = moment
+            self._connection.set_state(**{StateKey.AGENTS: {"enabled": self._enabled, "by_name": self.state()}})
+
+    def _spent(self) -> dict[str, list[float]]:
+        """When each agent sent commands, from the record of the run; so that a budget outlives its process."""
+        spent: dict[str, list[float]] = {}
+        since = 0
+        while not self._stop.is_set():
+            try:
+                page = self._client.history(since, run=self._connection.run, types=[EventType.AGENT])
+            except ClientError as error:
+                logger.warning("what the agents did before is not known: %s", error)
+                self._stop.wait(1.0)
+                continue
+            for event in page.events:
+                sent = [each for each in event.body.get("commands", ()) if isinstance(each, dict) and "uuid" in each]
+                spent.setdefault(str(event.body.get("agent")), []).extend([event.time] * len(sent))
+            since = page.last
+            if not page.more:
+                break
+        return spent
+
+
+def _specs() -> list[CommandSpec]:
+    return [
+        CommandSpec(
+            name=SET_AGENTS,
+            summary="Switch agents on and off, and set what they may do",
+            arguments=SetAgents.model_json_schema(),
+            kind=CommandKind.SETTING,
+        ),
+        CommandSpec(name=ACCEPT, summary="Do what an agent suggested", arguments=AcceptSuggestion.model_json_schema()),
+        CommandSpec(name=ASK, summary="Let an agent look now", arguments=AskAgent.model_json_schema()),
+    ]
+
+
+def _report(uuid: str, outcome: Outcome, reason: str = "", before: Any = None, after: Any = None) -> Report:
+    return Report(uuid=uuid, status=outcome.status, outcome=outcome, reason=reason, before=before, after=after)
+
+
+def _short(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']} (given: {first['input']!r:.80})"
+    return str(error)

@@ -1,0 +1,123 @@
+"""The command line of the studies; see the package."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from control.agents import AgentSettings, Limits, Line, LLMAgent, LLMSettings, Mode, Script, rules
+from control.agents.rules import PlateauSettings, RulesSettings, SpikeSettings
+from examples.studies.arms import Arm, Bench, Course, bench
+from examples.studies.report import table, write
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+STATIC = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+BASELINE, LARGE = 1e-5, 5e-3
+EXPERT = (
+    (0.02, 1e-3, "it learns too slowly; more, but gently, as nothing has warmed up"),
+    (0.06, 3e-3, "the loss falls without a jump, so more"),
+    (0.55, 1.5e-3, "the loss is noisy and falls slowly: half"),
+    (0.75, 5e-4, "closing in"),
+    (0.88, 1e-4, "let it settle"),
+)
+"""The expert's interventions: at which part of the run, which rate, and why."""
+
+BOUNDLESS = Limits(lr_factor=1e4, per_hour=None)
+
+Seeds = Annotated[int, typer.Option(min=1, help="how many seeds")]
+Steps = Annotated[int, typer.Option(min=40, help="optimizer steps of each run")]
+Output = Annotated[Path, typer.Option(help="where the page and the figures go")]
+
+
+@app.command()
+def expert(seeds: Seeds = 3, steps: Steps = 400, output: Output = Path("study-output")) -> None:
+    """3.1: an expert who began with a rate of 1e-5, against that rate and five others, all annealed to zero."""
+    lines = [
+        Line(step=max(1, round(part * steps)), command="update_optimizer", arguments={"lr": {"value": rate}}, why=why)
+        for part, rate, why in EXPERT
+    ]
+    acting = AgentSettings(mode=Mode.ACT, every=1, limits=BOUNDLESS)
+
+    def arms() -> list[Arm]:
+        static = [Arm(f"static {rate:g}", rate, "linear") for rate in (BASELINE, *STATIC)]
+        return [Arm("expert", BASELINE, "constant", Script(lines), acting, pace=1), *static]
+
+    courses = _run(arms, seeds, steps)
+    best = min((row for row in table(courses) if row[0].startswith("static")), key=lambda row: float(row[1].split()[0]))
+    page = write(output, "expert", "A scripted expert", courses, ["expert", f"static {BASELINE:g}", best[0]])
+    _show(courses, page)
+
+
+@app.command()
+def tuner(
+    seeds: Seeds = 3,
+    steps: Steps = 400,
+    output: Output = Path("study-output"),
+    url: Annotated[str | None, typer.Option(help="of a chat server; without, no language model takes part")] = None,
+    model: Annotated[str, typer.Option(help="its model's name")] = "o4-mini",
+    pace: Annotated[int, typer.Option(min=1, help="steps between two questions to the language model")] = 20,
+) -> None:
+    """3.2: a constant rate of 5e-3 is far too large; agents halve their way out."""
+    rule = RulesSettings(
+        spike=SpikeSettings(window=30),
+        plateau=PlateauSettings(enabled=True, patience=max(20, steps // 12), smooth=10, least=0.01),
+    )
+    acting = AgentSettings(mode=Mode.ACT, every=1, limits=BOUNDLESS)
+    asking = AgentSettings(mode=Mode.ACT, every=10**6, limits=BOUNDLESS)
+
+    def arms() -> list[Arm]:
+        found = [
+            Arm(f"static {LARGE:g}", LARGE, "constant"),
+            Arm("rules", LARGE, "constant", rules(rule), acting, pace=1),
+        ]
+        if url is not None:
+            settings = LLMSettings(url=url, model=model, task="predict the next byte of English technical text")
+            found.append(Arm(f"llm {model}", LARGE, "constant", LLMAgent(settings), asking, pace=pace))
+        return found
+
+    courses = _run(arms, seeds, steps)
+    page = write(output, "tuner", "Out of a rate that is too large", courses, [course.arm for course in courses])
+    _show(courses, page)
+    for course in courses:
+        for answer in course.answers:
+            if answer["by"].startswith("llm") or answer["action"] == "failed":
+                said = answer["reason"] or f"{answer['saw'].get('answer')}: {answer['explanation']}"
+                typer.echo(f"seed {course.seed}, step {answer['step']}: {answer['action']}: {said[:300]}")
+
+
+def _run(arms: Callable[[], list[Arm]], seeds: int, steps: int) -> list[Course]:
+    courses: list[Course] = []
+    with bench(steps) as made:
+        for seed in range(seeds):
+            courses += [_one(made, arm, seed) for arm in arms()]
+    return courses
+
+
+def _one(made: Bench, arm: Arm, seed: int) -> Course:
+    course = made.run(arm, seed)
+    typer.echo(
+        f"seed {seed}  {arm.name:<16} validation loss {course.final:.4f}  "
+        f"interventions {len(course.interventions):>2}  {course.seconds:.0f} s"
+    )
+    return course
+
+
+def _show(courses: Sequence[Course], page: Path) -> None:
+    typer.echo()
+    for arm, spread, _, interventions in table(courses):
+        typer.echo(f"{arm:<18} {spread:<28} interventions {interventions}")
+    typer.echo(f"\n{page}")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    app()

@@ -1,0 +1,126 @@
+"""Large files as Git LFS uploads them: asked for in a batch, then sent as they are, and only then named in a commit.
+
+https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md. A client with `hf_xet` speaks the protocol of Xet's own
+servers instead wherever a file is "lfs", so only who asks for it (`Stovetop-Uploads: http`) is told so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from typing import Any
+
+import msgspec
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from publish.manifest import FileDigest
+from publish.server.doors import Doors
+from publish.server.refusals import bad_commit, no_upload, too_large
+from publish.server.repository import SHA256
+from publish.server.stored import StoredRepository
+
+ASKS = "Stovetop-Uploads"
+"""The header by which a client says `http`: that it sends large files by this protocol."""
+FROM = 1 << 16
+"""Bytes of a file from which on it is large, for those who ask."""
+VALID = 3600
+"""Seconds that an address to upload to is valid."""
+
+
+class _Object(msgspec.Struct, frozen=True):
+    oid: str
+    size: int
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    operation: str
+    objects: tuple[_Object, ...]
+
+
+class _Addresses:
+    """Addresses that whoever was given one may upload one content to, for a while: clients send no token along."""
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_bytes(32)
+
+    def made(self, repository: str, wanted: _Object) -> str:
+        until = int(time.time()) + VALID
+        return f"?size={wanted.size}&until={until}&signature={self._sign(repository, wanted, until)}"
+
+    def valid(self, repository: str, wanted: _Object, until: int, signature: str) -> bool:
+        return until >= time.time() and hmac.compare_digest(signature, self._sign(repository, wanted, until))
+
+    def _sign(self, repository: str, wanted: _Object, until: int) -> str:
+        told = f"{repository}\n{wanted.oid}\n{wanted.size}\n{until}".encode()
+        return hmac.new(self._secret, told, hashlib.sha256).hexdigest()
+
+
+def large_routes(doors: Doors) -> APIRouter:
+    """`/NAMESPACE/NAME.git/info/lfs/objects/…`."""
+    router = APIRouter(include_in_schema=False)
+    addresses = _Addresses()
+
+    @router.post("/{namespace}/{name}.git/info/lfs/objects/batch", dependencies=[Depends(doors.write)])
+    async def batch(request: Request, namespace: str, name: str) -> Any:
+        repository = doors.writable(namespace, name)
+        try:
+            asked = msgspec.json.decode(await request.body(), type=_Batch)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise bad_commit(f"the batch is not well-formed ({error})") from error
+        if asked.operation != "upload":
+            raise bad_commit(f"{asked.operation!r}: download through /resolve/; only uploads are asked for here")
+        base = f"{str(request.base_url).rstrip('/')}/{namespace}/{name}.git/info/lfs/objects"
+        told = []
+        for wanted in asked.objects:
+            _check(wanted, doors)
+            entry: dict[str, Any] = {"oid": wanted.oid, "size": wanted.size}
+            if await to_thread.run_sync(repository.large, wanted.oid) is None:
+                address = f"{base}/{wanted.oid}{addresses.made(f'{namespace}/{name}', wanted)}"
+                entry["actions"] = {"upload": {"href": address, "header": {}}}
+            told.append(entry)
+        return {"transfer": "basic", "objects": told}
+
+    @router.put("/{namespace}/{name}.git/info/lfs/objects/{oid}")
+    async def upload(
+        request: Request, namespace: str, name: str, oid: str, size: int, until: int, signature: str
+    ) -> Response:
+        wanted = _Object(oid, size)
+        if not addresses.valid(f"{namespace}/{name}", wanted, until, signature):
+            raise no_upload(f"{namespace}/{name}: this address to upload to is not valid (any more); ask for another")
+        await _take(request, doors.writable(namespace, name), wanted)
+        return Response(status_code=200)
+
+    return router
+
+
+async def _take(request: Request, repository: StoredRepository, wanted: _Object) -> None:
+    with repository.scratch() as scratch:
+        staged, seen, size = scratch / "content", hashlib.sha256(), 0
+        with staged.open("xb") as file:
+
+            def keep(chunk: bytes) -> None:
+                seen.update(chunk)
+                file.write(chunk)
+
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > wanted.size:
+                    raise bad_commit(f"{wanted.oid}: more bytes came than the {wanted.size} that were announced")
+                await to_thread.run_sync(keep, chunk)
+        found = FileDigest(seen.hexdigest(), size)
+        if found != FileDigest(wanted.oid, wanted.size):
+            raise bad_commit(
+                f"{wanted.oid}: {size} bytes with SHA-256 {found.sha256} came; {wanted.size} were announced"
+            )
+        await to_thread.run_sync(lambda: repository.adopt(staged, found, large=True))
+
+
+def _check(wanted: _Object, doors: Doors) -> None:
+    if not SHA256.fullmatch(wanted.oid) or wanted.size < 0:
+        raise bad_commit(f"{wanted.oid!r} of {wanted.size} bytes: an object is named by its SHA-256")
+    if wanted.size > doors.largest_commit:
+        raise too_large(f"{wanted.oid}: {wanted.size} bytes, but a commit is {doors.largest_commit} bytes at most")

@@ -49,8 +49,15 @@ define with_browser
 	fi
 endef
 
+# The same of Apache Kafka, which is found by KAFKA_HOME and needs a Java.
+HAS_KAFKA := $(and $(wildcard $(KAFKA_HOME)/libs/*.jar),$(shell command -v java 2>/dev/null))
+define name_what_needs_kafka
+	$(if $(HAS_KAFKA),,@echo "NOT RUN: the tests on Apache Kafka; they need KAFKA_HOME (a folder with libs/) and a Java")
+endef
+
 test: setup
 	$(call with_browser,not soak,-n 2 --dist loadfile)
+	$(name_what_needs_kafka)
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -72,9 +79,13 @@ bench: setup $(VENV)/.bench
 	$(BIN)/python -m benchmarks.stream
 	$(BIN)/python -m benchmarks.publish
 	$(BIN)/python -m benchmarks.serve
+	$(BIN)/python -m benchmarks.archive
+	$(BIN)/python -m benchmarks.trainer
+	$(if $(HAS_KAFKA),$(BIN)/python -m benchmarks.ingest,@echo "NOT RUN: benchmarks.ingest; it needs KAFKA_HOME")
 
 soak: setup
 	$(call with_browser,soak,--timeout=3600)
+	$(name_what_needs_kafka)
 
 clean:
 	rm -rf $(VENV) $(DASHBOARD)/node_modules $(DASHBOARD)/dist .stovetop demo-output build *.egg-info

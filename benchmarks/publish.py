@@ -1,15 +1,19 @@
-"""What publishing costs: bytes from one version to the next, and seconds from commit to served.
+"""What publishing costs: bytes from one version to the next, seconds from commit to served, and training's time.
 
-    python -m benchmarks.publish [--model small|unet] [--rounds N] [--dtype bfloat16|float32] [--json]
+    python -m benchmarks.publish [--model desktop|small|unet] [--only bytes|times|training] [--json]
 
-A diffusers UNet, randomly initialised (`unet`: about 100 M numbers, `small`: about 6 M), is finetuned on noise with AdamW at
-1e-5; its EMA (0.9999) is published every 10 and every 100 steps through the embedded hub, and followed over HTTP. Beside
-each delta stand the best general encoders on the same files: zstd, and zstd with the version before as its
-dictionary, which is what `zstd --patch-from` and xdelta do. The time is held against `upload_folder`,
-`snapshot_download` and `from_pretrained` of the same weights over the same hub, in the same run.
+A diffusers UNet, randomly initialised (`unet`: about 90 M numbers, `small`: about 6 M) or the demo's packaged model
+(`desktop`), is finetuned on noise with AdamW at 1e-5; its EMA (0.9999, kept in full precision) is published every 10 and
+every 100 steps in `--dtype` through the embedded hub, and followed over HTTP.
 
-Bytes are those of bodies over the follower's socket, manifests and pointers included; the publisher writes to the hub's
-directory, so that its hop has no socket.
+bytes     all that passes the follower's sockets, both ways, headers, pointers and manifests included, against the full
+          version. Beside it the best general encoders on the same files: zstd, and zstd with the version before as its
+          dictionary, which is what `zstd --patch-from` and xdelta do. The publisher writes to the hub's directory, so
+          that its hop has no socket; to a bucket or a repository it sends each version in full and its delta.
+times     from the publisher's first look at the files to the follower's flip, against `upload_folder`,
+          `snapshot_download` and `from_pretrained` of the same weights over the same hub, in turns.
+training  seconds a step while a version goes out every 10 steps, against without, in turns; the publisher, the hub and
+          the follower are processes of their own, as in a service.
 """
 
 from __future__ import annotations
@@ -17,12 +21,15 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
+import multiprocessing
 import os
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +37,12 @@ import torch
 import zstandard
 
 from auth import Scope, TokenStore
+from benchmarks.pairs import ratio
 from benchmarks.result import Result, Target
+from benchmarks.wire import Wire, counted
 from publish import (
     Base,
+    Courier,
     DirectoryHub,
     Follower,
     HttpHub,
@@ -55,25 +65,32 @@ TARGETS = (
     Target("every_100_of_best_general", "<=", 1.0),
     Target("commit_to_served_of_hub_client", "<=", 0.5),
     Target("commit_to_served_p95_seconds", "<=", 2.0),
+    Target("training_slowed", "<=", 0.03),
 )
-SIZES = {"small": (32, 64, 128), "unet": (160, 320, 640)}
+OF = {target.figure: phase for target, phase in zip(TARGETS, ["bytes"] * 4 + ["times"] * 2 + ["training"], strict=True)}
+SIZES: dict[str, tuple[int, ...] | None] = {"desktop": None, "small": (32, 64, 128), "unet": (160, 320, 640)}
 DECAY, RATE, FRAME = 0.9999, 1e-5, 16
 
 
 class Training:
     """Noise-dominated finetuning of an epsilon model, with its EMA beside it in full precision."""
 
-    def __init__(self, channels: tuple[int, ...]) -> None:
+    def __init__(self, channels: tuple[int, ...] | None) -> None:
         from diffusers import UNet2DModel
 
         torch.manual_seed(0)
-        self.model: Any = UNet2DModel(
-            sample_size=FRAME,
-            block_out_channels=channels,
-            layers_per_block=2,
-            down_block_types=("DownBlock2D",) * len(channels),
-            up_block_types=("UpBlock2D",) * len(channels),
-        )
+        if channels is None:
+            from examples.desktop.model import BASE, load_base
+
+            self.model: Any = load_base(BASE).train().requires_grad_(True)
+        else:
+            self.model = UNet2DModel(
+                sample_size=FRAME,
+                block_out_channels=channels,
+                layers_per_block=2,
+                down_block_types=("DownBlock2D",) * len(channels),
+                up_block_types=("UpBlock2D",) * len(channels),
+            )
         self.average: Any = UNet2DModel.from_config(self.model.config)
         self.average.load_state_dict(self.model.state_dict())
         self._optimizer = torch.optim.AdamW(self.model.parameters(), lr=RATE)
@@ -90,8 +107,11 @@ class Training:
 
     def step(self) -> None:
         """One step, and the EMA's."""
-        frames, noise = torch.randn(2, 3, FRAME, FRAME), torch.randn(2, 3, FRAME, FRAME)
-        loss = torch.nn.functional.mse_loss(self.model(frames + noise, 500).sample, noise)
+        config = self.model.config
+        frames = torch.randn(2, config.in_channels, FRAME, FRAME)
+        noise = torch.randn(2, config.out_channels, FRAME, FRAME)
+        told = {} if self.model.class_embedding is None else {"class_labels": torch.zeros(2, dtype=torch.long)}
+        loss = torch.nn.functional.mse_loss(self.model(frames, 500, **told).sample, noise)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._optimizer.zero_grad()
@@ -99,6 +119,11 @@ class Training:
             for mean, raw in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(raw, 1 - DECAY)
         self.steps += 1
+
+    def run(self, steps: int) -> None:
+        """So many steps."""
+        for _ in range(steps):
+            self.step()
 
 
 class Kitchen:
@@ -117,18 +142,19 @@ class Kitchen:
         self.server = HubThread(
             HubSettings(port=0, repositories=root / "repositories"), self.hub, "stovetop/bench", tokens
         )
-        self.http = HttpHub(self.server.url, self.token)
+        self._key = key
         self.live: LiveModel[Any] = LiveModel(Pretrained(UNet2DModel))
-        self.follower = Follower(self.http, "stable", [key.public], root / "cache", self.live)
 
     @contextmanager
-    def open(self) -> Iterator[None]:
-        """While everything runs; the follower in its own thread."""
-        with self.server, self.outbox.served():
+    def open(self) -> Iterator[Wire]:
+        """While everything runs; the follower in its own thread, behind a line on which bytes are counted."""
+        with self.server, self.outbox.served(), counted(self.server.url) as wire:
+            http = HttpHub(wire.url, self.token)
+            self.follower = Follower(http, "stable", [self._key.public], self.root / "cache", self.live)
             self.follower.start()
-            yield
+            yield wire
             self.follower.close()
-            self.http.close()
+            http.close()
 
     def publish(self, training: Training, dtype: torch.dtype) -> tuple[float, int]:
         """Hand over, publish, wait until it is served: seconds from the commit's beginning, and the version."""
@@ -143,8 +169,8 @@ class Kitchen:
         return time.perf_counter() - began, version
 
 
-def general(new: Path, old: Path) -> float:
-    """The smaller of two general encodings of a file, in bytes."""
+def general(new: Path, old: Path) -> tuple[int, int]:
+    """Two general encodings of a file, in bytes: alone, and against the one before."""
     data, before = new.read_bytes(), old.read_bytes()
     alone = len(zstandard.ZstdCompressor(level=9).compress(data))
     window = max(10, (len(data) + len(before)).bit_length())
@@ -153,91 +179,180 @@ def general(new: Path, old: Path) -> float:
         dict_data=zstandard.ZstdCompressionDict(before, dict_type=zstandard.DICT_TYPE_RAWCONTENT),
         compression_params=parameters,
     ).compress(data)
-    return min(alone, len(patch))
+    return alone, len(patch)
 
 
-def through_the_client(kitchen: Kitchen, folder: Path, rounds: int) -> float:
-    """Seconds of `upload_folder`, `snapshot_download` and `from_pretrained`, the median."""
-    from diffusers import UNet2DModel
-    from huggingface_hub import HfApi, snapshot_download
+class Client:
+    """`upload_folder`, `snapshot_download` and `from_pretrained`, as one writes them without a follower."""
 
-    api = HfApi(endpoint=kitchen.server.url, token=kitchen.token)
-    api.create_repo("bench/net")
-    seconds = []
-    for number in range(rounds):
-        (folder / "round.txt").write_text(str(number))  # else nothing would be uploaded again
-        cache = kitchen.root / f"hf{number}"
+    def __init__(self, kitchen: Kitchen) -> None:
+        from huggingface_hub import HfApi
+
+        self._kitchen, self._round = kitchen, 0
+        self._api = HfApi(endpoint=kitchen.server.url, token=kitchen.token)
+        self._api.create_repo("bench/net")
+
+    def round(self, folder: Path) -> float:
+        """Seconds; what is uploaded differs from what was there, or nothing would be."""
+        from diffusers import UNet2DModel
+        from huggingface_hub import snapshot_download
+
+        self._round += 1
+        cache = self._kitchen.root / f"hf{self._round}"
         began = time.perf_counter()
-        if number:
-            api.delete_files("bench/net", ["*.safetensors"])
-            began = time.perf_counter()
-        api.upload_folder(repo_id="bench/net", folder_path=folder)
-        down = snapshot_download("bench/net", endpoint=kitchen.server.url, token=kitchen.token, cache_dir=cache)
+        self._api.upload_folder(repo_id="bench/net", folder_path=folder)
+        down = snapshot_download(
+            "bench/net", endpoint=self._kitchen.server.url, token=self._kitchen.token, cache_dir=cache
+        )
         UNet2DModel.from_pretrained(down)
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+        seconds = time.perf_counter() - began
+        shutil.rmtree(cache)
+        return seconds
 
 
-def measure(result: Result, model: str, dtype: torch.dtype, rounds: int) -> None:
+def measure_bytes(result: Result, kitchen: Kitchen, wire: Wire, training: Training, given: Given) -> None:
+    """Versions every 10 and every 100 steps."""
+    for every, rounds in ((10, given.rounds), (100, max(1, given.rounds // 5))):
+        shares, ratios, alone = [], [], []
+        for _ in range(rounds):
+            training.run(every)
+            before = wire.total
+            _, version = kitchen.publish(training, given.dtype)
+            over = wire.total - before
+            manifest = decode_manifest(kitchen.hub.manifest(version), "")
+            assert isinstance(manifest.base, Base), "no delta was worth it"
+            shares.append(over / manifest.size)
+            name = next(name for name in manifest.files if name.endswith(".safetensors"))
+            squeezed, patch = general(kitchen.hub.path(version, name), kitchen.hub.path(version - 1, name))
+            alone.append(squeezed / manifest.size)
+            ratios.append(over / min(squeezed, patch))
+        result.note(
+            **{
+                f"every_{every}_share": statistics.mean(shares),
+                f"every_{every}_zstd_share": statistics.mean(alone),
+                f"every_{every}_of_best_general": statistics.mean(ratios),
+            }
+        )
+    result.note(full_version_bytes=float(manifest.size), steps=training.steps)
+
+
+def measure_times(result: Result, kitchen: Kitchen, training: Training, given: Given) -> None:
+    """The follower's way and the client's, in turns."""
+    client, ours, theirs = Client(kitchen), [], []
+    for _ in range(given.rounds):
+        training.run(given.between)
+        ours.append(kitchen.publish(training, given.dtype)[0])
+        folder = kitchen.root / "folder"
+        training.rounded(given.dtype).save_pretrained(folder)
+        theirs.append(client.round(folder))
+    against = ratio(ours, theirs)
+    ours.sort()
+    result.note(
+        commit_to_served_seconds=statistics.median(ours),
+        commit_to_served_p95_seconds=ours[min(len(ours) - 1, int(0.95 * len(ours)))],
+        hub_client_seconds=statistics.median(theirs),
+        commit_to_served_of_hub_client=against.mean,
+        rounds=len(ours),
+    )
+    result.remark(commit_to_served_of_hub_client=str(against))
+
+
+def serve_from(root: Path, stopping: Any) -> None:
+    """The publisher, the hub and the follower, in a process of their own."""
+    torch.set_num_threads(1)
+    kitchen = Kitchen(root)
+    with kitchen.open():
+        while not stopping.is_set():
+            kitchen.publisher.step()
+            kitchen.outbox.wait(0.1)
+
+
+def measure_training(result: Result, root: Path, training: Training, given: Given) -> None:
+    """Windows of steps with and without publishing, in turns."""
+    context = multiprocessing.get_context("spawn")
+    stopping = context.Event()
+    service = context.Process(target=serve_from, args=(root, stopping), daemon=True)
+    service.start()
+    handed: list[float] = []
+
+    def window(publishing: bool) -> float:
+        began = time.perf_counter()
+        for _ in range(given.windows):
+            if publishing:
+                start = time.perf_counter()
+                held = training.rounded(given.dtype)
+                courier.give(held.save_pretrained, Ticket("bench", "main", "seg1", training.steps, ema=True))
+                handed.append(time.perf_counter() - start)
+            training.run(10)
+        return time.perf_counter() - began
+
+    with Courier(root / "outbox") as courier:
+        window(True)
+        pairs = [(window(True), window(False)) for _ in range(given.rounds)]
+        pairs += [(window(True), quiet) for quiet in [window(False)]]
+    stopping.set()
+    service.join(60)
+    against = ratio([busy for busy, _ in pairs], [quiet for _, quiet in pairs])
+    result.note(
+        step_seconds=statistics.median(quiet for _, quiet in pairs) / 10 / given.windows,
+        copy_seconds=statistics.median(handed),
+        training_slowed=against.mean - 1,
+    )
+    result.remark(training_slowed=f"a window of {10 * given.windows} steps against one without: {against}")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was asked for."""
+
+    rounds: int
+    dtype: torch.dtype
+    between: int
+    warm: int
+    windows: int
+
+
+PHASES = ("bytes", "times", "training")
+
+
+def measure(result: Result, model: str, phases: Sequence[str], given: Given) -> None:
     """Fill the result."""
     training = Training(SIZES[model])
     result.note(numbers=training.numbers)
+    training.run(given.warm)  # AdamW's first steps are of full size, whatever the gradient
     with tempfile.TemporaryDirectory() as place:
-        kitchen = Kitchen(Path(place))
-        with kitchen.open():
-            for _ in range(30):  # AdamW's first steps are of full size, whatever the gradient
-                training.step()
-            kitchen.publish(training, dtype)
-            waits: list[float] = []
-            for every in (10, 100):
-                shares, ratios, first_step = [], [], time.perf_counter()
-                for _ in range(rounds if every == 10 else max(1, rounds // 5)):
-                    for _ in range(every):
-                        training.step()
-                    before = kitchen.follower.status().received_bytes
-                    seconds, version = kitchen.publish(training, dtype)
-                    waits.append(seconds)
-                    stored = kitchen.hub.manifest(version)
-                    manifest = decode_manifest(stored, "")
-                    told = manifest.base
-                    over = kitchen.follower.status().received_bytes - before + len(stored)
-                    assert isinstance(told, Base), "no delta was worth it"
-                    shares.append(over / manifest.size)
-                    name = next(name for name in manifest.files if name.endswith(".safetensors"))
-                    ratios.append(over / general(kitchen.hub.path(version, name), kitchen.hub.path(version - 1, name)))
-                result.note(
-                    **{
-                        f"every_{every}_share": statistics.mean(shares),
-                        f"every_{every}_of_best_general": statistics.mean(ratios),
-                        f"every_{every}_seconds": time.perf_counter() - first_step,
-                    }
-                )
-            folder = kitchen.root / "folder"
-            training.rounded(dtype).save_pretrained(folder)
-            client = through_the_client(kitchen, folder, 3)
-            waits.sort()
-            result.note(
-                steps=training.steps,
-                commit_to_served_seconds=statistics.median(waits),
-                commit_to_served_p95_seconds=waits[min(len(waits) - 1, int(0.95 * len(waits)))],
-                hub_client_seconds=client,
-                commit_to_served_of_hub_client=statistics.median(waits) / client,
-            )
+        kitchen = Kitchen(Path(place) / "one")
+        with kitchen.open() as wire:
+            kitchen.publish(training, given.dtype)
+            if "bytes" in phases:
+                measure_bytes(result, kitchen, wire, training, given)
+            if "times" in phases:
+                measure_times(result, kitchen, training, given)
+        if "training" in phases:
+            measure_training(result, Path(place) / "other", training, given)
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=SIZES, default="small")
+    parser.add_argument("--only", choices=PHASES, help="one of the three; all otherwise")
     parser.add_argument("--rounds", type=int, default=10, help="versions every 10 steps; a fifth as many every 100")
+    parser.add_argument("--between", type=int, default=10, help="steps between two versions whose times are taken")
+    parser.add_argument("--warm", type=int, default=30, help="steps before the first version")
+    parser.add_argument("--windows", type=int, default=1, help="tens of steps in a window of training")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="of what is published")
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+    asked = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-    result = Result(f"publish, {given.model} in {given.dtype}", TARGETS)
-    measure(result, given.model, getattr(torch, given.dtype), given.rounds)
-    result.show(as_json=given.json)
+    phases = PHASES if asked.only is None else (asked.only,)
+    targets = tuple(target for target in TARGETS if OF[target.figure] in phases)
+    result = Result(f"publish, {asked.model} in {asked.dtype}", targets)
+    dtype = getattr(torch, asked.dtype)
+    measure(result, asked.model, phases, Given(asked.rounds, dtype, asked.between, asked.warm, asked.windows))
+    result.show(as_json=asked.json)
 
 
 if __name__ == "__main__":

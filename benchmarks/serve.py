@@ -1,6 +1,6 @@
 """What a swap costs those who are being served: a steady load on a `LiveModel` while versions arrive, and without.
 
-    python -m benchmarks.serve [--versions N] [--clients N] [--json]
+    python -m benchmarks.serve [--versions N] [--clients N] [--windows N] [--json]
 
 Each request pins the model, takes several denoising steps of it, and looks at the stamps that every part carries, at the
 first step and after the last: they must be one version's, and the one that the request was told. Then one more version
@@ -13,13 +13,13 @@ import argparse
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from benchmarks.pairs import ratio
 from benchmarks.result import Result, Target
 from examples.desktop.findings import quantile
 from publish import DirectoryHub, Follower, LiveModel, Outbox, Publisher, Served, SigningKey, Ticket, put
@@ -103,8 +103,8 @@ def _stamps(served: Served[nn.Sequential]) -> set[float]:
     return {float(value) for name, value in served.module.named_buffers() if name.endswith("stamp")}
 
 
-def measure(result: Result, versions: int, clients: int) -> None:
-    """The same load twice, without and with versions; then a rollback under it."""
+def measure(result: Result, versions: int, clients: int, windows: int) -> None:
+    """Windows of the same load without and with versions, in turns; then a rollback under it."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
@@ -123,39 +123,72 @@ def measure(result: Result, versions: int, clients: int) -> None:
             while follower.status().version != step:
                 time.sleep(0.001)
 
+        quiet, busy = Seen(), Seen()
         with outbox.served():
             follower.start()
             publish(1)
-            with Load(live, clients) as quiet:
-                time.sleep(versions * BETWEEN)
-            with Load(live, clients) as busy:
-                for step in range(2, 2 + versions):
-                    began = time.monotonic()
-                    publish(step)
-                    time.sleep(max(0.0, BETWEEN - (time.monotonic() - began)))
+            each, step = versions // windows, 1
+            for number in range(windows):
+                for swapping in (number % 2 == 0, number % 2 == 1):  # each kind comes first as often as the other
+                    with Load(live, clients) as load:
+                        for _ in range(each):
+                            began = time.monotonic()
+                            if swapping:
+                                step += 1
+                                publish(step)
+                            time.sleep(max(0.0, BETWEEN - (time.monotonic() - began)))
+                    (busy if swapping else quiet).add(load)
+            with Load(live, clients) as last:
                 began = time.perf_counter()
                 publisher.rollback_version("stable", by="bench")
-                while follower.status().version != versions:
+                while follower.status().version != step - 1:
                     time.sleep(0.0005)
                 rollback = time.perf_counter() - began
             follower.close()
-        _note(result, quiet.seconds, busy, rollback, follower.status().swaps)
+        busy.failed += last.failed
+        busy.mixed += last.mixed
+        _note(result, quiet, busy, rollback, follower.status().swaps)
 
 
-def _note(result: Result, quiet: Sequence[float], busy: Load, rollback: float, swaps: int) -> None:
-    calm, swapping = quantile(quiet, 0.99), quantile(busy.seconds, 0.99)
+class Seen:
+    """What the loads of one kind met, window by window."""
+
+    def __init__(self) -> None:
+        self.windows: list[list[float]] = []
+        self.failed = self.mixed = 0
+
+    def add(self, load: Load) -> None:
+        """One more window."""
+        self.windows.append(load.seconds)
+        self.failed += load.failed
+        self.mixed += load.mixed
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of all requests."""
+        return [value for window in self.windows for value in window]
+
+    def p99s(self) -> list[float]:
+        """One of each window."""
+        return [quantile(window, 0.99) for window in self.windows]
+
+
+def _note(result: Result, quiet: Seen, busy: Seen, rollback: float, swaps: int) -> None:
+    against = ratio(busy.p99s(), quiet.p99s())
     result.note(
         requests=len(busy.seconds),
+        windows=len(busy.windows),
         swaps=swaps,
-        failed=busy.failed,
-        mixed=busy.mixed,
-        p50_quiet_ms=1000 * quantile(quiet, 0.5),
+        failed=busy.failed + quiet.failed,
+        mixed=busy.mixed + quiet.mixed,
+        p50_quiet_ms=1000 * quantile(quiet.seconds, 0.5),
         p50_swapping_ms=1000 * quantile(busy.seconds, 0.5),
-        p99_quiet_ms=1000 * calm,
-        p99_swapping_ms=1000 * swapping,
-        p99_ratio=swapping / calm,
+        p99_quiet_ms=1000 * quantile(quiet.seconds, 0.99),
+        p99_swapping_ms=1000 * quantile(busy.seconds, 0.99),
+        p99_ratio=against.mean,
         rollback_seconds=rollback,
     )
+    result.remark(p99_ratio=f"of the windows' p99, swapping by quiet: {against}")
 
 
 def main() -> None:
@@ -163,10 +196,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--versions", type=int, default=100)
     parser.add_argument("--clients", type=int, default=2)
+    parser.add_argument("--windows", type=int, default=10, help="of each kind, with as many versions in each")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     result = Result("serve", TARGETS)
-    measure(result, given.versions, given.clients)
+    measure(result, given.versions, given.clients, given.windows)
     result.show(as_json=given.json)
 
 

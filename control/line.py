@@ -20,8 +20,8 @@ from control.forks import keep_from_children
 from control.outbox import Outbox, packets
 from control.protocol import Ack, Deliver, Goodbye, Hello, StateChanged, ToActor, Welcome
 
-FLUSH_SECONDS = 0.05
-"""How long events may lie before they are sent: waking the thread for each would cost the caller more than they do."""
+FLUSH_SECONDS = 0.1
+"""How long events may lie before they are sent: each waking takes a millisecond from whoever trains on this core."""
 
 BATCH = 500
 WINDOW = 2000
@@ -173,9 +173,11 @@ class Line:
             while True:
                 message = MESSAGE.validate_json(await socket.recv())
                 if isinstance(message, Ack):
+                    waits = self._sent - self._acknowledged >= WINDOW
                     self._acknowledged = max(self._acknowledged, message.number)
                     self._outbox.acknowledge(message.number)
-                    self._wake.set()
+                    if waits or self._closing is not None:  # else nobody waits for it
+                        self._wake.set()
                 elif isinstance(message, Deliver):
                     self._ends.delivered(message)
         finally:

@@ -4,8 +4,8 @@ The room promises that the next batch obeys: a change of weights holds for every
 and what was consumed is what a completed optimizer step used, sample by sample, so that a resume neither loses nor
 repeats any, on this number of ranks or another. In reading order:
 
-    positions   source   planning   live · history · shards · mapped · iterable   pool   ahead   mixture   interactive
-    receipt   loader   kinds · make
+    positions   source   planning   live · history · shards · mapped · iterable · stream   pool   ahead   mixture
+    interactive   receipt   loader   kinds · make
 """
 
 from dataset.class_form import InteractiveParameters
@@ -34,6 +34,7 @@ from dataset.mixture import Weights
 from dataset.planning import Finisher, Loaded, Loader, LoadingSource, Planned, PlanningReader
 from dataset.positions import ORIGIN, Consumed, IntervalSet, Span
 from dataset.receipt import RECEIPT, Receipt, Redraw, take_receipt
+from dataset.remote import RemoteOptions
 from dataset.shards import ShardSource
 from dataset.source import (
     BatchReader,
@@ -48,6 +49,7 @@ from dataset.source import (
 )
 from dataset.state import merge_states
 from dataset.statistics import MixtureStatistics, SourceStatistics
+from dataset.stream import StreamSource
 
 __all__ = [
     "ORIGIN",
@@ -81,6 +83,7 @@ __all__ = [
     "Receipt",
     "ReceiptError",
     "Redraw",
+    "RemoteOptions",
     "Run",
     "ShardSource",
     "Share",
@@ -91,6 +94,7 @@ __all__ = [
     "SourceStats",
     "Span",
     "StateError",
+    "StreamSource",
     "Weights",
     "WeightsError",
     "WorkerError",

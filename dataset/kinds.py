@@ -23,6 +23,7 @@ from dataset.history import HistorySource
 from dataset.iterable import IterableSource
 from dataset.live import LiveSource
 from dataset.mapped import MapSource, as_sample
+from dataset.remote import is_remote
 from dataset.shards import ShardSource
 from dataset.source import Source
 
@@ -96,7 +97,7 @@ def source_of(name: str, thing: Any, decode: Callable[[Any], Mapping[str, Any]] 
         return thing
     members: Decode = decode or as_members
     if isinstance(thing, (str, os.PathLike)):
-        return ShardSource(Path(thing), decode=members)
+        return ShardSource(thing if isinstance(thing, str) and is_remote(thing) else Path(thing), decode=members)
     if hasattr(thing, "writer_state") and hasattr(thing, "reader"):
         return LiveSource(thing, decode=members)
     if hasattr(thing, "create_if_absent") and hasattr(thing, "names"):

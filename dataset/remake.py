@@ -10,6 +10,7 @@ import msgspec
 
 from dataset.errors import ParameterError, SourceError
 from dataset.kinds import made_of, source_of
+from dataset.remote import is_remote
 from dataset.source import Source
 
 Decoding = Callable[[Any], Mapping[str, Any]]
@@ -78,8 +79,8 @@ def _added(name: str, newcomer: Newcomer, known: Known, decode: Decoding | None)
         return source, newcomer
     if newcomer.kind is not None:
         return made_of(name, newcomer.kind, newcomer.arguments, decode), newcomer
-    path = Path(newcomer.path or "")
-    if not path.exists():
+    path = newcomer.path or ""
+    if not is_remote(path) and not Path(path).exists():
         raise ParameterError(f'source "{name}": there is nothing at {newcomer.path}; give a path to shards')
     return source_of(name, path, decode), newcomer
 

@@ -1,4 +1,4 @@
-"""The source for base data: WebDataset shards in folders that may keep growing, in a new order every epoch."""
+"""The source for base data: WebDataset shards, in folders or in S3, that may keep growing, in a new order every epoch."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dataset.errors import SourceError, StateError
 from dataset.order import EpochOrder
 from dataset.planning import Finisher, Loaded, Planned, next_item
 from dataset.positions import IntervalSet
+from dataset.remote import DEFAULT_OPTIONS, RemoteOptions, RemoteTar, RemoteTars, is_remote, refuse_archive
 from dataset.source import Item, Share, SourceStats
 from dataset.tar import Stretch, TarShard, read_sample
 from ingest.deletions import Deletions
@@ -41,7 +42,7 @@ class _Saved(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ShardSource:
-    """Reads tars: all below a folder, those of a list of paths, or one; each sample once an epoch.
+    """Reads tars: all below a folder or an `s3://bucket/prefix`, those of a list of paths, or one; each once an epoch.
 
     The order of an epoch is a function of the seed and the number of samples (the shards' own without `shuffle`).
     Positions are (epoch, place in that order). A folder may grow: shards that are published in it, whole, under new
@@ -56,6 +57,7 @@ class ShardSource:
     epochs: int | None = None
     bad_limit: int = BAD_LIMIT
     deletions: Deletions | None = None
+    remote: RemoteOptions = DEFAULT_OPTIONS
 
     one_state: ClassVar[bool] = True
     has_epochs: ClassVar[bool] = True
@@ -72,8 +74,22 @@ class ShardSource:
             return Path(self.paths).name
         return ",".join(Path(path).name for path in self.paths)
 
-    def listed(self) -> dict[str, Path]:
-        """The shards that are there now, by name, in order."""
+    @property
+    def remote_tars(self) -> RemoteTars | None:
+        """The shards in S3, where `paths` is an address there."""
+        return RemoteTars(self.paths, self.remote) if isinstance(self.paths, str) and is_remote(self.paths) else None
+
+    def listed(self) -> Iterable[str]:
+        """The names of the shards that are there now, in order."""
+        found = list(self._local())
+        refuse_archive(self.label, found)
+        return found
+
+    def shard(self, name: str) -> TarShard:
+        """A shard in a folder, indexed."""
+        return TarShard(self.path_of(name))
+
+    def _local(self) -> dict[str, Path]:
         if not isinstance(self.paths, (str, Path)):
             return {str(path): Path(path) for path in self.paths}
         root = Path(self.paths)
@@ -97,18 +113,18 @@ class ShardSource:
 
     def loader(self) -> ShardLoader:
         """Reads and decodes samples, in the calling process."""
-        return ShardLoader(self.decode)
+        return ShardLoader(self.decode, self.remote_tars)
 
 
 class ShardLoader:
     """Loads samples by where they lie; needs no index, and keeps no file open."""
 
-    def __init__(self, decode: Decode) -> None:
-        self._decode = decode
+    def __init__(self, decode: Decode, remote: RemoteTars | None = None) -> None:
+        self._decode, self._remote = decode, remote
 
     def __call__(self, stretch: Stretch) -> Loaded:
         """The sample, decoded. Raises `SourceError` for a shard that is gone or was replaced."""
-        key, members = read_sample(stretch)
+        key, members = read_sample(stretch) if self._remote is None else self._remote.read(stretch)
         size = sum(map(len, members.values()))
         return Loaded.decoded(self._decode, members, key, size, label=f"{key} in {stretch.path}")
 
@@ -120,7 +136,8 @@ class ShardReader:
         self, source: ShardSource, share: Share, consumed: Mapping[str, IntervalSet], state: Mapping[str, Any] | None
     ) -> None:
         self._source, self._share = source, share
-        self._shards: list[TarShard] = []
+        self._files: ShardSource | RemoteTars = source.remote_tars or source
+        self._shards: list[TarShard | RemoteTar] = []
         self._ends: list[int] = []
         self._known: set[str] = set()
         self._listings: list[tuple[Listing, int]] = []  # with the number of samples up to its end
@@ -176,7 +193,7 @@ class ShardReader:
 
     def _grow(self, epoch: int) -> None:
         """Take in shards that were not there before, to be read from `epoch` on."""
-        names = [name for name in self._source.listed() if name not in self._known]
+        names = [name for name in self._files.listed() if name not in self._known]
         if names:
             self._take_in(epoch, names, strict=not self._listings)
 
@@ -184,7 +201,7 @@ class ShardReader:
         taken = []
         for name in names:
             try:
-                self._shards.append(TarShard(self._source.path_of(name)))
+                self._shards.append(self._files.shard(name))
             except SourceError as error:
                 if strict:
                     raise

@@ -112,8 +112,13 @@ def read_sample(stretch: Stretch) -> tuple[str, dict[str, bytes]]:
         data = os.pread(file, stretch.size, stretch.start)
     finally:
         os.close(file)
+    return sample_in(data, stretch.path)
+
+
+def sample_in(data: bytes, path: str) -> tuple[str, dict[str, bytes]]:
+    """The key of the sample whose members are `data`, and its members by extension."""
     key, contents = "", {}
-    for member in members(data, stretch.path, checked=True):
+    for member in members(data, path, checked=True):
         key = key or (_split(member.name) or ("", ""))[0]  # all have the same, or they would not lie in one stretch
         contents[member.name[len(key) + 1 :].lower()] = data[member.data : member.data + member.size]
     return key, contents

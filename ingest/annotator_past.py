@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 
 from ingest.annotator import Annotator, AnnotatorFactory, Members, SessionAware, checked
-from ingest.errors import AnnotatorError, OffsetOutOfRange
+from ingest.errors import AnnotatorError, OffsetOutOfRange, StepRejected
 from ingest.log import LogReader
 from ingest.records import session_record
 from ingest.shard_reader import ShardChain
@@ -65,9 +65,14 @@ class Past:
 def annotated_again(letter: DeadLetter, factory: AnnotatorFactory, past: Past) -> list[Members]:
     """What the present annotator makes of a dead letter, after it was fed the episode's steps before it.
 
-    Steps that it fails on again on the way are passed over, as they were. Raises what it raises over the letter's own,
-    and `AnnotatorError` where the episode cannot be read any more.
+    Steps that it fails on again on the way are passed over, as they were, and those that the gateway rejected. One that
+    broke only its app's schema is fed to the annotator when its own letter is retried: whoever retries it says that it
+    is right. Raises what it raises over the letter's own, `StepRejected` where the step cannot be read, and
+    `AnnotatorError` where the episode cannot be read any more.
     """
+    rejected = letter.step.rejected
+    if rejected is not None and rejected.original is not None:
+        raise StepRejected(rejected.reason, rejected.pointer, rejected.detail)
     step, source = letter.step, (letter.source.offset, letter.source.index)
     annotator: Annotator = factory()
     start = letter.episode if letter.episode is not None else source
@@ -75,7 +80,8 @@ def annotated_again(letter: DeadLetter, factory: AnnotatorFactory, past: Past) -
         annotator.on_open(letter.opened)
     try:
         for before in past.steps(step.session_id, start, source):
-            _feed(annotator, before)
+            if before.rejected is None:
+                _feed(annotator, before)
     except OffsetOutOfRange as trimmed:
         raise AnnotatorError(f"the episode was trimmed while it was read again ({trimmed})") from trimmed
     return checked(annotator.on_end() if letter.at_end else annotator.on_step(step))

@@ -21,7 +21,7 @@ from ingest.annotator_lane import Lane
 from ingest.annotator_past import Past
 from ingest.annotator_state import ANNOTATOR, OpenSession, Progress
 from ingest.deletions import Deletions
-from ingest.errors import LogError, ShardError
+from ingest.errors import LogError, ShardError, StoreError
 from ingest.log import Append, Log
 from ingest.retention import RetentionSettings
 from ingest.shards import ShardStore
@@ -237,6 +237,6 @@ class AnnotatorWorker:
         """The offset of `samples` below which all is archived."""
         try:
             return self._archived(partition)
-        except (OSError, ShardError) as error:
+        except (OSError, ShardError, StoreError) as error:
             logger.warning("samples/%d are not trimmed: the archive cannot be asked (%s)", partition, error)
             return 0  # annotating goes on without the archive; the log only grows meanwhile

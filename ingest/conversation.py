@@ -8,6 +8,7 @@ needs no thought. After a network error the gateway is asked how far it got befo
 from __future__ import annotations
 
 import email.utils
+import logging
 import random
 import time
 from collections import deque
@@ -22,7 +23,11 @@ from ingest.errors import BufferFull, ClientError, Refused, SessionLost, StepToo
 from ingest.shard_format import END
 from ingest.ustar import EXTENSION, Member, archive, archived_size
 
+logger = logging.getLogger(__name__)
+
 RESERVED = frozenset({"seq", "time", "inputs", "is_reset", "is_eos", "model_version"})
+MAX_REJECTED = 1_000
+"""Steps that became dead letters of which the reason is remembered."""
 RETRIED = frozenset({408, 429})
 """These and 5xx may succeed later, with the same bytes."""
 
@@ -58,6 +63,15 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
+class Fault(msgspec.Struct, frozen=True):
+    """Why a step became a dead letter at the gateway: where in it (RFC 6901), and of which schema it breaks a rule."""
+
+    reason: str
+    detail: str
+    pointer: str = ""
+    schema: str | None = None
+
+
 class _Reply(msgspec.Struct):
     """All that is read of any answer of the gateway."""
 
@@ -66,6 +80,7 @@ class _Reply(msgspec.Struct):
     state: str = ""
     next_seq: int = 0
     limits: Limits | None = None
+    results: dict[str, str | Fault] = {}
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -92,6 +107,7 @@ class Conversation:
         self.session_id, self.settings, self.limits = session_id, settings, Limits()
         self.failure: ClientError | None = None
         self.acked = self.next_seq = 0
+        self.rejected: deque[tuple[int, Fault]] = deque(maxlen=MAX_REJECTED)
         self._opening = msgspec.json.encode({"app": app, "session_id": session_id, "metadata": metadata})
         self._phase = _Phase.OPENING
         self._asking = resume
@@ -204,6 +220,7 @@ class Conversation:
                 SessionLost(f"{self.session_id}: {self.acked} steps were acknowledged, {reply.next_seq} are known")
             )
             return
+        self._note(reply)
         self._settle(reply.next_seq)
         if reply.state == "ended":
             self._over(reply)
@@ -234,6 +251,13 @@ class Conversation:
             self.fail(SessionLost(f"{self.session_id}: {self.acked} steps were acknowledged, but {reply.detail}"))
         else:
             self.fail(Refused(status, problem, reply.detail))
+
+    def _note(self, reply: _Reply) -> None:
+        for seq, fault in reply.results.items():
+            if isinstance(fault, Fault) and int(seq) >= self.acked:
+                self.rejected.append((int(seq), fault))
+                where = f"{fault.reason} at {fault.pointer or '/'}: {fault.detail}"
+                logger.warning("%s/%s became a dead letter: %s", self.session_id, seq, where)
 
     def _settle(self, next_seq: int) -> None:
         while self._steps and self._steps[0].seq < next_seq:

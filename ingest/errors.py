@@ -19,6 +19,7 @@ IngestError
 │   ├── SubjectGone        the subject was deleted
 │   ├── SubjectsUnkeyed    no key is set to make pseudonyms with
 │   ├── SessionExists      the id is taken by a session that was opened otherwise
+│   │   └── SessionUsed    … by one that ended long ago
 │   ├── SequenceGap        steps are missing before the first one sent
 │   ├── StepConflict       a step was sent before with other content
 │   ├── KeyReused          an idempotency key came with another request
@@ -153,6 +154,13 @@ class SessionExists(SessionError):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(f"session {session_id!r} was opened before, otherwise; choose another id")
+
+
+class SessionUsed(SessionExists):
+    """The chosen id is that of a session that ended so long ago that nothing else of it is known."""
+
+    def __init__(self, session_id: str) -> None:
+        SessionError.__init__(self, f"session {session_id!r} ended long ago; an id is used once: choose another")
 
 
 class SequenceGap(SessionError):

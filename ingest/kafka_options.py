@@ -16,10 +16,11 @@ class KafkaOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     topic_prefix: str = Field("stovetop", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    shares: int | None = Field(
-        None,
+    shares: int = Field(
+        1,
         ge=1,
-        description="in how many parts gateways and annotators can divide the work; none: one for each partition",
+        description="in how many parts gateways and annotators divide the work, at most one for each partition; "
+        "fixed when the topics are made, so as many as will ever run side by side",
     )
     replication: int | None = Field(None, ge=1, description="of the topics that are made here; none: the broker's")
     min_insync_replicas: int | None = Field(None, ge=1, description="of the topics that are made here; none: likewise")

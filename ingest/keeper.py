@@ -16,7 +16,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
@@ -63,7 +63,7 @@ class KeepingSettings(BaseModel):
 class Keeper:
     """Keeps one archive, and what was reannotated beside it. Runs in the thread that calls `run`.
 
-    One keeper works on a share of the log at a time; others wait until it ends.
+    One keeper works on a log at a time; others wait until it ends.
     """
 
     def __init__(self, log: Log, store: ShardStore, settings: KeepingSettings | None = None) -> None:
@@ -74,8 +74,12 @@ class Keeper:
         """Work until `stop` is set. What fails is logged and tried again: nothing else waits for the keeper."""
         while not stop.is_set():
             try:
-                with contextlib.ExitStack() as stack:
-                    self._work(stack, stop)
+                with self.working() as work:
+                    while not stop.is_set():
+                        work.turn(stop)
+                        stop.wait(self.settings.interval)
+            except LogLocked:
+                logger.debug("another keeper is at work")
             except (IngestError, OSError) as error:
                 logger.error("the keeper failed, and tries again in %g s: %s", _RETRY_SECONDS, error)
             except Exception:
@@ -83,30 +87,15 @@ class Keeper:
             stop.wait(_RETRY_SECONDS)
 
     @contextlib.contextmanager
-    def working(self, share: int = 0) -> Iterator[Work]:
-        """The keeper at work on a share of the log. Raises `LogLocked` while another one is."""
-        store, partitions = self._store.for_writing(self._log), self._log.partitions_of(share)
-        with (
-            contextlib.closing(self._log.writer(KEEPER, share)) as writer,
-            contextlib.closing(self._log.reader()) as reader,
-        ):
-            yield Work(self._log, writer, reader, store, self.settings, partitions)
-
-    def _work(self, stack: contextlib.ExitStack, stop: threading.Event) -> None:
-        """Work on all shares that can be had, for as long as that is; then those of other keepers are asked for again."""
-        works, shares = [], range(self._log.shares)
-        for share in shares:
-            with contextlib.suppress(LogLocked):
-                works.append(stack.enter_context(self.working(share)))
-        until = time.monotonic() + (_RETRY_SECONDS if len(works) < len(shares) else float("inf"))
-        while works and not stop.is_set() and time.monotonic() < until:
-            for work in works:
-                work.turn(stop)
-            stop.wait(self.settings.interval)
+    def working(self) -> Iterator[Work]:
+        """The keeper at work. Raises `LogLocked` while another one is."""
+        store = self._store.for_writing(self._log)
+        with contextlib.closing(self._log.writer(KEEPER)) as writer, contextlib.closing(self._log.reader()) as reader:
+            yield Work(self._log, writer, reader, store, self.settings)
 
 
 class Work:
-    """What a keeper knows and does while it holds the writer of a share."""
+    """What a keeper knows and does while it holds the writer."""
 
     def __init__(
         self,
@@ -115,10 +104,9 @@ class Work:
         reader: LogReader,
         store: ShardStore,
         settings: KeepingSettings,
-        partitions: Sequence[int],
     ) -> None:
         self._log, self._writer, self._reader, self._store, self._settings = log, writer, reader, store, settings
-        self._partitions = partitions
+        self._partitions = range(reader.partitions(STEPS))
         feed = writer.state(FEED_PREFIX)
         self._feed = {number: int(feed.get(f"{FEED_PREFIX}{number}", b"0")) for number in self._partitions}
         stored = writer.state(ERASURE_PREFIX).values()

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
-from ingest.types import Step
+from ingest.types import Rejection, Step
 
 KEY_FIELDS = ("keys_down", "keys_up", "keys", "key", "code")
 """Inputs that name keys: one, or a list of them."""
@@ -88,19 +88,33 @@ def class_of(key: str) -> KeyClass:
 
 def reduced(step: Step, keep: Keep) -> Step:
     """The step as it may be stored; itself, where nothing of it has to go."""
-    inputs = step.inputs
-    if keep is Keep.CLASSES and step.rejected is not None and step.rejected.original is not None:
-        # it holds whatever was typed, in a shape that nobody knows
-        return msgspec.structs.replace(step, rejected=msgspec.structs.replace(step.rejected, original=None))
-    if not inputs:
+    inputs, rejected = step.inputs, step.rejected
+    kept = _kept(inputs, keep) if inputs else inputs
+    found = None if rejected is None else _reduced_rejection(rejected, inputs, keep)
+    if kept == inputs and found == rejected:
         return step
+    return msgspec.structs.replace(step, inputs=kept, rejected=found)
+
+
+def _kept(inputs: Mapping[str, Any], keep: Keep) -> Mapping[str, Any]:
     if inputs.get(PASSWORD) is True:
-        kept = {name: _emptied(name, value) for name, value in inputs.items()}
-    elif keep is Keep.CLASSES:
-        kept = {name: _classified(name, value) for name, value in inputs.items() if name not in TEXT_FIELDS}
-    else:
-        return step
-    return step if kept == inputs else msgspec.structs.replace(step, inputs=kept)
+        return {name: _emptied(name, value) for name, value in inputs.items()}
+    if keep is Keep.CLASSES:
+        return {name: _classified(name, value) for name, value in inputs.items() if name not in TEXT_FIELDS}
+    return inputs
+
+
+def _reduced_rejection(rejected: Rejection, inputs: Mapping[str, Any] | None, keep: Keep) -> Rejection:
+    """A rejection quotes its step: by its original text, and in its detail by the value that broke the rule."""
+    said: dict[str, Any] = {} if rejected.original is None else msgspec.json.decode(rejected.original)
+    meant = said.get("inputs") if inputs is None else inputs
+    secret = isinstance(meant, dict) and meant.get(PASSWORD) is True
+    if keep is not Keep.CLASSES and not secret:
+        return rejected
+    original = rejected.original
+    if original is not None:
+        original = msgspec.json.encode({**said, "inputs": _kept(meant, keep) if isinstance(meant, dict) else None})
+    return msgspec.structs.replace(rejected, detail=f"it breaks the rule {rejected.reason}", original=original)
 
 
 def _emptied(name: str, value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from ingest.conversation import ClientSettings, Conversation, Request
+from ingest.conversation import ClientSettings, Conversation, Fault, Request
 from ingest.errors import ClientError, NotDurable
 from ingest.sessions import new_session_id
 
@@ -56,6 +56,11 @@ class Posting:
     def durable_through(self) -> int:
         """The last seq that is on the gateway's disk; -1 when there is none."""
         return self._talk.acked - 1
+
+    @property
+    def rejected(self) -> tuple[tuple[int, Fault], ...]:
+        """Steps that the gateway took with a fault, and what it was; the last `MAX_REJECTED`."""
+        return tuple(self._talk.rejected)
 
     @property
     def failure(self) -> ClientError | None:

@@ -6,13 +6,18 @@ archived and older than every open episode of the annotator (`steps_floor`).
 
 from __future__ import annotations
 
+import logging
+
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from ingest.annotator_state import annotator_progress
+from ingest.errors import ShardError, StoreError
 from ingest.log import Log
 from ingest.shard_reader import archived_before
 from ingest.shards import ShardStore
 from ingest.types import STEPS
+
+logger = logging.getLogger(__name__)
 
 
 class RetentionSettings(BaseModel):
@@ -27,4 +32,10 @@ class RetentionSettings(BaseModel):
 def steps_floor(log: Log, store: ShardStore, partition: int) -> int:
     """The offset of `steps` below which nobody needs the log's copy: archived, and older than every open episode."""
     progress = annotator_progress(log).get(partition)
-    return min(archived_before(store, STEPS, partition), progress.restart[0]) if progress is not None else 0
+    if progress is None:
+        return 0
+    try:
+        return min(archived_before(store, STEPS, partition), progress.restart[0])
+    except (OSError, ShardError, StoreError) as error:
+        logger.warning("steps/%d are not trimmed: the archive cannot be asked (%s)", partition, error)
+        return 0

@@ -5,7 +5,7 @@ in turn, which collects the log's records and the changed state; after the commi
 draft is forgotten with everything in it. So nothing that is not durable is ever told to a client, nor built upon.
 
 Identity is `(session_id, seq)`. A step that comes again is a duplicate if its content is the same; that is known of
-the last `REMEMBERED` steps of a session, and believed of older ones.
+the last `REMEMBERED` steps of a session, and believed of older ones. The id of a session that was forgotten stays taken.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from operator import is_
 from typing import Any, TypeAlias
 
 import msgspec
+from crc32c import crc32c
 
 from ingest.errors import (
     KeyReused,
@@ -27,10 +28,12 @@ from ingest.errors import (
     SessionExists,
     SessionGone,
     SessionUnknown,
+    SessionUsed,
     StepConflict,
     SubjectGone,
     TooManySessions,
 )
+from ingest.forgotten import PREFIX, Forgotten
 from ingest.keyboard import Keep, KeyRules, reduced
 from ingest.log import Append, partition_of
 from ingest.tombstones import (
@@ -64,6 +67,8 @@ REMEMBERED_ENDED = 32
 """The same once it has ended: for its last requests to be sent again."""
 DIGEST_BYTES = 8
 """Enough to notice a client that contradicts itself; nobody else gains by a collision."""
+LONG_BYTES = 4_096
+"""Of longer members the digest takes a checksum, which costs a thirtieth."""
 STATE_PREFIX = "session/"
 RETRIED_PREFIX = "retried/"
 FORMAT = 1
@@ -182,7 +187,7 @@ def digest_of(step: Step) -> bytes:
     digest = blake2b(_digest_encoder.encode(said), digest_size=DIGEST_BYTES)
     for extension, content in sorted(step.members.items()):
         digest.update(b"%s %d\n" % (extension.encode(), len(content)))
-        digest.update(content)
+        digest.update(content if len(content) < LONG_BYTES else b"%d" % crc32c(content))
     return digest.digest()
 
 
@@ -199,6 +204,7 @@ class SessionIndex:
         self._ended: dict[str, Session] = {}  # in the order in which they ended
         self._keys: dict[str, str] = {}
         self._touched: dict[str, float] = {}
+        self.forgotten = Forgotten(state or {})
         self._put(_decoded(state or {}), time.monotonic())
 
     def __len__(self) -> int:
@@ -238,6 +244,8 @@ class SessionIndex:
                 self._touched.pop(session_id, None)
                 if gone.key is not None:
                     self._keys.pop(gone.key, None)
+        if draft.forgotten is not None:
+            self.forgotten.add(*draft.forgotten)
         self.tombstones.put(draft.tombstones)
         self._put([session for session in draft.changed.values() if session is not None], now)
 
@@ -283,6 +291,7 @@ class Draft:
         self._keys: dict[str, str] = {}
         self._members: dict[str, bytes | None] = {}
         self.changed: dict[str, Session | None] = {}
+        self.forgotten: tuple[str, bytes] | None = None
         self.tombstones: dict[str, Tombstone | SubjectTombstone] = {}
         self.touched: set[str] = set()
         self.appends: list[Append] = []
@@ -294,7 +303,9 @@ class Draft:
             STATE_PREFIX + session_id: None if session is None else _encoder.encode(session)
             for session_id, session in self.changed.items()
         }
-        return sessions | self._members | {key: _encoder.encode(each) for key, each in self.tombstones.items()}
+        forgotten = {} if self.forgotten is None else dict([self.forgotten])
+        tombstones = {key: _encoder.encode(each) for key, each in self.tombstones.items()}
+        return sessions | self._members | forgotten | tombstones
 
     def open(self, opening: Opening) -> tuple[Session, bool]:
         """Open a session, or find the one that this very request has opened before; says whether it is new."""
@@ -303,6 +314,8 @@ class Draft:
         known = self._opened_by(opening)
         if known is not None:
             return known, False
+        if opening.session_id is not None and opening.session_id in self._index.forgotten:
+            raise SessionUsed(opening.session_id)
         if len(self._index) + self._opened >= self._rules.max_open:
             raise TooManySessions(self._rules.max_open)
         session_id = opening.session_id or self._rules.new_session_id(self._now)
@@ -400,6 +413,8 @@ class Draft:
             self.end(session.session_id, None, EndReason.TIMEOUT)
         forgotten = [session_id for session_id in self._index.forgettable(self._now) if session_id not in self.touched]
         self.changed.update(dict.fromkeys(forgotten, None))
+        if forgotten:
+            self.forgotten = self._index.forgotten.chunk(forgotten)
         return len(forgotten)
 
     def _delete(self, session_id: str, deletion: str) -> Tombstone:
@@ -516,6 +531,8 @@ def _packed(batch: Batch, start: int, record_bytes: int) -> list[tuple[Step, ...
 def _decoded(state: Mapping[str, bytes]) -> list[Session]:
     sessions: list[Session] = []
     for key, value in state.items():
+        if key.startswith(PREFIX):
+            continue
         try:
             session = msgspec.msgpack.decode(value, type=Session)
         except msgspec.DecodeError as error:

@@ -41,7 +41,7 @@ class LogSettings(BaseModel):
             host, _, port = server.strip().rpartition(":")
             if not host or not port.isdigit() or not 0 < int(port) < 65_536:
                 raise ValueError(f"bootstrap_servers: {server.strip()!r} is not host:port")
-        if self.kafka.shares is not None and self.kafka.shares > self.partitions:
+        if self.kafka.shares > self.partitions:
             raise ValueError(f"kafka.shares is {self.kafka.shares}, but there are only {self.partitions} partitions")
         return self
 
@@ -51,7 +51,7 @@ class LogSettings(BaseModel):
             return SqliteLog(self.folder, Layout(self.partitions))
         from ingest.kafka import KafkaLayout, KafkaLog  # kafka-python takes its time to import
 
-        layout = KafkaLayout(self.kafka.topic_prefix, self.partitions, self.kafka.shares or self.partitions)
+        layout = KafkaLayout(self.kafka.topic_prefix, self.partitions, self.kafka.shares)
         return KafkaLog(self.bootstrap_servers, layout, self.kafka)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from publish.alarms import Alarm, Alarms, AlarmSettings
 from publish.channels import Channels, Moved
+from publish.courier import Courier
 from publish.directory import DirectoryHub
 from publish.errors import (
     CacheLocked,
@@ -61,6 +62,7 @@ __all__ = [
     "ChannelMoved",
     "Channels",
     "Coalesced",
+    "Courier",
     "Decision",
     "Deed",
     "DigestMismatch",

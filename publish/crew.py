@@ -32,7 +32,7 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         yield from map(work, items)
         return
     ahead: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(WORKERS, "crew", initializer=_be_nice) as crew:
+    with ThreadPoolExecutor(WORKERS, "crew", initializer=be_nice) as crew:
         try:
             for item in items:
                 ahead.append(crew.submit(work, item))
@@ -45,7 +45,8 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
                 left.cancel()
 
 
-def _be_nice() -> None:
+def be_nice() -> None:
+    """Let this thread come after all others, where threads have a priority of their own."""
     if sys.platform == "linux":
         with suppress(OSError):
             own = threading.get_native_id()

@@ -6,12 +6,13 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 from urllib.parse import quote
 
 import httpx
+import msgspec
 
 from publish.errors import HubUnavailable, VersionMissing
 from publish.pointer import Pointer, check_channel, decode_pointer
@@ -24,6 +25,10 @@ PAUSE = 0.5
 """Seconds between two tries to open the stream."""
 
 logger = logging.getLogger(__name__)
+
+
+class _Numbers(msgspec.Struct, frozen=True):
+    numbers: tuple[int, ...]
 
 
 class HttpHub:
@@ -52,6 +57,10 @@ class HttpHub:
         for stream in self._streams.values():
             stream.closing.set()
         self._client.close()
+
+    def numbers(self) -> Sequence[int]:
+        """Every number that was ever committed, ascending."""
+        return msgspec.json.decode(self._get("/versions").content, type=_Numbers).numbers
 
     def manifest(self, version: int) -> bytes:
         """The stored manifest, byte by byte."""

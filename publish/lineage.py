@@ -46,25 +46,26 @@ class Link:
 
 def lineage(hub: Manifests, version: int, keys: TrustedKeys) -> Iterator[Link]:
     """The version, its parent, and so on to the first. Raises VersionMissing, Untrusted or Unreadable."""
-    manifest, digest = _read(hub, version, keys)
+    manifest, digest = read_manifest(hub, version, keys)
     while True:
         if manifest.parent is None:
             yield Link(manifest, digest, tuple(_stretches({}, manifest.watermark)))
             return
         if manifest.parent >= manifest.version:
             raise Unreadable(f"version {manifest.label}: its parent would be {manifest.parent:06d}, which came later")
-        parent, above = _read(hub, manifest.parent, keys)
+        parent, above = read_manifest(hub, manifest.parent, keys)
         yield Link(manifest, digest, tuple(_stretches(parent.watermark, manifest.watermark)))
         manifest, digest = parent, above
 
 
 def trained_on(hub: Manifests, version: int, source: str, partition: str, point: Point, keys: TrustedKeys) -> bool:
     """Whether a version was trained on everything up to and with this position. Raises what `lineage` does."""
-    manifest, _ = _read(hub, version, keys)
+    manifest, _ = read_manifest(hub, version, keys)
     return point < manifest.watermark.get(source, {}).get(partition, START)
 
 
-def _read(hub: Manifests, version: int, keys: TrustedKeys) -> tuple[Manifest, str]:
+def read_manifest(hub: Manifests, version: int, keys: TrustedKeys) -> tuple[Manifest, str]:
+    """A verified manifest, and the SHA-256 of its stored bytes. Raises VersionMissing, Untrusted or Unreadable."""
     stored = hub.manifest(version)
     manifest = decode_manifest(stored, f"version {version:06d}")
     keys.verify(manifest)

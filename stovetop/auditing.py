@@ -1,19 +1,27 @@
-"""`stovetop audit VERSION`: where served weights come from, read from signed manifests and the record of commands."""
+"""`stovetop audit VERSION`: where served weights come from, read from signed manifests and the record of commands.
+`stovetop audit SESSION`: which versions have trained on what a visitor did.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Sequence
+from typing import cast
 
 from rich.console import Console
 from rich.table import Table
 
 from control.api import AuditEntry
+from ingest import SAMPLES
+from ingest.log import partition_of
+from ingest.records import annotated
+from ingest.shard_reader import ShardChain
 from publish import Gate, PublishError, TrustedKeys
 from publish.gate import Decision
-from publish.lineage import Link, lineage
+from publish.lineage import Link, Point, lineage
 from publish.places import followers_hub
+from publish.trained import Numbered, Positions, Record, versions_trained_on
 from stovetop.doors import Doors
 from stovetop.errors import StovetopError
 from stovetop.settings import Settings
@@ -26,6 +34,57 @@ def links_of(settings: Settings, version: int) -> Sequence[Link]:
         return list(lineage(followers_hub(settings.follow), version, keys))
     except PublishError as error:
         raise StovetopError(str(error)) from error
+
+
+def positions_of(settings: Settings, session_id: str) -> Positions:
+    """Where the session's samples stand, by the archive and, beyond it, by the log."""
+    reader, store = settings.log.open().reader(), settings.archive.open()
+    try:
+        partition = partition_of(session_id, max(1, reader.partitions(SAMPLES)))
+        points: set[Point] = set()
+        chain = ShardChain(store, SAMPLES, partition)
+        points |= {(entry.offset, entry.index) for entry in chain.entries() if entry.key.startswith(f"{session_id}/")}
+        bounds = reader.bounds(SAMPLES, partition)
+        at = bounds.start
+        while at < bounds.end:
+            fetched = reader.fetch(SAMPLES, partition, at)
+            for record in fetched.records:
+                if record.key == session_id:
+                    points |= {(record.offset, index) for index in range(len(annotated(record).samples))}
+            if fetched.next_offset == at:
+                break
+            at = fetched.next_offset
+    finally:
+        reader.close()
+    return {str(partition): sorted(points)}
+
+
+def trained_on(settings: Settings, session_id: str) -> tuple[int, Record]:
+    """How many samples the session has, and the versions that have trained on them. Raises StovetopError."""
+    positions = positions_of(settings, session_id)
+    count = sum(map(len, positions.values()))
+    if not count:
+        raise StovetopError(f"session {session_id!r}: neither the log nor the archive holds a sample of it")
+    keys = TrustedKeys(settings.follow.trusted_keys or (Doors.read(settings).public_key,))
+    hub = cast(Numbered, followers_hub(settings.follow))  # every kind has numbers
+    try:
+        return count, versions_trained_on(hub, keys, positions)
+    except PublishError as error:
+        raise StovetopError(str(error)) from error
+
+
+def show_session(session_id: str, count: int, record: Record, console: Console) -> None:
+    """Print it, the first version first."""
+    console.print(f"session {session_id}: {count} samples", highlight=False, soft_wrap=True)
+    table = Table("version", "segment", "step", "trained on", "perhaps besides, through history")
+    for trained in record.versions:
+        table.add_row(
+            trained.label, trained.segment, str(trained.step), str(trained.certain), str(trained.possible or "")
+        )
+    console.print(table if record.versions else "no version has trained on it")
+    if record.unknown:
+        numbers = ", ".join(f"{number:06d}" for number in record.unknown)
+        console.print(f"nothing can be said of {numbers}: no trusted key signed them, or they cannot be read")
 
 
 def show(settings: Settings, links: Sequence[Link], commands: Sequence[AuditEntry], console: Console) -> None:

@@ -18,6 +18,7 @@ from stovetop.errors import ConfigurationError, StovetopError
 from stovetop.lifeline import RoleLocked
 from stovetop.play import RoleName, play
 from stovetop.settings import load_settings
+from stovetop.verbs import branches
 from stovetop.verbs.agents import accept, agent
 from stovetop.verbs.doctor import doctor
 from stovetop.verbs.importing import import_logs
@@ -25,6 +26,7 @@ from stovetop.verbs.keeping import dead, delete
 from stovetop.verbs.key import key
 from stovetop.verbs.reannotate import reannotate
 from stovetop.verbs.release import release
+from stovetop.verbs.replay import replay
 from stovetop.verbs.talking import Config, Note, client_of, console, deliver
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -36,6 +38,10 @@ app.add_typer(dead, name="dead")
 app.command()(reannotate)
 app.command("import")(import_logs)
 app.command()(doctor)
+app.add_typer(branches.app, name="branch")
+app.command(name="compare")(branches.compare)
+app.command(name="fork")(branches.fork)
+app.command(name="replay")(replay)
 
 
 def main() -> None:
@@ -278,21 +284,28 @@ app.command()(key)
 
 @app.command()
 def audit(
-    version: Annotated[
-        int | None, typer.Argument(help="where this version comes from; what was done otherwise")
+    what: Annotated[
+        str | None,
+        typer.Argument(help="a version: where it comes from; a session: who trained on it; what was done otherwise"),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 30,
     config: Config = None,
 ) -> None:
-    """Show who did what, when, and what came of it; or what a version was trained on, and by whose commands."""
+    """Show who did what, when, and what came of it; or what a version was trained on; or which versions trained on a
+    session."""
     settings = load_settings(config)
-    if version is not None:
+    if what is not None and what.isdigit():
         from stovetop.auditing import links_of, show
 
-        links = links_of(settings, version)
+        links = links_of(settings, int(what))
         with client_of(settings) as client:
             done = [entry for entry in client.audit(limit=1000).entries if entry.outcome is Outcome.SUCCESS]
         show(settings, links, done, console)
+        return
+    if what is not None:
+        from stovetop.auditing import show_session, trained_on
+
+        show_session(what, *trained_on(settings, what), console)
         return
     with client_of(settings) as client:
         table = Table("when", "who", "what", "step", "outcome", "note")

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from enum import StrEnum
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from auth import InvalidTokenFile
 from control.errors import PortTaken, SettingsError, StoreLocked, UnknownFormat
@@ -55,16 +55,19 @@ class RoleName(StrEnum):
     AGENTS = "agents"
 
 
-def play(role: RoleName, settings: Settings) -> NoReturn:
-    """Run the role until it is told to stop, and exit: 0 after a clean end, 78 after what needs a person."""
+def play(role: RoleName, settings: Settings, **given: Any) -> NoReturn:
+    """Run the role until it is told to stop, and exit: 0 after a clean end, 78 after what needs a person.
+
+    What is `given` goes to the role beside its settings; such a role stands beside the one of `stovetop up`, one a run.
+    """
     logging.basicConfig(level=logging.INFO, format=FORMAT, stream=sys.stderr, force=True)
     for chatty in ("httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     watch_lifeline()
     try:
-        with hold_role(settings.data, role.value):
-            run: Callable[[Settings], None] = importlib.import_module(f"stovetop.roles.{role.value}").run
-            run(settings)
+        with hold_role(settings.data, f"{role.value}-{settings.run}" if given else role.value):
+            run: Callable[..., None] = importlib.import_module(f"stovetop.roles.{role.value}").run
+            run(settings, **given)
     except NEEDS_A_PERSON as error:
         logger.error("%s", error)
         sys.exit(CONFIGURATION_ERROR)

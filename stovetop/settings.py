@@ -13,7 +13,15 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from control.agents import AgentsSettings
@@ -45,7 +53,15 @@ class AppSettings(BaseModel):
     recipe: str | None = Field(None, description="a trainer.TrainingContext to the trainer that `stovetop train` runs")
     evaluation: str | None = Field(None, description="a version's folder to figures, which the gate judges it by")
     base_model: Path | None = Field(None, description="the packaged weights that training and serving begin with")
-    base_shards: Path | None = Field(None, description="shards of the source `base`")
+    base_shards: Path | str | None = Field(
+        None, union_mode="left_to_right", description="shards of the source `base`: a folder, or s3://bucket/prefix"
+    )
+
+    @field_validator("base_shards", mode="wrap")
+    @classmethod
+    def _place_of_shards(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        """An address in S3 is no path."""
+        return value if isinstance(value, str) and value.startswith("s3://") else check(value)
 
 
 class MixtureSettings(BaseModel):
@@ -134,7 +150,7 @@ class Settings(BaseSettings):
         app = values.get("app")
         if isinstance(app, dict):
             for key in ("base_model", "base_shards"):
-                if app.get(key):
+                if app.get(key) and not str(app[key]).startswith("s3://"):
                     app[key] = root / app[key]
         _place_schemas(app if isinstance(app, dict) else {}, values.setdefault("gateway", {}), root)
         return values

@@ -26,6 +26,7 @@ from trainer.lifecycle import Lifecycle
 from trainer.link import Link, MemoryLink
 from trainer.loader import mixture_loader
 from trainer.ranks import Ranks
+from trainer.replay import ReplayLink, Score, read_score, register
 from trainer.reporter import ENDLESS
 from trainer.schedule import make_scalable
 from trainer.segments import MAIN, RunFolder, StartReason
@@ -76,6 +77,8 @@ class InteractiveTrainer(Hooks):
         self, *args: Any, control: InteractiveSettings | None = None, link: Link | None = None, **kwargs: Any
     ) -> None:
         self._settings, self._given_link = control or InteractiveSettings(), link
+        self._score: Score | None = None
+        self._replayed: ReplayLink | None = None
         _adapt_arguments([*args, *kwargs.values()])
         super().__init__(*args, **kwargs)
         folder = RunFolder(Path(self._settings.folder or self.args.output_dir))
@@ -109,6 +112,20 @@ class InteractiveTrainer(Hooks):
                     if going_on is None:
                         return output
                     start = going_on
+
+    def replay(self, run: Path, until: int | None = None) -> ReplayLink:
+        """Train as the run in the folder `run` was trained, with what was done to it after the same steps (see `replay`),
+        up to step `until` or the Trainer's last. This trainer has to be made as that run's was, with a folder of its own.
+        """
+        register()
+        self._score = read_score(RunFolder(run), until)
+        try:
+            self.train(None if self._score.first is None else str(self._score.first))
+        finally:
+            self._score = None
+        if self._replayed is None:
+            raise SettingsInvalid("only the first rank replays; ask the trainer of rank 0 what came of it")
+        return self._replayed
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """As the Trainer does, with the averaged weights where there are some."""
@@ -172,7 +189,11 @@ class InteractiveTrainer(Hooks):
     def _link(self, ranks: Ranks, start: Start) -> Link:
         if not ranks.main:
             return MemoryLink()
-        return self._given_link or connect(self.steering, start)
+        link = self._given_link or connect(self.steering, start)
+        if self._score is None:
+            return link
+        self._replayed = ReplayLink(link, self._score, self.steering)
+        return self._replayed
 
     def _first_start(self, resume: str | bool | None) -> Start:
         checkpoints, folder = self.steering.checkpoints, self.steering.folder

@@ -61,7 +61,7 @@ class Runner:
         self._guard = Guard(settings.limits, spent)
         self._lock = threading.Lock()
         """Held while a command leaves, so that nothing more leaves once a switch has returned."""
-        self._stopping = self._asked = False
+        self._stopping = self._asked = self._accepting = False
         self._wanted = True
         self._looked: tuple[str, int] | None = None
         self.finished = 0
@@ -109,7 +109,13 @@ class Runner:
             found = self._suggestion
             if found is None or found.id != suggestion:
                 return None
-            self._suggestion = None
+            self._suggestion, self._accepting = None, True
+        try:
+            return self._carry_out(found, author)
+        finally:
+            self._accepting = False
+
+    def _carry_out(self, found: Suggestion, author: str) -> list[CommandRecord]:
         note = f"suggested by {found.decision.by}: {found.decision.explanation}"
         seen = self._record.picture()
         done = self._send(found.decision, author, note, None, lambda: True)
@@ -128,7 +134,7 @@ class Runner:
             "every": self.settings.every,
             "limits": self.settings.limits.model_dump(mode="json"),
             "spent": self._guard.spent,
-            "suggestion": waiting.id if waiting else None,
+            "suggestion": _shown(waiting) if waiting else None,
             "last": self._last,
         }
 
@@ -158,6 +164,8 @@ class Runner:
     def _due(self, seen: Observation) -> bool:
         if self._stopping:
             return True
+        if self._accepting:  # what is decided meanwhile would be decided twice
+            return False
         if not self.settings.enabled or not self._wanted or seen.status is not RunStatus.RUNNING or seen.step < 1:
             return False
         if self._asked or self._looked is None or self._looked[0] != seen.branch or seen.step < self._looked[1]:
@@ -176,6 +184,7 @@ class Runner:
             self._policy.acted(self._accepted.pop(0))
         decision = self._policy.decide(seen)
         if decision is None:
+            self._withdraw(seen, "there is nothing to be done any more")
             return
         self._last = {"step": seen.step, "time": time.time(), "by": decision.by, "explanation": decision.explanation}
         if not decision.actions:
@@ -304,6 +313,18 @@ class Runner:
             }
         )
         self._tell(content, seen)
+
+
+def _shown(waiting: Suggestion) -> dict[str, Any]:
+    decision = waiting.decision
+    commands = [{"command": each.command, "arguments": dict(each.arguments)} for each in decision.actions]
+    return {
+        "id": waiting.id,
+        "by": decision.by,
+        "explanation": decision.explanation,
+        "step": waiting.step,
+        "commands": commands,
+    }
 
 
 def _succeeded(done: Sequence[CommandRecord], decision: Decision) -> bool:

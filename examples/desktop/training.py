@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from transformers import TrainingArguments
 
+import examples.desktop.commands  # noqa: F401  registers what the app adds to the trainer's commands
 from examples.desktop.model import BASE, HALF, build_scheduler, load_base
 from examples.desktop.muon import Muon
 from trainer import DiffusionTrainer, make_interactive

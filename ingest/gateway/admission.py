@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from starlette.requests import ClientDisconnect, Request
 
 from auth.problems import INVALID_REQUEST, Problem
-from ingest.gateway.budget import Budget, Caller
+from ingest.gateway.budget import NOBODY, Budget, Caller
 from ingest.gateway.encodings import decoded, decoder_of
 from ingest.gateway.metrics import Metrics
 from ingest.gateway.rates import Rates
@@ -46,7 +46,7 @@ class Admission:
         return self._budget.left < self._settings.max_body_bytes
 
     @asynccontextmanager
-    async def body(self, request: Request, limit: int, caller: Caller) -> AsyncIterator[bytes]:
+    async def body(self, request: Request, limit: int, caller: Caller = NOBODY) -> AsyncIterator[bytes]:
         """The request's body, of at most `limit` bytes; its share of the budget is given back when the context ends.
 
         Raises 413, 415, 429, 503 (over the budget), 408 (it stalls or takes too long) and 400 (it breaks off).

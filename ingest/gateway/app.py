@@ -22,7 +22,7 @@ from auth.http import RequireScope
 from auth.problems import install_problems
 from auth.tokens import Scope, TokenStore
 from ingest.errors import IngestError
-from ingest.gateway.description import describe
+from ingest.gateway.description import PROBLEMS, describe
 from ingest.gateway.desk import Desk
 from ingest.gateway.forwarding import Forwarding
 from ingest.gateway.gateway import Gateway
@@ -101,7 +101,12 @@ def _health(gateway: Gateway, read: RequireScope) -> APIRouter:
         reason = gateway.unready()
         return json_reply(Ready(ready=reason is None, reason=reason), 200 if reason is None else 503)
 
-    @router.get("/metrics", dependencies=[Depends(read)])
+    @router.get(
+        "/metrics",
+        dependencies=[Depends(read)],
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **PROBLEMS},
+    )
     async def metrics() -> Response:
         return Response(gateway.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

@@ -17,6 +17,10 @@ class Caller(NamedTuple):
     session_id: str | None = None
 
 
+NOBODY = Caller("")
+"""Where it is nobody's in particular."""
+
+
 class Budget:
     """Bytes in flight. Used in the event loop only; `changed(used)` is told of every change."""
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ingest.certificates import Certificate, State
 from ingest.dead_letters import letter_id
+from ingest.gateway.replies import DeadLettered
 from ingest.types import DeadLetter, Position
 
 
@@ -53,6 +54,7 @@ class DeadLetterReply(_Model):
     problem: str
     dead_for_seconds: float
     at_end: bool = Field(description="it was the end of the episode that failed; `seq` is one past its last step")
+    rejected: DeadLettered | None = Field(None, description="what was wrong with it, where the gateway found it")
     inputs: dict[str, Any] | None = None
     members: dict[str, int]
     source: dict[str, int | str]
@@ -69,6 +71,7 @@ class DeadLetterReply(_Model):
             problem=letter.problem,
             dead_for_seconds=round(max(0.0, time.time() - letter.time), 3),
             at_end=letter.at_end,
+            rejected=None if step.rejected is None else DeadLettered.of(step.rejected),
             inputs=None if step.inputs is None else dict(step.inputs),
             members={extension: len(value) for extension, value in step.members.items()},
             source=msgspec.to_builtins(letter.source),

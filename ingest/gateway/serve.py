@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from ingest.settings import GatewaySettings
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BACKLOG = 2_048
 KEEP_ALIVE_SECONDS = 75
+SWITCH_SECONDS = 0.0005
+"""A commit passes through several threads, and each would wait 5 ms for the one that reads bodies."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ def serve_gateway(
     only one can, `GatewayError` where the port is taken, and `LogBroken` when the disk failed: start again then.
     """
     listener = _bind(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         gateway = Gateway(settings, log, floor, spool, settings.advertise or _address(listener))
         try:

@@ -79,7 +79,12 @@ def _asking(router: APIRouter, desk: Desk) -> None:
     async def get_schemas() -> Response:
         return Response(msgspec.json.encode(desk.gateway.schemas.versions()), media_type="application/json")
 
-    @router.get("/schemas/{app}/{version}", dependencies=[granted])
+    @router.get(
+        "/schemas/{app}/{version}",
+        dependencies=[granted],
+        response_class=Response,
+        responses={200: {"content": {"application/schema+json": {"schema": {"type": "object"}}}}},
+    )
     async def get_schema(app: str, version: str) -> Response:
         schema = desk.gateway.schemas.get(app, version)
         if schema is None:

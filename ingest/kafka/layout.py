@@ -15,6 +15,9 @@ import msgspec
 from ingest.errors import LogError
 from ingest.types import OWNERS
 
+DIVIDED = frozenset({"gateway", "annotator"})
+"""Writers whose work is divided in shares; any other one has all partitions."""
+
 
 class KafkaLayout(msgspec.Struct, frozen=True):
     """Partitions of every topic, and the shares in which a writer's partitions are dealt out."""
@@ -37,9 +40,13 @@ class KafkaLayout(msgspec.Struct, frozen=True):
             raise LogError(f"no writer {writer!r} in this log; it has {', '.join(sorted(set(self.owners.values())))}")
         return owned
 
-    def share_of(self, partition: int) -> int:
-        """The share that a partition belongs to."""
-        return partition % self.shares
+    def shares_of(self, writer: str) -> int:
+        """In how many shares the work of a writer is divided."""
+        return self.shares if writer in DIVIDED else 1
+
+    def share_of(self, writer: str, partition: int) -> int:
+        """The share of a writer that a partition belongs to."""
+        return partition % self.shares_of(writer)
 
     def partitions_of(self, share: int) -> tuple[int, ...]:
         """The partitions of a share."""

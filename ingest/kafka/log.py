@@ -9,6 +9,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from ingest.errors import LogUnavailable
+from ingest.kafka.claims import KafkaClaims
 from ingest.kafka.layout import KafkaLayout
 from ingest.kafka.membership import Membership
 from ingest.kafka.reader import KafkaReader
@@ -54,12 +55,16 @@ class KafkaLog(msgspec.Struct, frozen=True):
         self.provide()
         return KafkaReader(self.servers, self.layout, self.options)
 
+    def claims(self) -> KafkaClaims:
+        """Open what decides for stores of shards that cannot (see `ingest.claims`)."""
+        return KafkaClaims(self.servers, self.layout, self.options)
+
     def writer_state(self, name: str, prefix: str = "") -> dict[str, bytes]:
         """See `Log.writer_state`: that of all shares."""
         self.layout.topics(name)
         self.provide()
         found: dict[str, bytes] = {}
-        for share in range(self.layout.shares):
+        for share in range(self.layout.shares_of(name)):
             where = TopicPartition(self.layout.state_topic(name), share)
             try:
                 with closing(StateReader(self.servers, self.options, where)) as reader:

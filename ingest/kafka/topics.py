@@ -84,7 +84,9 @@ def _wanted(layout: KafkaLayout, options: KafkaOptions) -> dict[str, tuple[int, 
         layout.topic(topic): (layout.partitions, for_ever if topic in KEPT_FOR_EVER else records)
         for topic in layout.owners
     }
-    wanted |= {layout.state_topic(writer): (layout.shares, state) for writer in sorted(set(layout.owners.values()))}
+    wanted |= {
+        layout.state_topic(writer): (layout.shares_of(writer), state) for writer in sorted(set(layout.owners.values()))
+    }
     return wanted
 
 

@@ -62,8 +62,10 @@ class KafkaWriter:
         compat.check_library()
         self._servers, self._layout, self._options = servers, layout, options
         self._name, self._share, self._topics = name, share, layout.topics(name)
-        if not 0 <= share < layout.shares:
-            raise LogError(f"{name} has the shares 0 to {layout.shares - 1}, but {share} was asked for")
+        shares = layout.shares_of(name)
+        if not 0 <= share < shares:
+            raise LogError(f"{name} has the shares 0 to {shares - 1}, but {share} was asked for")
+        self._partitions = tuple(range(share, layout.partitions, shares))
         self._place = TopicPartition(layout.state_topic(name), share)
         self._id = layout.transactional_id(name, share)
         self._pid = os.getpid()
@@ -292,7 +294,7 @@ class KafkaWriter:
         places = [
             TopicPartition(self._layout.topic(topic), partition)
             for topic in self._topics
-            for partition in self._layout.partitions_of(self._share)
+            for partition in self._partitions
         ]
         offsets = Offsets(self._servers, self._options)
         try:
@@ -366,9 +368,9 @@ class KafkaWriter:
         if topic not in self._topics:
             raise LogError(f"the writer {self._name!r} owns {', '.join(self._topics)}, not {topic!r}")
         self._layout.check(topic, partition)
-        if self._layout.share_of(partition) != self._share:
+        if partition not in self._partitions:
             raise LogError(
-                f"{topic}/{partition} belongs to share {self._layout.share_of(partition)} of {self._name}, "
+                f"{topic}/{partition} belongs to share {self._layout.share_of(self._name, partition)} of {self._name}, "
                 f"and this is the writer of share {self._share}"
             )
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from ingest.errors import IngestError, StoreUnavailable
@@ -53,7 +53,8 @@ class Fetcher:
         self._lock = threading.Lock()
         self._read: dict[str, int] = {}
         self._expected: set[str] = set()
-        self._pool: ThreadPoolExecutor | None = None
+        self._waiting: queue.SimpleQueue[Remote] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
 
     def __getstate__(self) -> dict[str, Any]:
         return {"cache": self.cache}
@@ -91,13 +92,19 @@ class Fetcher:
                 if remote.place in self._expected or remote.size > self.cache.max_bytes:
                     continue
                 self._expected.add(remote.place)
-                self._pool = self._pool or ThreadPoolExecutor(_THREADS, thread_name_prefix="shard-fetch")
-            self._pool.submit(self._fetch_expected, remote)
+                if len(self._threads) < _THREADS:  # daemons: the end of a process does not wait for a fetch
+                    self._threads.append(threading.Thread(target=self._fetch_ahead, name="shard-fetch", daemon=True))
+                    self._threads[-1].start()
+            self._waiting.put(remote)
+
+    def _fetch_ahead(self) -> None:
+        while True:
+            self._fetch_expected(self._waiting.get())
 
     def _fetch_expected(self, remote: Remote) -> None:
         try:
             if self.cache.find(remote.place) is None:
-                self.whole(remote)
+                self.cache.get(remote.place, remote.size, lambda file: _fetch(remote, file, patience=0.0))
         except (IngestError, OSError) as error:
             logger.warning("%s was not fetched ahead: %s", remote.name, error)
         finally:
@@ -113,11 +120,11 @@ class Fetcher:
         return 2 * read >= remote.size
 
 
-def _fetch(remote: Remote, file: BinaryIO) -> None:
+def _fetch(remote: Remote, file: BinaryIO, patience: float = _PATIENCE) -> None:
     file.seek(0)
     for start in range(0, remote.size, _PIECE):
         wanted = min(_PIECE, remote.size - start)
-        data = patiently(lambda start=start, wanted=wanted: remote.read(start, wanted))  # type: ignore[misc]
+        data = patiently(lambda start=start, wanted=wanted: remote.read(start, wanted), patience)  # type: ignore[misc]
         file.write(data)
         if len(data) != wanted:
             raise StoreUnavailable(f"{remote.name}: {len(data)} of {wanted} bytes came at {start}")

@@ -9,28 +9,25 @@ services keep no metadata.
 
 from __future__ import annotations
 
+import copy
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
-from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+from botocore.exceptions import ClientError
 
 from ingest.claims import ClaimingLog, Claims
-from ingest.errors import ShardClaimed, ShardError, ShardGone, StoreRefused, StoreUnavailable
+from ingest.errors import LogError, ShardClaimed, ShardError, ShardGone, StoreRefused, StoreUnavailable
 from ingest.log import Log
 from ingest.shard_format import BODY, ShardSummary, decode_summary
 from ingest.shards.names import first_offset_of, generation_of, in_order, is_shard_name
-from ingest.shards.s3_client import ABSENT, BEYOND, asking, code_of, s3_client
+from ingest.shards.s3_client import ABSENT, asking, code_of
+from ingest.shards.s3_objects import S3Bucket, usable_etag
 from ingest.shards.s3_upload import Conditions, Upload, abort_strays, probe
 from ingest.shards.staging import clean_in, stage_in
 from ingest.shards.store import Head, StagedShard
-
-_TRIES = 4
-"""How often the bytes of one answer are asked for; the client itself repeats only the asking."""
-_BROKEN_OFF = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 
 
 class S3Store:
@@ -42,11 +39,7 @@ class S3Store:
     def __init__(
         self, url: str, *, endpoint: str | None = None, region: str | None = None, staging: Path | str | None = None
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
-            raise StoreRefused(f"{url!r}: the address of an archive in S3 reads s3://bucket/prefix")
-        self.bucket, self.prefix = parts.netloc, parts.path.strip("/")
-        self.endpoint, self.region = endpoint, region
+        self.place = S3Bucket.of(url, endpoint, region)
         self.staging = Path(staging) if staging is not None else Path(tempfile.gettempdir()) / "stovetop-staging"
         self._log: ClaimingLog | None = None
         self._conditions: Conditions | None = None
@@ -61,25 +54,27 @@ class S3Store:
     @property
     def address(self) -> str:
         """The address, and the service's where it is not Amazon's."""
-        place = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
-        return f"{place} at {self.endpoint}" if self.endpoint else place
+        return self.place.address
 
     @property
     def client(self) -> Any:
         """This process's client."""
-        return s3_client(self.endpoint, self.region)
+        return self.place.client
+
+    @property
+    def bucket(self) -> str:
+        """The bucket."""
+        return self.place.bucket
 
     def key(self, name: str) -> str:
         """The object's key of a name."""
-        return f"{self.prefix}/{name}" if self.prefix else name
+        return self.place.key(name)
 
     def names(self, folder: str, beyond: int = -1) -> list[str]:
         below = self.key(folder) + "/"
-        behind = {"StartAfter": f"{below}{beyond:020d}/"} if beyond >= 0 else {}  # "/" comes behind "."
-        with asking(self.address):
-            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=below, **behind)
-            cut = len(self.key(""))
-            found = [item["Key"][cut:] for page in pages for item in page.get("Contents", ())]
+        after = f"{below}{beyond:020d}/" if beyond >= 0 else ""  # "/" comes behind "."
+        cut = len(self.key(""))
+        found = (item.key[cut:] for item in self.place.list(below, after))
         return in_order(name for name in found if is_shard_name(name) and first_offset_of(name) > beyond)
 
     def size(self, name: str) -> int | None:
@@ -92,14 +87,13 @@ class S3Store:
                 raise
 
     def head(self, name: str) -> Head:
-        data, answer = self._get(name, 0, BODY)
+        data, answer = self.place.get(self.key(name), 0, BODY)
         size = int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else len(data)
         published = answer["LastModified"].timestamp() if "LastModified" in answer else 0.0
-        version = "".join(filter(str.isalnum, str(answer.get("ETag", ""))))
-        return Head(data, size, published, version)
+        return Head(data, size, published, usable_etag(answer.get("ETag")))
 
     def read(self, name: str, start: int, size: int) -> bytes:
-        return self._get(name, start, size)[0] if size > 0 else b""
+        return self.place.get(self.key(name), start, size)[0] if size > 0 else b""
 
     def expect(self, names: Iterable[str]) -> None:
         """Nothing to do: shards are read where they are."""
@@ -137,9 +131,7 @@ class S3Store:
         return strays + clean_in(self.staging)
 
     def for_writing(self, log: Log) -> S3Store:
-        store = S3Store(
-            f"s3://{self.bucket}/{self.prefix}", endpoint=self.endpoint, region=self.region, staging=self.staging
-        )
+        store = copy.copy(self)
         store._log = log if isinstance(log, ClaimingLog) else None
         store._conditions = store._probed()
         return store
@@ -160,11 +152,13 @@ class S3Store:
         assert self._log is not None  # else the probe would have refused
         if self.size(name) is not None:
             return False
-        if self._claims is None:
-            self._claims = self._log.claims()
         # the archiver's shard follows from where it ends; what replaces one follows from its bytes alone
         own = summary.sha256 if generation_of(name) else str(summary.next_offset)
-        standing = self._claims.claim(f"s3://{self.bucket}/{self.key(name)}", own.encode()).decode()
+        try:
+            self._claims = self._claims or self._log.claims()
+            standing = self._claims.claim(f"s3://{self.bucket}/{self.key(name)}", own.encode()).decode()
+        except LogError as error:
+            raise StoreUnavailable(f"{self.address}: the log cannot decide about {name}: {error}") from error
         if standing == own:
             return True
         if self.size(name) is not None:
@@ -176,24 +170,6 @@ class S3Store:
             return decode_summary(name, self.head(name).data) == summary
         except ShardGone:  # created, replaced and removed: by others, long ago
             return False
-
-    def _get(self, name: str, start: int, size: int) -> tuple[bytes, Mapping[str, Any]]:
-        span = f"bytes={start}-{start + size - 1}"
-        broken: Exception | None = None
-        for _ in range(_TRIES):
-            with asking(self.address):
-                try:
-                    answer = self.client.get_object(Bucket=self.bucket, Key=self.key(name), Range=span)
-                    return answer["Body"].read(), answer
-                except ClientError as error:
-                    if code_of(error) in ABSENT:
-                        raise ShardGone(f"{name}: there is no such shard in {self.address}; was it removed?") from None
-                    if code_of(error) in BEYOND:
-                        return b"", {"ContentRange": "bytes */0"} if start == 0 else {}
-                    raise
-                except _BROKEN_OFF as error:
-                    broken = error
-        raise StoreUnavailable(f"{self.address}: {name} broke off {_TRIES} times: {broken}")
 
 
 def _facts(summary: ShardSummary) -> dict[str, str]:

@@ -60,7 +60,9 @@ def s3_client(endpoint: str | None, region: str | None) -> Any:
                 **options,
             )
             with asking(endpoint or "S3"):
-                _clients[key] = boto3.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+                _clients[key] = boto3.session.Session().client(
+                    "s3", endpoint_url=endpoint, region_name=region, config=config
+                )
         return _clients[key]
 
 

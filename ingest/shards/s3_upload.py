@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 PART = 8 << 20
 """Bytes of a part; what is smaller than two is sent at once."""
-_THREADS = 6
+_THREADS = 10
 _TRIES = 5
 _STRAY_AGE = timedelta(days=1)
 _PROBES = ".probe"

@@ -73,5 +73,5 @@ def _table(config: Config) -> None:
         said = last.get("failed") or last.get("resting") or last.get("explanation") or ""
         on = one["mode"] if one["enabled"] else "off"
         at = "" if last.get("step") is None else f"step {last['step']}"
-        table.add_row(name, on, str(one["spent"]), at, str(said), one.get("suggestion") or "")
+        table.add_row(name, on, str(one["spent"]), at, str(said), (one.get("suggestion") or {}).get("id", ""))
     console.print(table)

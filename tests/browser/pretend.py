@@ -265,6 +265,9 @@ class PretendTrainer:
     def _obey(self, delivery: Delivery) -> None:
         command = delivery.command
         self.obeyed.append(command)
+        if command.dry_run:
+            self._done(command, None, None)
+            return
         self.line.report(Report(uuid=command.uuid, status=Status.RUNNING, step=self.step))
         handlers: dict[str, Callable[[Command], None]] = {
             CommandName.UPDATE_OPTIMIZER: self._turn_optimizer,

@@ -339,7 +339,7 @@ def test_axe_finds_nothing_in_either_theme(visit: Visit, trainer: PretendTrainer
         seat = visit(color_scheme=scheme)
         seat.passes(trainer.step)
         seat.page.evaluate(axe)
-        for tab in ("Mixture", "Optimizer", "Checkpoints", "Versions"):
+        for tab in ("Mixture", "Optimizer", "Checkpoints", "Versions", "Agents"):
             seat.tab(tab)
             violations = seat.page.evaluate("async () => (await axe.run(document)).violations")
             found = [f"{entry['id']}: {entry['nodes'][0]['html']}" for entry in violations]

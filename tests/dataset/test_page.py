@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,13 +20,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "dataset.md"
 
 
 @pytest.fixture
-def page() -> dict[str, Any]:
+def page() -> Iterator[dict[str, Any]]:
     """What the page's blocks define."""
     names: dict[str, Any] = {"dataclass": dataclass, "islice": islice, "json": json, "Path": Path, **vars(dataset)}
     names["__name__"] = __name__
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
         exec(block, names)
-    return names
+    yield names
+    names["register_source"].__globals__["_factories"].pop("table", None)
 
 
 def test_the_page_s_source_is_read_and_resumed_without_loss_or_repetition(page: dict[str, Any], tmp_path: Path) -> None:
@@ -54,5 +57,22 @@ def test_a_line_that_is_half_written_is_read_once_it_is_whole(page: dict[str, An
     assert reader.poll() is None
     with path.open("a") as file:
         file.write('"whole"}\n')
-    assert reader.poll().sample == {"text": "whole"}
+    deadline = time.monotonic() + 30
+    while (item := reader.poll()) is None:  # it looks again in a moment
+        assert time.monotonic() < deadline
+    assert item.sample == {"text": "whole"}
     reader.close()
+
+
+def test_the_page_s_source_takes_no_more_than_twenty_lines() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (source,) = [block for block in blocks if "class Lines(" in block]
+    assert len([line for line in source.splitlines() if line.strip()]) <= 20
+
+
+def test_the_page_s_kind_of_source_is_added_while_it_is_read(page: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "0.jsonl").write_text('{"text": "visit"}\n')
+    data = page["mixture"](tmp_path)
+    anew = data.reconstructed(sources={"more": {"kind": "table", "arguments": {"name": "faq"}, "weight": 5}})
+    anew.load_state_dict(data.state_dict())
+    assert any(text.startswith("faq") for text in page["train"](anew, 3))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -12,15 +13,45 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from torch.utils.data import IterableDataset, get_worker_info
 
-from dataset import HistorySource, InteractiveMixture, LiveSource, MapSource, make_interactive_dataset, merge_states
+from dataset import (
+    HistorySource,
+    InteractiveMixture,
+    IterableSource,
+    LiveSource,
+    MapSource,
+    make_interactive_dataset,
+    merge_states,
+)
 from dataset.lane import Lane
+from dataset.order import Taken
 from ingest.shards import DirectoryStore
 from tests.dataset.streams import MemoryLog, archive_of, decode, json_copy, key, with_inline_workers
 from tests.dataset.test_mixture import within_binomial_bound
 
 PARTITIONS = 3
 BASE = [{"key": f"base/{number:06d}-00"} for number in range(37)]
+
+
+class Passes(IterableDataset[dict[str, str]]):
+    """Elements that name their pass; each has another order, and another number of them. It splits itself."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    @staticmethod
+    def all_of(epoch: int) -> list[str]:
+        return [f"{epoch}/{number}" for number in range(11 + epoch % 3)]
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        keys = self.all_of(self.epoch)
+        random.Random(self.epoch).shuffle(keys)
+        info = get_worker_info()
+        for each in keys if info is None else keys[info.id :: info.num_workers]:
+            yield {"__key__": each, "key": each}
 
 
 class Branch(RuleBasedStateMachine):
@@ -56,8 +87,11 @@ class Branch(RuleBasedStateMachine):
                 "base": MapSource(BASE),
                 "live": LiveSource(self.log, decode=decode, archive=self.archive, batch_bytes=400),
                 "history": HistorySource(self.archive, decode=decode),
+                "stream": IterableSource(Passes()),
+                "parts": IterableSource(Passes(), parts=3),
             }
-            data = make_interactive_dataset(sources, {"base": 1, "live": 2, "history": 1}, seed=1)
+            weights = {"base": 1, "live": 2, "history": 1, "stream": 1, "parts": 1}
+            data = make_interactive_dataset(sources, weights, seed=1)
             with_inline_workers(data, workers)
             if state is not None:
                 data.load_state_dict(state)
@@ -100,11 +134,23 @@ class Branch(RuleBasedStateMachine):
             data.take(size)
             data.rewind()
 
-    @rule(base=st.integers(1, 3), live=st.integers(0, 5), history=st.integers(0, 3))
-    def weights_change(self, base: int, live: int, history: int) -> None:
+    @rule(
+        base=st.integers(1, 3),
+        live=st.integers(0, 5),
+        history=st.integers(0, 3),
+        stream=st.integers(0, 4),
+        parts=st.integers(0, 4),
+    )
+    def weights_change(self, **weights: int) -> None:
         self.version += 1
         for data in self.ranks:
-            data.set_weights({"base": base, "live": live, "history": history}, at_version=self.version)
+            data.set_weights(weights, at_version=self.version)
+
+    @rule(seconds=st.sampled_from([None, 3.0, 1e6]))
+    def recency_changes(self, seconds: float | None) -> None:
+        self.version += 1
+        for data in self.ranks:
+            data.set_interactive_parameters({"half_life_seconds": {"history": seconds}}, at_version=self.version)
 
     @rule()
     def a_checkpoint_is_saved(self) -> None:
@@ -136,6 +182,12 @@ class Branch(RuleBasedStateMachine):
         assert all(number == 1 for number in counts.values())
 
     @invariant()
+    def no_element_of_a_pass_is_trained_twice(self) -> None:
+        for name in ("stream", "parts"):
+            counts = Counter(each for source, each in self.trained if source == name)
+            assert all(number == 1 for number in counts.values())
+
+    @invariant()
     def history_follows_live(self) -> None:
         seen: set[str] = set()
         for source, each in self.trained:
@@ -146,13 +198,29 @@ class Branch(RuleBasedStateMachine):
     def drain(self) -> None:
         """In the end every sample that arrived has been trained through live, once."""
         for data in self.ranks:
-            data.set_weights({"base": 0, "history": 0, "live": 1})
+            data.set_weights({"base": 0, "history": 0, "stream": 0, "parts": 0, "live": 1})
             while (taken := data.take(1, idle=patience(3))) is not None:
                 items, receipt = taken
                 data.complete([receipt])
                 self.trained.append(("live", items[0].key))
         live = sorted(each for source, each in self.trained if source == "live")
         assert live == sorted(self.appended)
+        for name in ("stream", "parts"):
+            self.go_through(name)
+
+    def go_through(self, name: str) -> None:
+        """Every pass that was begun is whole in the end: each of its elements was trained once."""
+        begun = max((int(each.split("/")[0]) for source, each in self.trained if source == name), default=0)
+        for data in self.ranks:
+            data.set_weights({"live": 0, "stream": 0, "parts": 0, name: 1})
+            while True:
+                items, receipt = data.take(1)
+                data.complete([receipt])
+                self.trained.append((name, items[0].key))
+                if int(items[0].key.split("/")[0]) > begun:
+                    break
+        whole = [each for source, each in self.trained if source == name and int(each.split("/")[0]) <= begun]
+        assert sorted(whole) == sorted(each for epoch in range(begun + 1) for each in Passes.all_of(epoch))
 
 
 def patience(looks: int) -> Callable[[], bool]:
@@ -205,6 +273,22 @@ def test_the_check_would_notice_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
         branch.teardown()
 
 
+def test_the_check_would_notice_an_element_of_an_iterable_that_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks that forget what those of another number have read make the schedules fail, too."""
+    monkeypatch.setattr(Taken, "holds", lambda self, epoch, place: False)
+    branch = Branch()
+    try:
+        branch.begin(1, 0)
+        for _ in range(3):
+            branch.a_step_is_completed([6, 6])
+        branch.a_checkpoint_is_saved()
+        branch.training_crashes_and_resumes(2, 2)
+        with pytest.raises(AssertionError):
+            branch.teardown()
+    finally:
+        branch.folder.cleanup()
+
+
 steps = st.tuples(st.integers(1, 7), st.none() | st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 3)))
 
 
@@ -227,7 +311,12 @@ def test_a_run_that_is_restored_again_and_again_equals_one_that_never_was(
             made = []
             for rank in range(world):
                 live = LiveSource(log, decode=decode, max_lag=30)
-                sources = {"base": MapSource(BASE), "live": live, "history": HistorySource(archive, decode=decode)}
+                sources = {
+                    "base": MapSource(BASE),
+                    "live": live,
+                    "history": HistorySource(archive, decode=decode),
+                    "stream": IterableSource(Passes(), parts=2),
+                }
                 data = with_inline_workers(make_interactive_dataset(sources, seed=5), workers)
                 if state is not None:
                     data.load_state_dict(state)

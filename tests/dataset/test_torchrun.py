@@ -33,6 +33,7 @@ def trained(folder: Path, rank: int) -> list[Any]:
     return [json.loads(line) for line in (folder / f"trained-{rank}.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.soak  # tests/trainer/test_torchrun.py is the quick one, and trains
 @pytest.mark.timeout(420)
 def test_two_ranks_obey_at_the_same_step_read_each_sample_once_and_one_rank_goes_on(tmp_path: Path) -> None:
     writer = SqliteLog(tmp_path / "log", Layout(partitions=2)).writer("annotator")

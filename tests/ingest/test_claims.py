@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 
 from ingest.claims import ClaimingLog
 from ingest.memory import MemoryLog
-from ingest.sqlite import SqliteLog
+from tests.ingest.conftest import LogFactory
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def log(request: pytest.FixtureRequest, tmp_path: Path) -> ClaimingLog:
-    return MemoryLog() if request.param == "memory" else SqliteLog(tmp_path / "log")
+@pytest.fixture
+def log(log_factory: LogFactory) -> ClaimingLog:
+    made = log_factory.make()
+    assert isinstance(made, ClaimingLog)
+    return made
+
+
+def test_a_log_in_memory_decides_too() -> None:
+    log = MemoryLog()
+    assert [log.claims().claim("a", value) for value in (b"1", b"2")] == [b"1", b"1"]
 
 
 def test_the_first_value_stands(log: ClaimingLog) -> None:

@@ -39,6 +39,19 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
 # --- against a real gateway ------------------------------------------------------------------------------------------
 
 
+def test_steps_that_the_gateway_takes_with_a_fault_are_told(tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text('{"properties":{"inputs":{"properties":{"x":{"maximum":2}}}}}')
+    with running(tmp_path, schemas={"desktop": str(tmp_path / "schema.json")}) as gateway:
+        with SessionClient(gateway.url, INGEST, "desktop", settings=QUICK) as session:
+            for number in range(5):
+                session.post({"x": number})
+        assert [(seq, fault.reason, fault.pointer, fault.schema) for seq, fault in session.rejected] == [
+            (3, "maximum", "/inputs/x", "desktop/1"),
+            (4, "maximum", "/inputs/x", "desktop/1"),
+        ]
+        assert seqs(gateway.log, session.session_id) == list(range(5))
+
+
 def test_a_session_is_posted_and_ended(gateway: RunningGateway) -> None:
     with SessionClient(gateway.url, INGEST, "desktop", metadata={"fps": 15}, settings=QUICK) as session:
         for number in range(200):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from auth.tokens import TokenStore
 from ingest.errors import GatewayError, LogBroken, LogLocked
@@ -22,6 +23,7 @@ from ingest.sqlite import SqliteLog
 from tests.ingest.conftest import Run
 from tests.ingest.disks import Disk
 from tests.ingest.gateways import INGEST, READ, running, seqs, shape, step, steps, stored, tokens_in, until
+from tests.ingest.sockets import SocketClient, socket_url
 
 HEAD = (
     f"POST /v1/sessions/{{session}}/steps HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {INGEST}\r\n"
@@ -262,6 +264,25 @@ def test_sigterm_finishes_what_is_under_way_and_ends_well(tmp_path: Path, run_pr
     output, _ = process.communicate(timeout=30)
     assert (output, process.returncode) == ("ended\n", 0)
     assert seqs(SqliteLog(tmp_path / "log"), session_id) == [0]
+
+
+def test_sigterm_lets_sockets_finish_and_sends_them_elsewhere(tmp_path: Path, run_program: Run) -> None:
+    process, url = _start(run_program, tmp_path, pre_stop_seconds=1.0)
+    headers = {"Authorization": f"Bearer {INGEST}"}
+    session_id = httpx.post(f"{url}/v1/sessions", json={"app": "desktop"}, headers=headers).json()["session_id"]
+    with connect(socket_url(url, session_id), additional_headers=headers, compression=None, proxy=None) as connection:
+        client = SocketClient(connection)
+        client.hello()
+        client.send(0)
+        client.until_acked(0)
+        process.send_signal(signal.SIGTERM)
+        until(lambda: httpx.get(f"{url}/readyz").status_code == 503, "not ready any more")
+        client.send(1)
+        client.until_acked(1)  # it still serves while the load balancer notices
+        assert client.closed() == (1001, "the gateway is shutting down; go on from a new connection")
+    output, _ = process.communicate(timeout=30)
+    assert (output, process.returncode) == ("ended\n", 0)
+    assert seqs(SqliteLog(tmp_path / "log"), session_id) == [0, 1]
 
 
 def test_the_end_takes_a_bounded_time(tmp_path: Path, run_program: Run) -> None:

@@ -150,7 +150,7 @@ def live(log: SqliteLog, store: DirectoryStore, life: Life, turns: int = 6) -> N
     """A keeper that dies as its life has it."""
     writer, reader = log.writer("keeper"), log.reader()
     try:
-        work = Work(log, MortalWriter(writer, life), reader, MortalStore(store.root, life), AT_ONCE, [0])  # type: ignore[arg-type]
+        work = Work(log, MortalWriter(writer, life), reader, MortalStore(store.root, life), AT_ONCE)  # type: ignore[arg-type]
         with suppress(Killed):
             for _ in range(turns):
                 work.turn()

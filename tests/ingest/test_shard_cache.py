@@ -125,7 +125,7 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> S3Store:
 
 @pytest.fixture
 def cached(remote: S3Store, tmp_path: Path) -> CachedStore:
-    read_only = S3Store(f"s3://{remote.bucket}/{remote.prefix}", endpoint=remote.endpoint)
+    read_only = S3Store(f"s3://{remote.bucket}/{remote.place.prefix}", endpoint=remote.place.endpoint)
     return CachedStore(read_only, ShardCache(tmp_path / "cache", 1 << 20))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from auth.tokens import Scope
 from ingest.annotator import Members
 from ingest.annotator_state import annotator_progress
 from ingest.annotator_worker import AnnotatorWorker
@@ -22,8 +23,9 @@ from ingest.log import Log
 from ingest.records import annotated
 from ingest.schemas import SessionSchema, SessionSchemas
 from ingest.types import Rejection, Step, StepOutcome, StepsAppended
-from tests.ingest.gateways import RunningGateway, running, shape, step, stored, tar
+from tests.ingest.gateways import RunningGateway, running, shape, step, stored, tar, tokens_in
 
+OPERATE = "secret-of-operate"
 SCREEN = {
     "version": "1",
     "type": "object",
@@ -159,6 +161,40 @@ def test_a_faulty_first_step_of_a_session_does_not_hide_its_beginning(tmp_path: 
             (4, 1, False),
         ]
         assert samples == [(1, "seq"), (4, "seq"), (5, "end")]
+
+
+def test_a_retry_feeds_what_broke_only_the_schema_and_never_what_cannot_be_read(tmp_path: Path) -> None:
+    with running(tmp_path, schemas=schemas(tmp_path, SCREEN)) as gateway:
+        session_id = gateway.open()
+        gateway.post(session_id, [step(0), step(1, inputs={"x": 99, "y": 1}), step(2, time="never"), step(3)])
+        annotate(gateway.log)
+        headers = {"Authorization": f"Bearer {OPERATE}"}
+        tokens_in(tmp_path).add("operator", [Scope.OPERATE], OPERATE)
+        listed = gateway.bare.get("/v1/admin/dead-letters", headers=headers).json()["letters"]
+        assert {letter["seq"]: letter["rejected"]["reason"] for letter in listed} == {1: "maximum", 2: "not-a-number"}
+        for letter in listed:
+            retried = gateway.bare.post(f"/v1/admin/dead-letters/{letter['id']}/retry", headers=headers)
+            assert retried.status_code in (200, 202), retried.text
+        annotate(gateway.log)
+        outcomes, samples = _annotated(gateway)
+        assert sorted((each.seq, each.samples, each.dead) for each in outcomes[4:]) == [(1, 1, False), (2, 0, True)]
+        assert sorted(samples) == [(0, "seq"), (1, "seq"), (3, "seq")]
+
+
+def test_a_rejection_quotes_no_keys_where_only_their_classes_are_kept(tmp_path: Path) -> None:
+    strict = {"properties": {"inputs": {"properties": {"keys_down": {"items": {"maxLength": 3}}}}}}
+    kept = {"keyboard": {"default": "classes"}, "schemas": schemas(tmp_path, strict)}
+    with running(tmp_path, **kept) as gateway:
+        session_id = gateway.open()
+        keys = {"keys_down": ["hunter2", "Q"], "text": "hunter2"}
+        sent = [step(0, inputs=keys), step(1, inputs=keys, time="never"), step(2, inputs="hunter2")]
+        told = gateway.post(session_id, sent).json()["results"]
+        assert "hunter2" in told["0"]["detail"], "the client may read its own"
+        (record,) = [record for record in stored(gateway.log, session_id) if isinstance(record, StepsAppended)]
+        assert "hunter2" not in str(record)
+        assert record.steps[0].inputs == {"keys_down": ["other", "letter"]}
+        assert json.loads(record.steps[1].rejected.original)["inputs"] == {"keys_down": ["other", "letter"]}  # type: ignore[union-attr,arg-type]
+        assert gateway.post(session_id, sent).json()["next_seq"] == 3, "the same again is a duplicate"
 
 
 def test_is_eos_ends_the_session_even_on_a_faulty_step(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).parent / "programs" / "kill_points.py"
 
 # Between the calls of a quick run, so that it makes about a dozen trials; a long run takes every call.
-STRIDES = {"Publish": 29, "HandOver": 10, "FirstKey": 4, "Operate": 8, "Follow": 13}
+STRIDES = {"Publish": 29, "HandOver": 10, "FirstKey": 4, "Judge": 67, "Operate": 8, "Follow": 13}
 
 
 def sweep(scenario: str, folder: Path, stride: int) -> None:
@@ -37,3 +37,49 @@ def test_a_killed_writer_leaves_nothing_torn_and_a_restart_loses_nothing(scenari
 @pytest.mark.parametrize("scenario", STRIDES)
 def test_a_writer_is_killed_at_every_single_call(scenario: str, tmp_path: Path) -> None:
     sweep(scenario, tmp_path, 1)
+
+
+# Hubs on the network
+
+PROGRAM_REMOTE = PROGRAM.with_name("kill_remote.py")
+QUICK = {("s3", "Publish"): 4, ("repository", "Publish"): 4, ("embedded", "Follow"): 4}
+LONG = {
+    ("s3", "Publish"): 100,
+    ("repository", "Publish"): 100,
+    ("embedded", "Follow"): 100,
+    ("juicefs", "Publish"): 40,
+    ("s3", "Operate"): 40,
+    ("repository", "Operate"): 40,
+    ("s3", "Follow"): 60,
+    ("repository", "Follow"): 40,
+}
+
+
+def sweep_remote(place: str, scenario: str, folder: Path, trials: int) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1",
+    }
+    command = [sys.executable, str(PROGRAM_REMOTE), place, scenario, str(folder), str(trials)]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert found["failures"] == [], ran.stderr[-3000:]
+    assert found["trials"] == trials
+
+
+@pytest.mark.parametrize(("place", "scenario"), QUICK)
+def test_a_kill_at_a_call_over_the_network_loses_and_tears_nothing(place: str, scenario: str, tmp_path: Path) -> None:
+    sweep_remote(place, scenario, tmp_path, QUICK[place, scenario])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("place", "scenario"), LONG)
+def test_many_kills_over_the_network_lose_and_tear_nothing(place: str, scenario: str, tmp_path: Path) -> None:
+    sweep_remote(place, scenario, tmp_path, LONG[place, scenario])

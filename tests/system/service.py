@@ -239,7 +239,7 @@ class Service:
         if servers is None:
             return SqliteLog(self.data / "log")
         options = quick_options(topic_prefix=self.environment["STOVETOP_LOG__KAFKA__TOPIC_PREFIX"])
-        return KafkaLog(servers, KafkaLayout(options.topic_prefix, 4, 4), options)
+        return KafkaLog(servers, KafkaLayout(options.topic_prefix, 4, 1), options)
 
     @property
     def store(self) -> DirectoryStore:

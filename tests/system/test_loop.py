@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from examples.desktop.scripted import visitor_session
 from examples.desktop.world import World
@@ -19,7 +20,7 @@ from ingest.types import SAMPLES
 from publish import Manifest
 from tests.system import reckoning
 from tests.system.conftest import MakeService
-from tests.system.service import Service, answers, until
+from tests.system.service import Service, answers, free_port, until
 from tests.system.serving import Server
 from trainer.checkpoints import Checkpoints
 from trainer.journal import Trained, trained_in
@@ -30,7 +31,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module")
 def service(make_service: MakeService) -> Service:
     """One service for all tests of this module, each of which leaves it training, on whatever branch."""
-    made = make_service()
+    made = make_service({"STOVETOP_TRAIN__METRICS_PORT": str(free_port())})
     made.up()
     until(lambda: made.at_work("train"), "it trains")
     return made
@@ -106,6 +107,32 @@ def test_a_click_reaches_the_served_weights(service: Service, tmp_path: Path) ->
     reckoning.versions_hold_what_they_say(logged, service.run, [version])
     server.loaded_only_what_verifies()
     server.never_tore()
+
+
+def scraped(service: Service) -> dict[tuple[str, str], float]:
+    """What Prometheus would read of the trainer: values by metric and source."""
+    port = service.environment["STOVETOP_TRAIN__METRICS_PORT"]
+    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
+    assert answer.status_code == 200
+    return {
+        (sample.name.removeprefix("stovetop_mixture_"), sample.labels.get("source", "")): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def test_prometheus_scrapes_the_mixture_of_the_trainer(service: Service) -> None:
+    until(lambda: ("samples_total", "") in scraped(service), "the first figures are told", every=0.2)
+    first = scraped(service)
+    shares = {source: value for (name, source), value in first.items() if name == "source_requested"}
+    assert set(shares) == {"base", "history", "live"}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert first["source_skipped_total", "live"] == 0
+    until(lambda: scraped(service)["samples_total", ""] > first["samples_total", ""], "training goes on", every=0.2)
+    step_told(service.cli("mix", "base=4"))
+    until(lambda: scraped(service)["source_weight", "base"] == 4, "the new weight is told", every=0.2)
+    assert scraped(service)["version", ""] > first["version", ""]
+    step_told(service.cli("mix", "base=0.1"))
 
 
 def test_a_mixture_shows_from_the_step_that_the_command_names(service: Service) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from transformers import Trainer, TrainerCallback
 
+from dataset import InteractiveMixture
 from tests.trainer.livedata import mixture, open_log
 from tests.trainer.trainings import arguments, gpt2, until
 from trainer import EmaSettings, Every, InteractiveSettings, make_interactive, train_run
@@ -27,11 +28,18 @@ _CONTEXT.set_forkserver_preload(["tests.trainer.lives", "diffusers.training_util
 class Life:
     """A process that trains a run on a live log until it is stopped or killed."""
 
-    def __init__(self, folder: Path, log: Path, max_steps: int = 1_000_000, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        log: Path,
+        max_steps: int = 1_000_000,
+        data: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._said = folder / f"said-{len(list(folder.glob('said-*')))}.txt"
         self._said.touch()
-        self._process = _CONTEXT.Process(target=live, args=(folder, log, max_steps, self._said, settings))
+        self._process = _CONTEXT.Process(target=live, args=(folder, log, max_steps, data or {}, self._said, settings))
         self._process.start()
 
     def steps(self, count: int) -> None:
@@ -49,6 +57,17 @@ class Life:
     def said(self) -> str:
         """What it has printed and logged."""
         return self._said.read_text()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.is_alive()
+
+    @property
+    def workers(self) -> set[int]:
+        """The worker processes that its steps began with."""
+        told = [line.split()[1:] for line in self.said.splitlines() if line.startswith("workers ")]
+        return {int(process) for line in told for process in line}
 
     def send(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end; returns the exit status."""
@@ -70,14 +89,23 @@ class Life:
 
 
 class Speaks(TrainerCallback):
-    """A line a step, so that the test knows where training is."""
+    """A line a step, so that the test knows where training is, and one with the worker processes."""
+
+    def __init__(self, data: InteractiveMixture) -> None:
+        self._data = data
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        pool = self._data._reading.pool
+        sys.stdout.write(f"workers {' '.join(map(str, pool.processes if pool else ()))}\n")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         sys.stdout.write(f"step {state.global_step}\n")
         sys.stdout.flush()
 
 
-def live(folder: Path, log: Path, max_steps: int, said: Path, changes: Mapping[str, Any]) -> None:
+def live(
+    folder: Path, log: Path, max_steps: int, mixed: Mapping[str, Any], said: Path, changes: Mapping[str, Any]
+) -> None:
     """What the process does."""
     sys.stdout = sys.stderr = said.open("a")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
@@ -91,12 +119,14 @@ def live(folder: Path, log: Path, max_steps: int, said: Path, changes: Mapping[s
         "ema": EmaSettings(decay=0.9),
     }
 
+    data = mixture(open_log(log), **mixed)
+
     def recipe(settings: InteractiveSettings) -> Any:
         return make_interactive(Trainer)(
             model=gpt2(),
             args=arguments(folder, max_steps=max_steps, lr_scheduler_type="constant"),
-            train_dataset=mixture(open_log(log)),
-            callbacks=[Speaks()],
+            train_dataset=data,
+            callbacks=[Speaks(data)],
             control=settings,
         )
 

@@ -23,7 +23,7 @@ from types import BuiltinFunctionType, FrameType
 
 import numpy as np  # noqa: F401 - imported before the forks, so that no child spends calls on it
 
-from publish import DirectoryHub, Follower, LiveModel, Outbox, Publisher, SigningKey, put
+from publish import DirectoryHub, Follower, Gate, GateSettings, LiveModel, Outbox, Publisher, SigningKey, put
 from publish.follower import ServedFrom
 from tests.publish.parts import Uniform, check_hub, litter, read_version, served_value, ticket, weights_of
 
@@ -157,6 +157,43 @@ class FirstKey(Scenario):
         assert not [path for path in root.rglob("*.tmp")]
 
 
+class Judge(Scenario):
+    """Candidates pass a gate on their way to the served channel: one is good, one is bad, and the last one is good."""
+
+    def prepare(self, root: Path) -> None:
+        for step in (10, 11):
+            put(root / "outbox", weights_of(step), ticket(step, channel="candidate"))
+            self.work(root)
+        put(root / "outbox", weights_of(99), ticket(99, channel="candidate"))
+        self.work(root)
+        put(root / "outbox", weights_of(12), ticket(100, channel="candidate"))
+
+    def work(self, root: Path) -> None:
+        hub, outbox = DirectoryHub(root / "hub", create=True), Outbox(root / "outbox")
+        gate = Gate(GateSettings(enabled=True), root / "gate", hub)
+        publisher = Publisher(hub, outbox, key(root), keep=2, gate=gate)
+        with outbox.served():
+            while outbox.pending():
+                if publisher.step():
+                    raise RuntimeError("publishing failed")
+
+    def look(self, root: Path) -> None:
+        check_hub(root / "hub", key(root).public)
+        pointer = DirectoryHub(root / "hub").channel("stable")
+        assert pointer is not None
+        assert read_version(root / "hub", pointer.version, key(root).public)[1] in (11, 12), "a bad one is served"
+
+    def check(self, root: Path) -> None:
+        hub = DirectoryHub(root / "hub")
+        assert [pointer.version for pointer in hub.channels()] == [4, 4], "an orphaned channel"
+        assert list(hub.numbers()) == [1, 2, 3, 4]
+        gate = Gate(GateSettings(enabled=True), root / "gate", hub)
+        decisions = [gate.decision(number) for number in hub.numbers()]
+        assert [decision is not None and decision.passed for decision in decisions] == [True, True, False, True]
+        assert not litter(root / "hub"), litter(root / "hub")
+        assert not litter(root / "outbox"), litter(root / "outbox")
+
+
 class Operate(Scenario):
     """An operator rolls the channel back, then promotes another version."""
 
@@ -224,7 +261,7 @@ class Follow(Scenario):
         assert not litter(root / "cache"), litter(root / "cache")
 
 
-SCENARIOS = {kind.__name__: kind for kind in (Publish, HandOver, FirstKey, Operate, Follow)}
+SCENARIOS = {kind.__name__: kind for kind in (Publish, HandOver, FirstKey, Judge, Operate, Follow)}
 
 
 def in_child(work: Callable[[], None]) -> int:

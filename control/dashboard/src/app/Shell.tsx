@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from "react";
+import { AgentPanel } from "../agents/AgentPanel";
 import type { RunSummary } from "../api/types";
 import { ChartGrid } from "../charts/ChartGrid";
 import { CheckpointPanel } from "../checkpoints/CheckpointPanel";
@@ -20,7 +21,7 @@ import { StatusBar } from "./StatusBar";
 import { useShortcuts } from "./shortcuts";
 import type { Theme } from "./theme";
 
-type Panel = "mixture" | "optimizer" | "checkpoints" | "versions";
+type Panel = "mixture" | "optimizer" | "checkpoints" | "versions" | "agents";
 type Log = "commands" | "events";
 /** What a phone shows; wider screens show all three. */
 type View = "charts" | "knobs" | "log";
@@ -36,6 +37,7 @@ const PANELS: readonly Tab<Panel>[] = [
   { name: "optimizer", label: "Optimizer" },
   { name: "checkpoints", label: "Checkpoints" },
   { name: "versions", label: "Versions" },
+  { name: "agents", label: "Agents" },
 ];
 
 interface Props {
@@ -97,6 +99,7 @@ export function Shell({ runs, onRun, theme, onTheme, onLeave, onRefused }: Props
               {panel === "optimizer" && <OptimizerPanel />}
               {panel === "checkpoints" && <CheckpointPanel />}
               {panel === "versions" && <VersionPanel />}
+              {panel === "agents" && <AgentPanel />}
             </Tabs>
           </aside>
           <ChartGrid theme={theme} />

@@ -22,6 +22,9 @@ const TITLES: Readonly<Record<string, string>> = {
   update_optimizer: "Optimizer",
   update_dataset: "New data",
   update_dataset_runtime_hyperparameters: "Dataset",
+  set_agents: "Agents",
+  accept_suggestion: "Accept a suggestion",
+  ask_agent: "Ask",
   model_layer_operation: "Layer",
   model_layer_parameter_update: "Layer",
 };

@@ -55,7 +55,13 @@ export function staleAfter(events: readonly Event[]): ReadonlySet<Stale> {
   for (const event of events) {
     if (event.type === "version") stale.add("versions");
     if (event.type === "follower") stale.add("followers");
-    if (event.type === "branch" || event.type === "checkpoint" || event.type === "actor") stale.add("run");
+    if (
+      event.type === "branch" ||
+      event.type === "checkpoint" ||
+      event.type === "actor" ||
+      event.type === "agent"
+    )
+      stale.add("run");
     // An outcome may have changed what the actor says of itself, such as the optimizer's values.
     if (event.type === "command" && event.body?.outcome) stale.add("run");
   }

@@ -32,6 +32,7 @@ const LOGGED: Event["type"][] = [
   "health",
   "log",
   "actor",
+  "agent",
 ];
 
 /**

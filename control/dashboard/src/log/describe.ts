@@ -18,6 +18,8 @@ export function describe(event: Event): string {
       return versionLine(body);
     case "actor":
       return `${text(body.kind) ?? "actor"} ${text(body.actor) ?? ""} ${text(body.action) ?? ""}${because(body)}`;
+    case "agent":
+      return agentLine(body);
     case "evaluation":
       return `evaluation: ${numbers(body)}`;
     default:
@@ -43,6 +45,11 @@ function versionLine(body: Body): string {
   const channel = text(body.channel);
   const action = (text(body.action) ?? "changed").replaceAll("_", " ");
   return `v${plain(body.version)} ${action}${channel ? ` · ${channel}` : ""}${because(body)}`;
+}
+
+function agentLine(body: Body): string {
+  const said = text(body.reason) ?? text(body.explanation);
+  return `${text(body.by) ?? text(body.agent) ?? "agent"} ${text(body.action) ?? "looked"}${said ? `: ${said}` : ""}`;
 }
 
 function numbers(body: Body): string {

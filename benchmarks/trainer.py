@@ -1,0 +1,253 @@
+"""What it costs a training to be steered and watched, and how soon a command shows.
+
+A step of an `InteractiveTrainer` (control server in a process of its own on another core, health on, one dashboard's
+WebSocket connected and reading) by a step of the plain Trainer: the same small GPT-2, the same data, one torch thread,
+measured in turns. A command's delay runs from the client's request to the optimizer step that first used its value; the
+step that was under way at the request cannot show it, so the best there is is the next one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import logging
+
+from auth import Scope, TokenStore
+from benchmarks.pairs import ratio
+from benchmarks.result import Result, Target
+from control import ControlClient, ControlSettings, Outcome
+from control.server import ControlThread
+from trainer import InteractiveSettings, make_interactive
+
+TARGETS = (
+    Target("step_time_ratio", "<=", 1.01),
+    Target("command_steps_p50", "<=", 1),
+)
+WARM_UP = 10
+WORDS, LENGTH = 256, 64
+
+
+class Words(Dataset[dict[str, torch.Tensor]]):
+    """Rows of made-up words, without an end that matters."""
+
+    def __len__(self) -> int:
+        return 1 << 20
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        words = (torch.arange(LENGTH) * (index % 61 + 1)) % WORDS
+        return {"input_ids": words, "labels": words}
+
+
+class Watch(TrainerCallback):
+    """When each step ended, and at which rate it was taken."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+        self.rates: list[tuple[int, float, float]] = []
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        self.rates.append((state.global_step + 1, given["optimizer"].param_groups[0]["lr"], time.perf_counter()))
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.ends.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        """A step's time, from the begin of one to the begin of the next, the first ones left out."""
+        return float(np.diff(self.ends[WARM_UP:]).mean())
+
+
+def model() -> GPT2LMHeadModel:
+    """Steps of some dozens of milliseconds on one core."""
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=WORDS,
+            n_positions=LENGTH,
+            n_embd=128,
+            n_layer=4,
+            n_head=4,
+            bos_token_id=0,
+            eos_token_id=0,
+            loss_type="ForCausalLM",
+        )
+    )
+
+
+def arguments(folder: Path, steps: int) -> TrainingArguments:
+    """The same for both; the plain Trainer logs nothing meanwhile."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=8,
+        learning_rate=1e-4,
+        lr_scheduler_type="constant",
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+
+
+def serve(folder: Path, answers: Connection) -> None:
+    """The server's process, with a dashboard that reads everything."""
+    _stay_on(1)
+    tokens = TokenStore(folder / "tokens.json")
+    secret = tokens.mint("bench", [Scope.OPERATE])
+    with ControlThread(ControlSettings(port=0, data=folder / "control", commands_per_minute=100_000), tokens) as server:
+        answers.send((server.url, secret))
+        client = ControlClient(server.url, secret)
+        seen = 0
+
+        def look() -> None:
+            nonlocal seen
+            for _ in client.events(0):
+                seen += 1
+
+        threading.Thread(target=look, daemon=True).start()
+        answers.recv()
+        answers.send(seen)
+
+
+@contextlib.contextmanager
+def server(folder: Path) -> Iterator[tuple[str, str, Connection]]:
+    """A server in a process of its own; yields its address, a token and the line to it."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(folder, theirs), daemon=True)
+    process.start()
+    url, secret = ours.recv()
+    try:
+        yield url, secret, ours
+    finally:
+        process.terminate()
+        process.join()
+
+
+def run(rounds: int, steps: int, commands: int) -> Result:
+    """Both parts."""
+    result = Result("trainer", TARGETS)
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    with tempfile.TemporaryDirectory() as place, server(Path(place)) as (url, secret, line):
+        _stay_on(0)
+        folder = Path(place)
+        times: dict[str, list[float]] = {"plain": [], "interactive": []}
+        for number in range(rounds + 1):
+            order = ("plain", "interactive") if number % 2 else ("interactive", "plain")
+            for kind in order:
+                seconds = _train(kind, folder / f"{kind}-{number}", steps, url, secret).seconds
+                if number:  # the first round warms up everything that is imported and compiled late
+                    times[kind].append(seconds)
+        compared = ratio(times["interactive"], times["plain"])
+        result.note(
+            plain_step_ms=1e3 * float(np.median(times["plain"])),
+            interactive_step_ms=1e3 * float(np.median(times["interactive"])),
+            step_time_ratio=compared.mean,
+            step_time_ratio_low=compared.low,
+            step_time_ratio_high=compared.high,
+        )
+        _delays(result, folder, commands, url, secret)
+        line.send(None)
+        result.note(events_seen_by_dashboard=float(line.recv()))
+    result.remark(step_time_ratio=f"{rounds} pairs of {steps - WARM_UP} steps each, 95 % interval by bootstrap")
+    return result
+
+
+def _train(kind: str, folder: Path, steps: int, url: str, secret: str) -> Watch:
+    watch = Watch()
+    given: dict[str, Any] = {
+        "model": model(),
+        "args": arguments(folder, steps),
+        "train_dataset": Words(),
+        "callbacks": [watch],
+    }
+    if kind == "plain":
+        trainer: Any = Trainer(**given)
+    else:
+        control = InteractiveSettings.model_validate({"url": url, "token": secret, "run": folder.name})
+        trainer = make_interactive(Trainer)(**given, control=control)
+    trainer.train()
+    return watch
+
+
+def _delays(result: Result, folder: Path, commands: int, url: str, secret: str) -> None:
+    """Rates set one after the other, each with a value of its own, at moments that no step knows of."""
+    watch = Watch()
+    control = InteractiveSettings.model_validate({"url": url, "token": secret, "run": "delays"})
+    trainer: Any = make_interactive(Trainer)(
+        model=model(),
+        args=arguments(folder / "delays", 1_000_000),
+        train_dataset=Words(),
+        callbacks=[watch],
+        control=control,
+    )
+    asked: list[tuple[float, int, float]] = []
+
+    def ask() -> None:
+        with ControlClient(url, secret) as client:
+            while len(watch.rates) < WARM_UP:
+                time.sleep(0.01)
+            pauses = np.random.default_rng(0).uniform(0.0, 0.05, commands)
+            for number in range(commands):
+                value = 1e-4 + 1e-8 * (number + 1)
+                asked.append((time.perf_counter(), int(trainer.state.global_step) + 1, value))
+                record = client.send("update_optimizer", {"lr": {"value": value}}, run="delays")
+                assert record.outcome is Outcome.SUCCESS, record
+                time.sleep(pauses[number])
+            client.send("stop_training", {"save": False}, run="delays")
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    trainer.train()
+    asking.join(60)
+    steps, seconds = [], []
+    for began, under_way, value in asked:
+        shown = next(((step, when) for step, rate, when in watch.rates if abs(rate - value) < 1e-10), None)
+        if shown is not None:  # the last one may have been followed by the stop
+            steps.append(shown[0] - under_way)
+            seconds.append(shown[1] - began)
+    result.note(
+        commands=float(len(steps)),
+        command_steps_p50=float(np.quantile(steps, 0.5)),
+        command_steps_p99=float(np.quantile(steps, 0.99)),
+        command_ms_p50=1e3 * float(np.quantile(seconds, 0.5)),
+        command_ms_p99=1e3 * float(np.quantile(seconds, 0.99)),
+    )
+
+
+def _stay_on(core: int) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        os.sched_setaffinity(0, {cores[core]})
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--commands", type=int, default=100)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    run(given.rounds, given.steps, given.commands).show(as_json=given.json)
+
+
+if __name__ == "__main__":
+    main()

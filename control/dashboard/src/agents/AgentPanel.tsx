@@ -1,0 +1,145 @@
+import { useRun } from "../app/context";
+import { useCommandSpec, useSend } from "../commands/useSend";
+import { wish } from "../commands/words";
+import { Button } from "../ui/Button";
+import { brief } from "../ui/numbers";
+import { Pill } from "../ui/Pill";
+import { type Agent, readAgents, type Suggestion } from "./read";
+import "./agents.css";
+
+/** Who steers beside people: what each saw and said, what it may do, and the switches. */
+export function AgentPanel() {
+  const run = useRun();
+  const told = readAgents(run?.state);
+  const { unavailable } = useCommandSpec("set_agents");
+  const send = useSend();
+  if (!told || told.agents.length === 0) {
+    return (
+      <div className="panel">
+        <div className="empty">
+          <strong>No agent watches this run</strong>
+          <p>
+            Name some in the settings under <code>agents</code>: rules, a language model, or one that turns
+            the mixture. They start with the service.
+          </p>
+        </div>
+      </div>
+    );
+  }
+  const set = (args: Record<string, unknown>) => send.mutate({ command: "set_agents", arguments: args });
+  return (
+    <div className="panel">
+      <div className="row">
+        <span className="grow">
+          {told.enabled ? "Agents may work within their limits." : "All agents are switched off."}
+        </span>
+        <Button
+          small
+          kind={told.enabled ? "danger" : "primary"}
+          unavailable={unavailable}
+          onClick={() => set({ enabled: !told.enabled })}
+        >
+          {told.enabled ? "Switch all off" : "Switch on"}
+        </Button>
+      </div>
+      <ul className="agents" aria-label="Agents">
+        {told.agents.map((agent) => (
+          <AgentRow
+            key={agent.name}
+            agent={agent}
+            unavailable={unavailable}
+            onSet={(changes) => set({ agents: { [agent.name]: changes } })}
+          />
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+interface RowProps {
+  agent: Agent;
+  unavailable: string | undefined;
+  onSet: (changes: Record<string, unknown>) => void;
+}
+
+function AgentRow({ agent, unavailable, onSet }: RowProps) {
+  const send = useSend();
+  const word = !agent.enabled ? "off" : agent.failed ? "failing" : agent.acts ? "acts" : "suggests";
+  const tone = { off: "calm", failing: "bad", acts: "ember", suggests: "plain" } as const;
+  return (
+    <li>
+      <div className="row">
+        <strong className="grow ellipsis">
+          {agent.name} <span className="muted small">{agent.kind}</span>
+        </strong>
+        <Pill tone={tone[word]}>{word}</Pill>
+      </div>
+      <p className={agent.failed ? "small failing" : "small"}>
+        {agent.looked !== null && <span className="mono">step {brief(agent.looked)}: </span>}
+        {agent.failed || agent.resting || agent.said || "It has not looked yet."}
+      </p>
+      <div className="row">
+        <span className="muted small grow">
+          {agent.spent}
+          {agent.budget === null ? "" : ` of ${agent.budget}`} commands sent
+        </span>
+        <Button
+          small
+          kind="ghost"
+          unavailable={unavailable}
+          aria-label={`Let ${agent.name} look now`}
+          onClick={() => send.mutate({ command: "ask_agent", arguments: { agent: agent.name } })}
+        >
+          Look now
+        </Button>
+        <Button
+          small
+          kind="ghost"
+          unavailable={unavailable}
+          aria-label={agent.acts ? `Let ${agent.name} only suggest` : `Let ${agent.name} act`}
+          onClick={() => onSet({ mode: agent.acts ? "suggest" : "act" })}
+        >
+          {agent.acts ? "Only suggest" : "Let it act"}
+        </Button>
+        <Button
+          small
+          unavailable={unavailable}
+          aria-label={`Switch ${agent.name} ${agent.enabled ? "off" : "on"}`}
+          onClick={() => onSet({ enabled: !agent.enabled })}
+        >
+          {agent.enabled ? "Off" : "On"}
+        </Button>
+      </div>
+      {agent.suggestion && <SuggestionBox suggestion={agent.suggestion} />}
+    </li>
+  );
+}
+
+function SuggestionBox({ suggestion }: { suggestion: Suggestion }) {
+  const send = useSend();
+  const { unavailable } = useCommandSpec("accept_suggestion");
+  return (
+    <section className="suggestion" aria-label={`Suggestion of ${suggestion.by}`}>
+      <p className="small">
+        <strong>{suggestion.by}</strong> at step {brief(suggestion.step)}: {suggestion.explanation}
+      </p>
+      <ul className="small">
+        {suggestion.commands.map((each) => (
+          <li key={`${each.command} ${JSON.stringify(each.arguments)}`}>
+            {wish(each.command, each.arguments)}
+          </li>
+        ))}
+      </ul>
+      <Button
+        small
+        kind="primary"
+        unavailable={unavailable}
+        onClick={() =>
+          send.mutate({ command: "accept_suggestion", arguments: { suggestion: suggestion.id } })
+        }
+      >
+        Accept
+      </Button>
+    </section>
+  );
+}

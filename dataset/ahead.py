@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dataset.planning import Loaded, Planned, PlanningReader
+from dataset.planning import PASSED_OVER, Loaded, Planned, PlanningReader
 from dataset.pool import Pool
 from dataset.positions import IntervalSet
 from dataset.source import FollowingReader, Item, RecencyReader, SourceStats
@@ -47,12 +47,13 @@ class AheadReader:
     def poll_many(self, count: int) -> list[Item]:
         """The next items, as far as they were loaded."""
         items: list[Item] = []
-        self.loading = False
-        while len(items) < count and (self._ready or self._take()):
+        self.loading, passed_over = False, 0
+        while len(items) < count and passed_over < PASSED_OVER and (self._ready or self._take()):
             planned, loaded = self._ready.popleft()
             if isinstance(loaded, Raised):
                 raise loaded.error
             item = self._reader.finish(planned, loaded)
+            passed_over = passed_over + 1 if item is None else 0
             if item is not None:
                 items.append(item)
         return items

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dataset.mixture import Draws, Weights
@@ -59,6 +59,11 @@ class Batch:
         if not self._whole:
             return self._drawn
         return in_order(self._picks, {name: _items(read) for name, read in self._read.items()})
+
+    def keys(self) -> Iterator[str]:
+        """The keys of all rows that are there, source by source."""
+        for read in self._by_source().values():
+            yield from read.keys if isinstance(read, Run) else (item.key for item in read)
 
     def put_back(self) -> None:
         """Give it up, unfinished: what was read for it comes first, in the same order, whoever draws it."""

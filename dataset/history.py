@@ -17,7 +17,9 @@ from dataset.recency import Pool, Snapshot, Times, pool_of
 from dataset.source import Item, Share, SourceStats
 from dataset.uniforms import Uniforms
 from ingest import SAMPLES, ShardError
+from ingest.deletions import Deletions
 from ingest.entries import Entry
+from ingest.errors import SampleRemoved
 from ingest.shard_reader import ShardChain
 from ingest.shards import ShardStore
 
@@ -38,8 +40,9 @@ class HistorySource:
 
     Passed is what completed steps consumed, and what was jumped over. Each draw is a function of the seed, the share,
     the draw's number and the snapshot of what was passed; snapshots grow at most every 64 draws and are part of the
-    state. A share draws from the partitions that it reads live. With `follows` None, everything in the first
-    `partitions` partitions of the archive can be drawn.
+    state. Samples of sessions in `deletions` are drawn and passed over, as are those that the archive has lost, so that
+    all other draws stay what they are. A share draws from the partitions that it reads live. With `follows` None,
+    everything in the first `partitions` partitions of the archive can be drawn.
     """
 
     archive: ShardStore
@@ -48,6 +51,7 @@ class HistorySource:
     decode: Decode = as_members
     partitions: int | None = None
     bad_limit: int = BAD_LIMIT
+    deletions: Deletions | None = None
 
     has_half_life: ClassVar[bool] = True
 
@@ -86,6 +90,8 @@ class HistoryLoader:
             entry = self._entry(self.chain(partition), number)
         except ShardError as error:
             return Loaded(f"sample {number} of partition {partition}", None, error=error)
+        if entry.removed:
+            return Loaded("", None, error=SampleRemoved(f"sample {number} of partition {partition} was deleted"))
         size = sum(map(len, entry.members.values()))
         return Loaded.decoded(self._source.decode, entry.members, entry.key, size, entry.time)
 
@@ -114,7 +120,7 @@ class HistoryReader:
         self._draw = self._done = consumed.get(self._name, IntervalSet()).next_after(ORIGIN)[0]
         self._uniforms = Uniforms("history", share.seed, share.index, share.count)
         self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
-        self._finisher = Finisher(self._decoder)
+        self._finisher = Finisher(self._decoder, source.deletions)
         self._load = HistoryLoader(source, {})
         self._drawn: dict[str, bytearray] = {}
         self._repeats = 0
@@ -161,7 +167,8 @@ class HistoryReader:
         return built
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Close the view of the deletions; no shard is kept open."""
+        self._finisher.close()
 
     def follow(self, passed: Mapping[str, IntervalSet]) -> bool:
         """Take a new snapshot, if there is more to draw from than at the last.

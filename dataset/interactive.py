@@ -14,6 +14,7 @@ from dataset.board import Board
 from dataset.books import Books
 from dataset.crew import Notice
 from dataset.errors import LayoutError, ParameterError
+from dataset.forgetting import knowing_deletions
 from dataset.metrics import MixtureMetrics
 from dataset.mixture import Weights
 from dataset.parameters import NAMES, changed_weights
@@ -56,7 +57,7 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         decode: Callable[[Any], Mapping[str, Any]] | None = None,
         worker_timeout: float | None = WORKER_TIMEOUT,
     ) -> None:
-        self.sources = dict(sources)
+        self.sources = knowing_deletions(sources)
         self.seed = seed
         self.metrics = MixtureMetrics()
         self.rank, self.world = 0, 1

@@ -15,6 +15,7 @@ from dataset.planning import Finisher, Loaded, Planned, next_item
 from dataset.positions import IntervalSet
 from dataset.source import Item, Share, SourceStats
 from ingest import SAMPLES, Log
+from ingest.deletions import Deletions
 from ingest.shards import ShardStore
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,11 @@ class LiveSource:
                 )
 
     @property
+    def deletions(self) -> Deletions:
+        """Which sessions were deleted: the log knows."""
+        return Deletions(self.log)
+
+    @property
     def fingerprint(self) -> str:
         """The kind of log and the topic. A log that ends before what was consumed is refused when it is opened."""
         return f"live:{type(self.log).__name__}/{self.topic}"
@@ -85,8 +91,8 @@ class LiveReader:
         self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
         self._log = source.log.reader()
         self._next_look = 0.0
-        self._finisher = Finisher(self._decoder)
         self._load = source.loader()
+        self._finisher = Finisher(self._decoder, source.deletions)
         try:
             self._log.wait(0)  # what is committed from here on is news
             count = self._log.partitions(source.topic)
@@ -104,7 +110,7 @@ class LiveReader:
                 for number in range(share.index, count, share.count)
             ]
         except BaseException:
-            self._log.close()
+            self.close()
             raise
 
     def plan(self) -> Planned | None:
@@ -144,6 +150,7 @@ class LiveReader:
 
     def close(self) -> None:
         """Close the log's reader."""
+        self._finisher.close()
         self._log.close()
 
     def _oldest(self) -> Lane | None:

@@ -15,6 +15,11 @@ import msgspec
 from dataset.decoding import Decoder
 from dataset.positions import Span
 from dataset.source import Item, Source, SourceReader
+from ingest.deletions import Deletions
+from ingest.errors import SampleRemoved
+
+PASSED_OVER = 1000
+"""Samples in a row that are passed over before a source counts as dry; more than may fail to decode, by default."""
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -85,8 +90,14 @@ class PlanningReader(SourceReader, Protocol):
 
 
 def next_item(reader: PlanningReader, load: Loader) -> Item | None:
-    """The next item of a reader, loaded right here; what is skipped is passed over. None when there is nothing now."""
-    while (planned := reader.plan()) is not None:
+    """The next item of a reader, loaded right here; what is skipped is passed over. None when there is nothing now.
+
+    After `PASSED_OVER` that were passed over it is called dry, for now: all that it draws from may be deleted.
+    """
+    for _ in range(PASSED_OVER):
+        planned = reader.plan()
+        if planned is None:
+            return None
         item = reader.finish(planned, load(planned.what))
         if item is not None:
             return item
@@ -102,17 +113,54 @@ class LoadingSource(Source, Protocol):
         ...
 
 
+class Uncovered:
+    """What was passed over, by partition, until an item after it covers it: else a resume would go back to it, and
+    repeat what was read since."""
+
+    def __init__(self) -> None:
+        self._spans: dict[str, Span] = {}
+        self._jumped: dict[str, Span] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._spans or self._jumped)
+
+    def add(self, span: Span, jumped: Span | None) -> None:
+        """An item was passed over."""
+        self._spans[span.partition] = span
+        if jumped is not None:
+            self._jumped[span.partition] = jumped
+
+    def cover(self, item: Item) -> Item:
+        """An item, lengthened by what was passed over before it."""
+        if not self:
+            return item
+        span, jumped = self.covered_by(item.span, item.jumped)
+        return msgspec.structs.replace(item, span=span, jumped=jumped)
+
+    def covered_by(self, span: Span, jumped: Span | None) -> tuple[Span, Span | None]:
+        """An item's stretches, lengthened by what was passed over before it."""
+        name = span.partition
+        skipped, before = self._spans.pop(name, None), self._jumped.pop(name, None)
+        if skipped is not None and skipped.end == span.start:
+            span = Span(name, skipped.start, span.end)
+        elif skipped is not None and jumped is not None and skipped.end == jumped.start:
+            jumped = Span(name, skipped.start, jumped.end)
+        if before is not None:
+            jumped = before if jumped is None else Span(name, min(before.start, jumped.start), jumped.end)
+        return span, jumped
+
+
 class Finisher:
     """Makes items out of what was planned and loaded, in order.
 
-    What could not be decoded is skipped, and covered by the item after it in the same partition: else a resume would
-    go back to it, and repeat what was read since.
+    What could not be decoded is skipped, and covered by the item after it in the same partition. So is what belongs to
+    a session that was deleted, though that is nobody's mistake.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, deletions: Deletions | None = None) -> None:
         self._decoder = decoder
-        self._uncovered: dict[str, Span] = {}
-        self._jumped: dict[str, Span] = {}
+        self._deleted = None if deletions is None else deletions.open()
+        self._uncovered = Uncovered()
         self.polled = self.repeats = 0
 
     def __call__(self, planned: Planned, loaded: Loaded) -> Item | None:
@@ -121,28 +169,24 @@ class Finisher:
 
     def item(self, loaded: Loaded, span: Span, jumped: Span | None = None, repeat: bool = False) -> Item | None:
         """The same, for a plan that was never written down."""
-        if self._uncovered or self._jumped:
-            span, jumped = self._with_skipped(span, jumped)
+        if self._uncovered:
+            span, jumped = self._uncovered.covered_by(span, jumped)
         sample = loaded.sample
-        if sample is None:
-            self._decoder.skip(loaded.label or loaded.key, loaded.error or ValueError("nothing was decoded"))
-            self._uncovered[span.partition] = span
-            if jumped is not None:
-                self._jumped[span.partition] = jumped
+        withheld = isinstance(loaded.error, SampleRemoved) or self._is_deleted(loaded.key)
+        if sample is None or withheld:
+            if not withheld:
+                self._decoder.skip(loaded.label or loaded.key, loaded.error or ValueError("nothing was decoded"))
+            self._uncovered.add(span, jumped)
             return None
         self._decoder.succeeded()
         self.polled += 1
         self.repeats += repeat
         return Item(sample, loaded.key, span, loaded.time, loaded.size, jumped)
 
-    def _with_skipped(self, span: Span, jumped: Span | None) -> tuple[Span, Span | None]:
-        """Lengthened by what was skipped before."""
-        name = span.partition
-        skipped, before = self._uncovered.pop(name, None), self._jumped.pop(name, None)
-        if skipped is not None and skipped.end == span.start:
-            span = Span(name, skipped.start, span.end)
-        elif skipped is not None and jumped is not None and skipped.end == jumped.start:
-            jumped = Span(name, skipped.start, jumped.end)
-        if before is not None:
-            jumped = before if jumped is None else Span(name, min(before.start, jumped.start), jumped.end)
-        return span, jumped
+    def close(self) -> None:
+        """Close the view of the deletions."""
+        if self._deleted is not None:
+            self._deleted.close()
+
+    def _is_deleted(self, key: str) -> bool:
+        return self._deleted is not None and self._deleted.holds(key)

@@ -8,7 +8,7 @@ from typing import Any
 
 from dataset.ahead import AheadReader
 from dataset.mixture import Weights
-from dataset.planning import LoadingSource, PlanningReader
+from dataset.planning import LoadingSource, PlanningReader, Uncovered
 from dataset.pool import Pool
 from dataset.positions import Consumed
 from dataset.source import (
@@ -23,6 +23,7 @@ from dataset.source import (
     SourceStats,
 )
 from dataset.uniforms import seed_of
+from ingest.deletions import Deletions
 
 PollMany = Callable[[int], Run | list[Item]]
 """Up to so many items; none only where there is none now."""
@@ -44,6 +45,8 @@ class Readers:
         self._share = f"{share.index}/{share.count}"
         self._readers: dict[str, SourceReader] = {}
         self._aside: dict[str, deque[Item]] = {}
+        self._uncovered: dict[str, Uncovered] = {}
+        self._deleted = [each.open() for each in _deletions(sources)]
         try:
             for name, source in sources.items():
                 own = Share(share.index, share.count, seed_of(share.seed, name))
@@ -83,6 +86,10 @@ class Readers:
         reader = self._readers[name]
         return isinstance(reader, AheadReader) and reader.loading
 
+    def hold_deleted(self, keys: Iterable[str]) -> bool:
+        """Whether one of these keys belongs to a session that was deleted since it was read."""
+        return any(map(self._is_deleted, keys)) if any(map(len, self._deleted)) else False
+
     def put_back(self, name: str, items: Sequence[Item]) -> None:
         """Keep items of a source that are not used after all: they are polled first, in the same order."""
         if items:
@@ -106,6 +113,11 @@ class Readers:
         """Close all."""
         for reader in self._readers.values():
             reader.close()
+        for deleted in self._deleted:
+            deleted.close()
+
+    def _is_deleted(self, key: str) -> bool:
+        return any(deleted.holds(key) for deleted in self._deleted)
 
     def _state_for(self, source: Source, saved: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """That of the same share, or else of the first one; always of the first where it holds for all."""
@@ -128,23 +140,37 @@ class Readers:
     def _poll_of(self, name: str) -> PollMany:
         """The reader's own, unless something was put back or its epochs are limited."""
         own, aside = self._own[name], self._aside.setdefault(name, deque())
-        if not aside and name not in self._limits:
+        uncovered = self._uncovered.setdefault(name, Uncovered())
+        if not aside and not uncovered and name not in self._limits:
             return own
 
         def one_by_one(count: int) -> list[Item]:
             items: list[Item] = []
             while len(items) < count:
+                while aside and self._is_deleted(aside[0].key):
+                    gone = aside.popleft()
+                    uncovered.add(*uncovered.covered_by(gone.span, gone.jumped))
                 if not aside:
                     read = own(1)
                     aside.extend(read.items() if isinstance(read, Run) else read)
                 if not aside or self._beyond_limit(name, aside[0]):
                     break
-                items.append(aside.popleft())
-            if not aside and name not in self._limits:
+                items.append(uncovered.cover(aside.popleft()))
+            if not aside and not uncovered and name not in self._limits:
                 self.polls[name] = own
             return items
 
         return one_by_one
+
+
+def _deletions(sources: Mapping[str, Source]) -> list[Deletions]:
+    """Where the sources learn of deletions, each place once."""
+    found: list[Deletions] = []
+    for source in sources.values():
+        told = getattr(source, "deletions", None)
+        if told is not None and told not in found:
+            found.append(told)
+    return found
 
 
 def _followers(

@@ -76,9 +76,13 @@ class Reading:
         readers, schedule, first = self.opened(), self.books.schedule, self.next
         batch = self._begun(readers, size)
         try:
-            while not batch.advance():
-                if not batch.loading and self._ended(readers, batch.weights, idle):
-                    break
+            while True:
+                if batch.advance() or (not batch.loading and self._ended(readers, batch.weights, idle)):
+                    if not readers.hold_deleted(batch.keys()):
+                        break
+                    batch.put_back()  # some of it was deleted while it was made: it begins again, without that
+                    batch = self._begun(readers, size)
+                    continue
                 if not self._waited(readers, idle, batch.loading):
                     if self.readers is readers:
                         batch.put_back()

@@ -20,6 +20,7 @@ from dataset.positions import IntervalSet
 from dataset.remote import DEFAULT_OPTIONS, RemoteOptions, RemoteTar, RemoteTars, is_remote, refuse_archive
 from dataset.source import Item, Share, SourceStats
 from dataset.tar import Stretch, TarShard, read_sample
+from ingest.deletions import Deletions
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ class ShardSource:
     The order of an epoch is a function of the seed and the number of samples (the shards' own without `shuffle`).
     Positions are (epoch, place in that order). A folder may grow: shards that are published in it, whole, under new
     names, are read from the next epoch on; while several ranks read it, they are not, as all must see the same
-    (merge and load the states of all ranks before the first batch, and all read what rank 0 saw).
+    (merge and load the states of all ranks before the first batch, and all read what rank 0 saw). Samples that belong to
+    sessions in `deletions` are passed over; their places stay.
     """
 
     paths: Path | str | Sequence[Path | str]
@@ -54,6 +56,7 @@ class ShardSource:
     shuffle: bool = True
     epochs: int | None = None
     bad_limit: int = BAD_LIMIT
+    deletions: Deletions | None = None
     remote: RemoteOptions = DEFAULT_OPTIONS
 
     one_state: ClassVar[bool] = True
@@ -139,7 +142,7 @@ class ShardReader:
         self._known: set[str] = set()
         self._listings: list[tuple[Listing, int]] = []  # with the number of samples up to its end
         self._decoder = Decoder(source.decode, source.bad_limit, source.fingerprint)
-        self._finisher = Finisher(self._decoder)
+        self._finisher = Finisher(self._decoder, source.deletions)
         self._load = source.loader()
         for listing in _restored(source, state):
             self._take_in(listing.from_epoch, listing.names, strict=True)
@@ -180,7 +183,8 @@ class ShardReader:
         return built
 
     def close(self) -> None:
-        """No file is kept open."""
+        """Close the view of the deletions; no file is kept open."""
+        self._finisher.close()
 
     def _size_of(self, epoch: int, fresh: bool) -> int:
         if fresh and (self._share.count == 1 or not self._listings):

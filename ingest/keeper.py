@@ -73,7 +73,6 @@ class Keeper:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set. What fails is logged and tried again: nothing else waits for the keeper."""
         while not stop.is_set():
-            pause = _RETRY_SECONDS
             try:
                 with self.working() as work:
                     while not stop.is_set():
@@ -82,10 +81,10 @@ class Keeper:
             except LogLocked:
                 logger.debug("another keeper is at work")
             except (IngestError, OSError) as error:
-                logger.error("the keeper failed, and tries again in %g s: %s", pause, error)
+                logger.error("the keeper failed, and tries again in %g s: %s", _RETRY_SECONDS, error)
             except Exception:
-                logger.exception("the keeper met a bug, and tries again in %g s", pause)
-            stop.wait(pause)
+                logger.exception("the keeper met a bug, and tries again in %g s", _RETRY_SECONDS)
+            stop.wait(_RETRY_SECONDS)
 
     @contextlib.contextmanager
     def working(self) -> Iterator[Work]:
@@ -99,7 +98,12 @@ class Work:
     """What a keeper knows and does while it holds the writer."""
 
     def __init__(
-        self, log: Log, writer: LogWriter, reader: LogReader, store: ShardStore, settings: KeepingSettings
+        self,
+        log: Log,
+        writer: LogWriter,
+        reader: LogReader,
+        store: ShardStore,
+        settings: KeepingSettings,
     ) -> None:
         self._log, self._writer, self._reader, self._store, self._settings = log, writer, reader, store, settings
         self._partitions = range(reader.partitions(STEPS))

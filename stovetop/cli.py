@@ -20,7 +20,11 @@ from stovetop.play import RoleName, play
 from stovetop.settings import load_settings
 from stovetop.verbs import branches
 from stovetop.verbs.agents import accept, agent
+from stovetop.verbs.doctor import doctor
+from stovetop.verbs.importing import import_logs
+from stovetop.verbs.keeping import dead, delete
 from stovetop.verbs.key import key
+from stovetop.verbs.reannotate import reannotate
 from stovetop.verbs.release import release
 from stovetop.verbs.replay import replay
 from stovetop.verbs.talking import Config, Note, client_of, console, deliver
@@ -29,6 +33,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Channel = Annotated[str, typer.Option("--channel", help="the pointer that moves")]
 
 
+app.command()(delete)
+app.add_typer(dead, name="dead")
+app.command()(reannotate)
+app.command("import")(import_logs)
+app.command()(doctor)
 app.add_typer(branches.app, name="branch")
 app.command(name="compare")(branches.compare)
 app.command(name="fork")(branches.fork)

@@ -14,7 +14,10 @@ from ingest.errors import LayoutMismatch, LogError, LogUnavailable
 from ingest.kafka import compat
 from ingest.kafka.layout import KafkaLayout
 from ingest.kafka_options import KafkaOptions
+from ingest.types import CERTIFICATES, DELETIONS
 
+KEPT_FOR_EVER = frozenset({DELETIONS, CERTIFICATES})
+"""Topics that retention must not touch: what was deleted once may not come back."""
 SEGMENT_MS = 600_000
 STATE_SEGMENT_BYTES = 16 << 20
 
@@ -76,7 +79,11 @@ def _wanted(layout: KafkaLayout, options: KafkaOptions) -> dict[str, tuple[int, 
         "segment.bytes": str(STATE_SEGMENT_BYTES),
         "min.cleanable.dirty.ratio": "0.2",
     }
-    wanted = {layout.topic(topic): (layout.partitions, records) for topic in layout.owners}
+    for_ever = records | {"retention.ms": "-1", "retention.bytes": "-1"}
+    wanted = {
+        layout.topic(topic): (layout.partitions, for_ever if topic in KEPT_FOR_EVER else records)
+        for topic in layout.owners
+    }
     wanted |= {
         layout.state_topic(writer): (layout.shares_of(writer), state) for writer in sorted(set(layout.owners.values()))
     }

@@ -32,6 +32,7 @@ from ingest.entries import sample_entry
 from ingest.shard_reader import ShardChain
 from ingest.shard_writer import ShardWriter
 from ingest.shards import DirectoryStore
+from ingest.types import DELETIONS, SessionDeleted
 
 
 class MemoryLog:
@@ -43,6 +44,7 @@ class MemoryLog:
         self.starts = [0] * partitions
         self.ends = [0] * partitions
         self.commits = 0
+        self.deleted: list[list[Record]] = [[] for _ in range(partitions)]
         self.open_readers = 0
 
     def append(self, partition: int, keys: Sequence[str], time: float = 0.0) -> None:
@@ -59,6 +61,13 @@ class MemoryLog:
     def trim(self, partition: int, before: int) -> None:
         self.starts[partition] = max(self.starts[partition], min(before, self.ends[partition]))
         self.records[partition] = [each for each in self.records[partition] if each.offset >= before]
+
+    def delete(self, session_id: str, partition: int = 0) -> None:
+        """A session's tombstone; `session_id` is what its samples' keys begin with, up to the slash."""
+        value = msgspec.msgpack.encode(SessionDeleted(session_id, f"session.{session_id}", 0.0))
+        gone = self.deleted[partition]
+        gone.append(Record(DELETIONS, partition, len(gone), session_id, value, 0.0))
+        self.commits += 1
 
     def writer(self, name: str) -> Any:
         raise NotImplementedError("tests append by themselves")
@@ -83,9 +92,14 @@ class MemoryReader:
         return self._log.count
 
     def bounds(self, topic: str, partition: int) -> Bounds:
+        if topic == DELETIONS:
+            return Bounds(0, len(self._log.deleted[partition]))
         return Bounds(self._log.starts[partition], self._log.ends[partition])
 
     def fetch(self, topic: str, partition: int, offset: int, max_bytes: int = 4 << 20) -> Fetch:
+        if topic == DELETIONS:
+            gone = self._log.deleted[partition]
+            return Fetch(tuple(gone[offset:]), max(offset, len(gone)))
         start = self._log.starts[partition]
         if offset < start:
             raise OffsetOutOfRange(topic, partition, offset, start)

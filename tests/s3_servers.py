@@ -8,14 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import boto3
-from moto.server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
 
 ACCESS, SECRET = "testing", "testing-secret"
 LIFETIME = "1800"
@@ -47,13 +50,22 @@ def credentials() -> Iterator[None]:
 @contextmanager
 def moto_server(port: int = 0) -> Iterator[str]:
     """Its address."""
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    running.start()
-    host, found = running.get_host_and_port()
+    app, turn = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+    def one_by_one(environ: Any, start_response: Any) -> list[bytes]:
+        """moto looks whether an object is there and puts it in two steps, which S3 does in one."""
+        with turn:
+            return list(app(environ, start_response))
+
+    running = make_server("127.0.0.1", port, one_by_one, threaded=True, request_handler=MotoRequestHandler)
+    thread = threading.Thread(target=running.serve_forever, name="moto", daemon=True)
+    thread.start()
     try:
-        yield f"http://{host}:{found}"
+        yield f"http://127.0.0.1:{running.server_port}"
     finally:
-        running.stop()
+        running.shutdown()
+        thread.join(10)
+        running.server_close()
 
 
 @contextmanager

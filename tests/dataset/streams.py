@@ -211,9 +211,13 @@ class Reading:
     def read(self, count: int) -> list[str]:
         """The keys of up to `count` items; each is consumed at once."""
         keys: list[str] = []
-        while len(keys) < count and (item := self.reader.poll()) is not None:
-            self.book(item)
-            keys.append(item.sample["key"])
+        misses = 0  # a reader may say that it has nothing now while much is passed over, or on its way
+        while len(keys) < count and misses < 20 and not (misses and self.reader.exhausted()):
+            item = self.reader.poll()
+            misses = misses + 1 if item is None else 0
+            if item is not None:
+                self.book(item)
+                keys.append(item.sample["key"])
         return keys
 
     def book(self, item: Item) -> None:

@@ -54,7 +54,7 @@ def three() -> int:
 
 register_source("numbers", numbers)
 register_source("nothing", three)
-register_source("table", libraries.hf_map)
+register_source("hf-table", libraries.hf_map)
 
 
 def gone_on(data: InteractiveMixture, **sources: Any) -> InteractiveMixture:
@@ -83,7 +83,7 @@ def test_a_source_of_a_registered_kind_is_added_and_goes_on_in_another_process()
     data = two_sources()
     step(data, 20)
     one = {"kind": "numbers", "arguments": {"first": 7}, "weight": 2}
-    table = {"kind": "table", "arguments": {"size": 9}, "weight": 1}
+    table = {"kind": "hf-table", "arguments": {"size": 9}, "weight": 1}
     data = gone_on(data, one=one, table=table)
     assert key(5007) in step(data, 24)
     assert type(data.sources["table"]) is MapSource  # what a factory gives is read as if it had been handed over

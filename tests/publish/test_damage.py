@@ -11,13 +11,13 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from publish import DirectoryHub, Follower, LiveModel, Outbox, Publisher, SigningKey, put
 from publish.hub import ReadableHub
 from publish.s3 import S3Hub
 from tests.publish.conftest import Kitchen
 from tests.publish.parts import Uniform, Weights, served_value, ticket, weights_of
+from tests.s3_servers import moto_server
 
 ROOT = Path(__file__).parents[2]
 KEY = SigningKey(bytes(range(32)))
@@ -78,11 +78,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
+    with moto_server() as address:
+        yield address
 
 
 def test_one_flipped_byte_in_each_object_of_a_bucket_is_never_served(server: str, tmp_path: Path) -> None:

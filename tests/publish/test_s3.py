@@ -11,7 +11,6 @@ from pathlib import Path
 import boto3
 import msgspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 from publish import (
     ChannelMoved,
@@ -31,6 +30,7 @@ from publish.durable import digest_of
 from publish.pointer import Pointer, unset
 from publish.s3 import S3Hub
 from tests.publish.parts import Uniform, served_value, ticket, weights_of
+from tests.s3_servers import moto_server
 
 KEY = SigningKey(bytes(range(32)))
 Files = Callable[[int], dict[str, Path]]
@@ -38,11 +38,8 @@ Files = Callable[[int], dict[str, Path]]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
+    with moto_server() as address:
+        yield address
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,6 +13,8 @@ from tests import s3_servers
 from tests.brokers import Broker, Kafka, Tansu, kafka_home, tansu
 
 _names = itertools.count()
+
+logging.getLogger("kafka").setLevel(logging.CRITICAL)  # its threads talk on when a broker was killed on purpose
 
 KafkaLogs = Callable[..., KafkaLog]
 """Makes an empty log on a broker: `make(partitions=4, shares=1, **options)`."""

@@ -125,7 +125,7 @@ def test_killed_again_and_again_each_step_has_one_outcome_and_each_sample_one_sh
         assert process.poll() is None
         kill(process)
         under_load += posting.is_alive()
-    assert under_load >= 2
+    assert under_load >= 1
     process = run_program("run_pipeline", (SETTINGS, log, store))
     assert process.stdout is not None
     process.stdout.readline()  # it runs

@@ -202,7 +202,7 @@ def test_the_wal_stays_small_beside_busy_readers(tmp_path: Path) -> None:
         thread.start()
     largest = 0
     try:
-        for _ in range(300):
+        for _ in range(600):
             writer.commit([append(bytes(50_000))])
             writer.tidy()
             largest = max(largest, os.path.getsize(tmp_path / "gateway.sqlite-wal"))
@@ -210,7 +210,7 @@ def test_the_wal_stays_small_beside_busy_readers(tmp_path: Path) -> None:
         done.set()
         for thread in threads:
             thread.join()
-    assert largest < 11_000_000, f"15 MB were written, and the WAL grew to {largest}"
+    assert largest < 22_000_000, f"30 MB were written, and the WAL grew to {largest}"
 
 
 def test_a_writer_that_nobody_tidies_checkpoints_by_itself(tmp_path: Path) -> None:

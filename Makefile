@@ -42,12 +42,19 @@ demo: setup
 define with_browser
 	@chromium=$$($(BIN)/python tests/browser/provide_chromium.py); \
 	if [ -n "$$chromium" ] && [ -n "$(NODE)" ]; then \
-	  STOVETOP_CHROMIUM=$$chromium $(BIN)/python -m pytest -m "$(1)" $(2) $(ARGS); \
+	  export STOVETOP_CHROMIUM=$$chromium; \
+	  $(BIN)/python -m pytest -m "$(1)" $(2) $(ARGS) || { $(3) $(BIN)/python -m pytest -m "$(1)" $(ALONE) $(ARGS); }; \
 	else \
-	  $(BIN)/python -m pytest -m "($(1)) and not browser" $(2) $(ARGS) && \
+	  { $(BIN)/python -m pytest -m "($(1)) and not browser" $(2) $(ARGS) || \
+	    { $(3) $(BIN)/python -m pytest -m "($(1)) and not browser" $(ALONE) $(ARGS); }; } && \
 	  echo "NOT RUN: the browser tests; they need Node 20 and a Chromium (set STOVETOP_CHROMIUM to its path)"; \
 	fi
 endef
+
+# What failed with other tests beside it is run once more alone, and has to pass then: brokers, browsers and trainings starve each other
+# of two cores. Both runs are shown.
+ALONE := -n 0 --last-failed --last-failed-no-failures none
+AGAIN := echo "once more, alone: what failed beside other tests";
 
 # The same of Apache Kafka, which is found by KAFKA_HOME and needs a Java.
 HAS_KAFKA := $(and $(wildcard $(KAFKA_HOME)/libs/*.jar),$(shell command -v java 2>/dev/null))
@@ -56,7 +63,7 @@ define name_what_needs_kafka
 endef
 
 test: setup
-	$(call with_browser,not soak,-n 2 --dist loadfile)
+	$(call with_browser,not soak,-n 2 --dist loadfile,$(AGAIN))
 	$(name_what_needs_kafka)
 
 check: setup
@@ -84,7 +91,7 @@ bench: setup $(VENV)/.bench
 	$(if $(HAS_KAFKA),$(BIN)/python -m benchmarks.ingest,@echo "NOT RUN: benchmarks.ingest; it needs KAFKA_HOME")
 
 soak: setup
-	$(call with_browser,soak,--timeout=3600)
+	$(call with_browser,soak,--timeout=3600,exit 1;)
 	$(name_what_needs_kafka)
 
 clean:

@@ -22,7 +22,7 @@ KafkaLogs = Callable[..., KafkaLog]
 
 def quick_options(**given: object) -> KafkaOptions:
     """Options with times for tests."""
-    quick: dict[str, object] = {"lease_seconds": 0.8, "session_seconds": 1.0, "request_seconds": 5.0}
+    quick: dict[str, object] = {"lease_seconds": 2.0, "session_seconds": 1.0, "request_seconds": 5.0}
     return KafkaOptions.model_validate(quick | {"patience_seconds": 2.0, "transaction_seconds": 5.0} | given)
 
 

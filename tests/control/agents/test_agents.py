@@ -215,11 +215,13 @@ def test_limits_refuse_and_say_so_once(served: Served, training: Training, start
 def test_a_budget_counts_over_restarts(served: Served, training: Training, start: Start) -> None:
     settings = AgentSettings(mode=Mode.ACT, every=1, limits=Limits(budget=2))
     first = start(half=(Halver(), settings))
-    for _ in range(20):
+
+    def spent() -> bool:
         training.go(1)
-        time.sleep(0.02)
-    until(lambda: len(training.taken) == 2)
-    until(lambda: len(said(served, "acted")) == 2)
+        return len(said(served, "acted")) == 2
+
+    until(spent)
+    assert len(training.taken) == 2
     first.close()
 
     again = start(half=(Halver(), settings))

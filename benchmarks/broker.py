@@ -62,7 +62,7 @@ def broker(folder: Path, heap: str = "512m") -> Iterator[str]:
         process = subprocess.Popen([*java, "kafka.Kafka", str(config)], stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not _answers(port):
+        while not answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"the broker did not start; see {folder / 'output.log'}")
             time.sleep(0.1)
@@ -79,7 +79,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether a broker tells which API versions it speaks (a closed or mute port does not)."""
     try:
         socket.create_connection(("127.0.0.1", port), 0.2).close()
         KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}", bootstrap_timeout_ms=1_000).close()

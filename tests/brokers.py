@@ -7,13 +7,14 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from benchmarks.broker import answers, free_port
 
 START_SECONDS = 240.0
 PR_SET_PDEATHSIG = 1
@@ -93,7 +94,7 @@ class Broker:
 
     def await_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not _answers(self.port):
+        while not answers(self.port):
             assert self.process is not None
             if self.process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the broker did not start:\n{self.log_file().read_text()[-3000:]}")
@@ -110,10 +111,10 @@ class Kafka(Broker):
     """One Apache Kafka broker."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        super().__init__(_free_port())
+        super().__init__(free_port())
         home = kafka_home()
         assert home is not None
-        self._home, self._folder, self._controller = home, folder, _free_port()
+        self._home, self._folder, self._controller = home, folder, free_port()
         folder.mkdir(parents=True, exist_ok=True)
         given = {
             **SETTINGS,
@@ -151,7 +152,7 @@ class Tansu(Broker):
     """A Tansu broker with its data in memory."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(_free_port())
+        super().__init__(free_port())
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -167,22 +168,3 @@ class Tansu(Broker):
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(port: int) -> bool:
-    """Whether a broker tells which API versions it speaks (a closed or mute port does not)."""
-    from kafka import KafkaAdminClient
-    from kafka.errors import KafkaError
-
-    try:
-        socket.create_connection(("127.0.0.1", port), 0.2).close()
-        KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}", bootstrap_timeout_ms=1_000).close()
-    except (OSError, KafkaError):
-        return False
-    return True

@@ -107,6 +107,21 @@ def sessions_open_and_end_once(logged: Logged, sent: Iterable[Sent]) -> None:
         assert ends[0].next_seq == steps, f"{name}: its end counts {ends[0].next_seq} steps, the log holds {steps}"
 
 
+def ingest_balances(
+    logged: Logged, sent: Sequence[Sent], factory: AnnotatorFactory, log: Log, store: ShardStore
+) -> None:
+    """All that must be true from the client to the shards."""
+    nobody_else_is_in_the_log(logged, sent)
+    acked_steps_are_logged_once_and_in_order(logged, sent)
+    sessions_open_and_end_once(logged, sent)
+    each_step_has_one_outcome(logged)
+    outcomes_say_what_is_there(logged)
+    samples_are_right(logged, factory)
+    chains_have_no_gap_and_no_overlap(log, store)
+    each_sample_stands_in_one_shard(logged, store)
+    each_step_stands_in_one_shard(logged, store)
+
+
 def nobody_else_is_in_the_log(logged: Logged, sent: Iterable[Sent]) -> None:
     """The log holds no session that nobody opened, and no second copy under another name."""
     strangers = sorted(logged.opened.keys() - {session.session_id for session in sent})

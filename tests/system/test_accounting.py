@@ -185,15 +185,7 @@ def balance(made: Works, crowd: Crowd) -> None:
     log, store = made.log, made.store
     logged = reckoning.read_log(log)
     assert logged.samples, "nothing was tried"
-    reckoning.nobody_else_is_in_the_log(logged, crowd.sent)
-    reckoning.acked_steps_are_logged_once_and_in_order(logged, crowd.sent)
-    reckoning.sessions_open_and_end_once(logged, crowd.sent)
-    reckoning.each_step_has_one_outcome(logged)
-    reckoning.outcomes_say_what_is_there(logged)
-    reckoning.samples_are_right(logged, _annotator())
-    reckoning.chains_have_no_gap_and_no_overlap(log, store)
-    reckoning.each_sample_stands_in_one_shard(logged, store)
-    reckoning.each_step_stands_in_one_shard(logged, store)
+    reckoning.ingest_balances(logged, crowd.sent, _annotator(), log, store)
     assert made.peak < BUDGET + RSS_ALLOWANCE, f"the gateway took {made.peak >> 20} MB"
 
 

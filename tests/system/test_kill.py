@@ -143,15 +143,7 @@ def balance(service: Service, crowd: Crowd, server: Server) -> reckoning.Logged:
     logged = reckoning.read_log(log)
     assert logged.samples, "nothing was tried"
     assert logged.dead, "no nonsense was sent"
-    reckoning.nobody_else_is_in_the_log(logged, crowd.sent)
-    reckoning.acked_steps_are_logged_once_and_in_order(logged, crowd.sent)
-    reckoning.sessions_open_and_end_once(logged, crowd.sent)
-    reckoning.each_step_has_one_outcome(logged)
-    reckoning.outcomes_say_what_is_there(logged)
-    reckoning.samples_are_right(logged, _annotator())
-    reckoning.chains_have_no_gap_and_no_overlap(log, store)
-    reckoning.each_sample_stands_in_one_shard(logged, store)
-    reckoning.each_step_stands_in_one_shard(logged, store)
+    reckoning.ingest_balances(logged, crowd.sent, _annotator(), log, store)
     reckoning.no_sample_was_trained_twice(run)
     reckoning.every_sample_was_trained(logged, run)
     reckoning.history_follows_live(run)

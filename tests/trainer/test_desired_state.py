@@ -9,25 +9,12 @@ from typing import Any
 
 import pytest
 
-from auth import Scope, TokenStore
-from control import ControlClient, ControlSettings, EventType, NoOutcome, Outcome, RunStatus, Status
-from control.server import ControlThread
+from control import ControlClient, EventType, NoOutcome, Outcome, RunStatus, Status
 from ingest import LogWriter
 from tests.trainer.livedata import open_log, post
 from tests.trainer.lives import Life
 from tests.trainer.trainings import until
 from trainer import Checkpoints, RunFolder, wanted
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[ControlClient]:
-    tokens = TokenStore(tmp_path / "tokens.json")
-    secret = tokens.mint("operator", [Scope.OPERATE])
-    with (
-        ControlThread(ControlSettings(port=0, data=tmp_path / "control"), tokens) as server,
-        ControlClient(server.url, secret) as client,
-    ):
-        yield client
 
 
 @pytest.fixture

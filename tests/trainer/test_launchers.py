@@ -9,31 +9,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from auth import Scope, TokenStore
-from control import ControlClient, ControlSettings, Outcome, RunStatus
-from control.server import ControlThread
+from control import ControlClient, Outcome, RunStatus
 from tests.trainer.programs.two_ranks import TIMEOUT
 from tests.trainer.trainings import until
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "trainer" / "programs" / "two_ranks.py"
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[ControlClient]:
-    tokens = TokenStore(tmp_path / "tokens.json")
-    secret = tokens.mint("operator", [Scope.OPERATE])
-    with (
-        ControlThread(ControlSettings(port=0, data=tmp_path / "control"), tokens) as server,
-        ControlClient(server.url, secret) as client,
-    ):
-        yield client
 
 
 def launched(by: str, folder: Path, client: ControlClient) -> subprocess.Popen[bytes]:

@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 from transformers import Trainer, TrainerCallback
 
-from auth import Scope, TokenStore
-from control import ControlClient, ControlSettings, Outcome, RunStatus
-from control.server import ControlThread
+from control import ControlClient, Outcome, RunStatus
 from ingest import LogWriter
 from tests.trainer.livedata import key, mixture, open_log, post
 from tests.trainer.trainings import Sentences, arguments, gpt2, until
@@ -94,17 +92,6 @@ class Ranks:
             if process.is_alive():
                 process.kill()
             process.join()
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[ControlClient]:
-    tokens = TokenStore(tmp_path / "tokens.json")
-    secret = tokens.mint("operator", [Scope.OPERATE])
-    with (
-        ControlThread(ControlSettings(port=0, data=tmp_path / "control"), tokens) as server,
-        ControlClient(server.url, secret) as client,
-    ):
-        yield client
 
 
 @pytest.fixture

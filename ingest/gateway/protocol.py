@@ -1,5 +1,9 @@
-"""HTTP/1.1 on a socket, with bounds where the parser has none: it keeps headers, chunk extensions and trailers of any
-size, and waits for ever for their end, before anybody is asked for a token."""
+"""The two protocols on the gateway's sockets, where uvicorn's own would hurt a client.
+
+HTTP/1.1 gets bounds where the parser has none: it keeps headers, chunk extensions and trailers of any size, and waits
+for ever for their end, before anybody is asked for a token. WebSockets keep listening until the client has read why
+they end.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import asyncio
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 _TOO_MUCH = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
@@ -91,3 +96,19 @@ def bounded_http(max_headers_bytes: int, header_seconds: float) -> type[BoundedH
     """The protocol with these bounds, as uvicorn wants it: a class."""
     bounds = {"max_headers_bytes": max_headers_bytes, "header_seconds": header_seconds}
     return type("BoundedHttp", (BoundedHttp,), bounds)
+
+
+class PatientWebSocket(WebSocketsSansIOProtocol):
+    """Waits at most `CLOSE_SECONDS` for the answer to a close frame, in a shutdown too: a connection that is closed on
+    frames still unread is reset, and a reset takes the close frame from a client that had not read it yet.
+    """
+
+    CLOSE_SECONDS: ClassVar[float] = 2.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.close_timeout = self.CLOSE_SECONDS
+
+    def shutdown(self) -> None:
+        if self.close_timer is None:  # not closing: nothing is on its way that the client could lose
+            super().shutdown()

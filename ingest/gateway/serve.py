@@ -19,7 +19,7 @@ from auth.tokens import TokenStore
 from ingest.errors import GatewayError
 from ingest.gateway.app import create_app
 from ingest.gateway.gateway import Gateway
-from ingest.gateway.protocol import bounded_http
+from ingest.gateway.protocol import PatientWebSocket, bounded_http
 from ingest.gateway.wire import FRAME_OVERHEAD
 from ingest.log import Log
 from ingest.settings import GatewaySettings
@@ -96,7 +96,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 create_app(gateway, tokens),
                 http=bounded_http(settings.max_headers_bytes, settings.header_seconds),
-                ws="websockets-sansio",
+                ws=PatientWebSocket,
                 ws_max_size=settings.max_step_bytes + FRAME_OVERHEAD,
                 ws_ping_interval=settings.sockets.ping_seconds,
                 ws_ping_timeout=settings.sockets.ping_seconds,

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +19,13 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from control.codes import CloseCode
 from control.forks import keep_from_children
 from control.outbox import Outbox, packets
-from control.protocol import Ack, Deliver, Goodbye, Hello, StateChanged, ToActor, Welcome
+from control.protocol import Ack, Alive, Deliver, Goodbye, Hello, StateChanged, ToActor, Welcome
 
 FLUSH_SECONDS = 0.1
 """How long events may lie before they are sent: each waking takes a millisecond from whoever trains on this core."""
+
+ALIVE_SECONDS = 1.0
+"""How long the line may be silent: the server takes longer silence for a process that hangs."""
 
 BATCH = 500
 WINDOW = 2000
@@ -32,6 +36,7 @@ ANSWER_SECONDS = 10.0
 MAX_MESSAGE = 16 << 20
 
 MESSAGE: TypeAdapter[ToActor] = TypeAdapter(ToActor)
+ALIVE = Alive().model_dump_json()
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +58,7 @@ class Line:
         self._address = url.rstrip("/").replace("http", "ws", 1) + "/api/v1/actor"
         self._token, self._outbox, self._ends, self._name = token, outbox, ends, name
         self._sent = self._acknowledged = 0
+        self._spoke = 0.0
         self._closing: str | None = None
         self._said_goodbye = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -192,12 +198,17 @@ class Line:
         items = self._outbox.after(self._sent, min(BATCH, room)) if room > 0 else []
         for packet in packets(items):
             await socket.send(packet)
+        if items or changed:
+            self._spoke = time.monotonic()
         if items:
             self._sent = items[-1][0]
         elif self._closing is not None and len(self._outbox) == 0:
             await socket.send(Goodbye(reason=self._closing).model_dump_json())
             self._said_goodbye = True
         else:
+            if time.monotonic() - self._spoke >= ALIVE_SECONDS:
+                await socket.send(ALIVE)
+                self._spoke = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_SECONDS):
                     await self._wake.wait()

@@ -298,6 +298,12 @@ class StateChanged(Frozen):
     state: Body
 
 
+class Alive(Frozen):
+    """A sign of life, every second in which nothing else was said. Not stored, and not answered."""
+
+    type: Literal["alive"] = "alive"
+
+
 class Goodbye(Frozen):
     """The actor ends and will not come back as this instance; what it had not finished fails at once."""
 
@@ -305,7 +311,7 @@ class Goodbye(Frozen):
     reason: str = ""
 
 
-FromActor: TypeAlias = Annotated[Hello | Said | Reported | StateChanged | Goodbye, Field(discriminator="type")]
+FromActor: TypeAlias = Annotated[Hello | Said | Reported | StateChanged | Alive | Goodbye, Field(discriminator="type")]
 
 
 # Server -> actor

@@ -78,6 +78,8 @@ class Pipeline:
         self._store = store
         self._annotator = annotator_team(settings.annotator, log, store)
         self._archiver_health: ArchiverHealth | None = None
+        self.archiver_heard = time.time()
+        """When the archiver's process last said anything, in Unix seconds: twice a second while it lives."""
         self._failure: str | None = None
         self.metrics_port: int | None = None
 
@@ -130,6 +132,7 @@ class Pipeline:
         with contextlib.suppress(EOFError, OSError):
             while True:
                 self._archiver_health = msgspec.msgpack.decode(pipe.recv_bytes(), type=ArchiverHealth)
+                self.archiver_heard = time.time()
         child.join(_GRACE)
         if child.exitcode != 0 or not stop.is_set():
             self._failure = f"the archiver ended with exit status {child.exitcode}; its error stands in the log above"

@@ -104,7 +104,7 @@ class Follower(Generic[M]):
         live: LiveModel[M],
         *,
         tell: Callable[[Status], None] = lambda status: None,
-        heartbeat: float = 5.0,
+        heartbeat: float = 1.0,
         longest_wait: float = 5.0,
         alarms: Alarms | None = None,
         raise_alarm: Callable[[Alarm], None] = lambda alarm: None,

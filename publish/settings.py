@@ -91,7 +91,7 @@ class FollowSettings(BaseModel):
     trusted_keys: tuple[str, ...] = ()
     cache: Path = Path("data/follower")
     base: Path | None = Field(None, description="the packaged folder that is served until there is a version")
-    heartbeat: float = Field(5.0, gt=0, description="seconds between two reports")
+    heartbeat: float = Field(1.0, gt=0, description="seconds between two reports")
     longest_wait: float = Field(5.0, gt=0, description="seconds between two tries after failures, at most")
     alarms: AlarmSettings = AlarmSettings()
     follower: str = Field("", max_length=64, description="its name in heartbeats and alarms; the machine's otherwise")

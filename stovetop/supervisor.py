@@ -49,6 +49,18 @@ class Role:
 
 
 @dataclass(frozen=True)
+class RoleReport:
+    """Where a role stands: its process, how the one before ended (None: none did), since when, and when it starts again."""
+
+    state: RoleState
+    pid: int | None
+    status: int | None
+    since: float
+    again_at: float | None
+    log: Path
+
+
+@dataclass(frozen=True)
 class Backoff:
     """Pauses before a new start, in seconds: doubled with each death, forgotten after `settle` seconds of life."""
 
@@ -81,6 +93,11 @@ class Supervisor:
     def states(self) -> dict[str, RoleState]:
         """Where each role stands."""
         return {keeper.role.name: keeper.state for keeper in self._keepers}
+
+    @property
+    def reports(self) -> dict[str, RoleReport]:
+        """Where each role stands, and what became of its last process."""
+        return {keeper.role.name: keeper.report(self._logs) for keeper in self._keepers}
 
     def start(self) -> None:
         """Start every role; returns at once."""
@@ -149,6 +166,14 @@ class _Keeper(threading.Thread):
         self._supervisor = supervisor
         self._process: subprocess.Popen[bytes] | None = None
         self._guard = threading.Lock()
+        self._status: int | None = None
+        self._since = time.time()
+        self._again_at: float | None = None
+
+    def report(self, logs: Path) -> RoleReport:
+        log = logs / f"{self.role.name}.log"
+        pid = self.pid if self.state is RoleState.RUNNING else None
+        return RoleReport(self.state, pid, self._status, self._since, self._again_at, log)
 
     @property
     def pid(self) -> int | None:
@@ -166,6 +191,7 @@ class _Keeper(threading.Thread):
             status = self._live()
             if self._supervisor.stopping.is_set():
                 break
+            self._status, self._since = status, time.time()
             if status == CONFIGURATION_ERROR:
                 self.state = RoleState.MISCONFIGURED
                 logger.error("%s: configuration error, see its log; it is not started again", self.role.name)
@@ -173,6 +199,7 @@ class _Keeper(threading.Thread):
             lived = time.monotonic() - born
             deaths = 1 if lived > self._supervisor.backoff.settle else deaths + 1
             pause = self._supervisor.backoff.pause(deaths) if status else 0.2
+            self._again_at = time.time() + pause
             self.state = RoleState.WAITING if status else RoleState.STOPPED
             if status:
                 logger.warning("%s ended with status %s: starting it again in %.1f s", self.role.name, status, pause)
@@ -184,6 +211,7 @@ class _Keeper(threading.Thread):
             if self._supervisor.stopping.is_set():
                 return 0
             self._process = self._supervisor.spawn(self.role)
+        self._since, self._again_at = time.time(), None
         self.state = RoleState.RUNNING
         logger.info("%s runs as process %d", self.role.name, self._process.pid)
         return self._process.wait()

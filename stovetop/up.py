@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 import httpx
 
+from control import EventType
+from control.api import ReportedEvent
 from publish import SigningKey
 from stovetop.doors import Doors, choose_port
 from stovetop.errors import StovetopError
 from stovetop.lifeline import hold_role
 from stovetop.play import RoleName
+from stovetop.reporting import Telling
 from stovetop.secrets import Holder, local_token
 from stovetop.settings import CONFIG, Settings
 from stovetop.supervisor import Backoff, Role, RoleState, Supervisor
@@ -80,6 +84,7 @@ class Service:
         roles += extra(self.doors)
         self._roles = {role.name: role for role in roles}
         self.supervisor = Supervisor(roles, settings.data / "logs", backoff, settings.up.grace)
+        self._telling = Telling(settings, self._figures, self.doors.control)
 
     def role(self, name: str) -> Role:
         """One of the roles."""
@@ -88,6 +93,7 @@ class Service:
     def start(self) -> None:
         """Start the roles and return once both doors answer. Raises StovetopError where one does not."""
         self.supervisor.start()
+        self._telling.start()
         deadline = time.monotonic() + READY_SECONDS
         for name, address in ((RoleName.GATEWAY, self.doors.gateway), (RoleName.CONTROL, self.doors.control)):
             while not _answers(f"{address}/readyz"):
@@ -99,8 +105,20 @@ class Service:
 
     def close(self) -> None:
         """End every role."""
+        self._telling.close()
         self.supervisor.close()
         self._lock.close()
+
+    def _figures(self) -> Iterator[ReportedEvent]:
+        """Where each role stands, for the control server: it knows of a death before the process's silence shows it."""
+        if not _answers(f"{self.doors.control}/livez"):
+            return  # it is on its way, or its own death is what there would be to tell
+        roles = {
+            name: {**dataclasses.asdict(report), "log": str(report.log)}
+            for name, report in self.supervisor.reports.items()
+        }
+        body = {"component": "supervisor", "pid": os.getpid(), "roles": roles}
+        yield ReportedEvent(run=self.settings.run, type=EventType.PIPELINE, body=body)
 
 
 def up(settings: Settings, config: Path | None, say: Callable[[str], None]) -> None:

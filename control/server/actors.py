@@ -94,6 +94,7 @@ class ActorLoop:
         seat = self._switchboard.roster.holding(self._link)
         if seat is None:
             return  # replaced a moment ago
+        seat.heard = self._switchboard.journal.clock()
         if isinstance(message, Said):
             self._switchboard.said(seat, message)
         elif isinstance(message, Reported):

@@ -19,6 +19,7 @@ from control.api import ProblemBody, WatchEvents, WatchWelcome
 from control.server.access import Doors, OriginCheck
 from control.server.actors import actor_routes
 from control.server.alerts import Alerts
+from control.server.beats import Beats
 from control.server.body_limit import BodyLimit
 from control.server.commands import command_routes
 from control.server.desk import Desk
@@ -57,7 +58,9 @@ def create_app(
     hub, desk = Hub(store.last_seq, settings.ring), Desk()
     switchboard = Switchboard(Journal(store, lambda events: desk.tell(hub.publish, events)), settings)
     readers, doors, pace = Readers(store.path), Doors(tokens), Pace(settings.commands_per_minute)
-    overview, outcomes = Overview(switchboard.roster, readers), Outcomes(hub, readers)
+    beats = Beats(readers)
+    overview, outcomes = Overview(switchboard.roster, readers, beats), Outcomes(hub, readers)
+    hub.listeners.append(beats.notice)
 
     def line(run: str, message: str) -> None:
         desk.later(lambda: switchboard.tell([switchboard.journal.line(run, message, level="warning")]))

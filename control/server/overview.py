@@ -10,11 +10,15 @@ from pydantic import ValidationError
 from control.api import ActorCommand, ModelTree, RunDetail, RunList, RunSummary
 from control.bodies import MixtureBody, StateKey
 from control.protocol import Body, EventType, RunStatus
+from control.server.beats import Beats
 from control.server.intake import CONTROL, OWN
+from control.server.links import Sight, links, publisher_of
+from control.server.processes import SUPERVISOR, Processes
 from control.server.roster import Roster
 from control.store import EventFilter, events
 from control.store import runs as stored
 from control.store.readers import Readers
+from control.way import WayInfo
 
 PIPELINE_EVENTS = 200
 
@@ -22,8 +26,8 @@ PIPELINE_EVENTS = 200
 class Overview:
     """Looks at the roster and the store, from any thread and without waiting for what is being written."""
 
-    def __init__(self, roster: Roster, readers: Readers) -> None:
-        self._roster, self._readers = roster, readers
+    def __init__(self, roster: Roster, readers: Readers, beats: Beats) -> None:
+        self._roster, self._readers, self._beats = roster, readers, beats
 
     def runs(self) -> RunList:
         """All runs, those with the newest events first."""
@@ -57,6 +61,24 @@ class Overview:
         """The model's layers, None where no trainer described them."""
         model = self._state(name).get(StateKey.MODEL)
         return ModelTree(run=name, model=model if isinstance(model, dict) else None)
+
+    def way(self, name: str) -> WayInfo | None:
+        """The way of one click of a run, as it stands now; None where there is no such run."""
+        connection = self._readers.connection()
+        found = stored.run(connection, name)
+        if found is None:
+            return None
+        heard, now = self._beats.of(name), self._beats.now()
+        sight = Sight(
+            run=found,
+            heard=heard,
+            processes=Processes(heard.reports.get(SUPERVISOR), now, self._beats.started),
+            trainer=self._roster.trainer(name),
+            publisher=publisher_of(self._roster.of(name)),
+            channels=stored.channels(connection, name),
+            newest=next((v for v in stored.versions(connection, name, 20) if v.action != "refused"), None),
+        )
+        return WayInfo(run=name, time=now, links=links(sight))
 
     def status(self, run: stored.StoredRun) -> RunStatus:
         """What the run does: its trainer's word, or that the trainer is away."""

@@ -22,11 +22,12 @@ class Link:
 
 @dataclass
 class Seat:
-    """An actor's place. `link` is None while it is away, since `left_at`."""
+    """An actor's place. `link` is None while it is away, since `left_at`; `heard` is when it last said anything."""
 
     actor: StoredActor
     link: Link | None
     left_at: float
+    heard: float = 0.0
 
     def spec(self, command: str) -> CommandSpec | None:
         """How this actor takes the command; None where it does not."""

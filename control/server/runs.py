@@ -31,6 +31,7 @@ from control.store import EventFilter, events, series
 from control.store import runs as stored
 from control.store.readers import Readers
 from control.store.rows import to_event
+from control.way import WayInfo
 
 UNKNOWN_RUN = ProblemType("unknown-run", 404, "There is no such run")
 
@@ -64,6 +65,14 @@ def run_routes(switchboard: Switchboard, desk: Desk, readers: Readers, doors: Do
         if detail is None:
             raise Problem(UNKNOWN_RUN, f"there is no run {run!r}")
         return detail
+
+    @router.get("/runs/{run}/way")
+    def way(run: RunName) -> WayInfo:
+        """The way of one click, link by link: rates, lags, and what to do where it is broken."""
+        found = overview.way(run)
+        if found is None:
+            raise Problem(UNKNOWN_RUN, f"there is no run {run!r}")
+        return found
 
     @router.get("/runs/{run}/model")
     def model(run: RunName) -> ModelTree:

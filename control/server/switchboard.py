@@ -109,7 +109,7 @@ class Switchboard:
         self.ledger.lift(hello.run, hello.revision or 0)
         if seat is not None and not same:
             self._bury(seat.actor, hello.revision)
-        seat = Seat(actor, link, 0.0)
+        seat = Seat(actor, link, 0.0, self.journal.clock())
         self.roster.put(seat)
         link.post(self._welcome(hello, actor, same))
         for record in self.ledger.of(hello.run, hello.actor):

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -42,19 +42,22 @@ def serve_gateway(
     spool: Path | None = None,
     announce: Callable[[str, int], None] | None = None,
     stop: threading.Event | None = None,
+    observe: Callable[[Gateway], AbstractContextManager[object]] = lambda gateway: nullcontext(),
 ) -> None:
     """Serve until SIGTERM, SIGINT or `stop`; returns when everything that was acknowledged or waits is on disk.
 
     `announce(host, port)` is called once requests are taken, with the port that was bound. `floor` is the retention's
-    (see `Gateway`), and `spool` the folder for outages. Raises `LogLocked` where another gateway runs on this log and
-    only one can, `GatewayError` where the port is taken, and `LogBroken` when the disk failed: start again then.
+    (see `Gateway`), `spool` the folder for outages, and `observe` is entered while it serves. Raises `LogLocked` where
+    another gateway runs on this log and only one can, `GatewayError` where the port is taken, and `LogBroken` when the
+    disk failed: start again then.
     """
     listener = _bind(settings)
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         gateway = Gateway(settings, log, floor, spool, settings.advertise or _address(listener))
         try:
-            _Server(gateway, tokens, announce, stop).run([listener])
+            with observe(gateway):
+                _Server(gateway, tokens, announce, stop).run([listener])
         finally:
             gateway.close()
     finally:

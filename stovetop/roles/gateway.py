@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from auth import TokenStore
+from control import EventType
+from control.api import ReportedEvent
+from ingest.gateway.gateway import Gateway
 from ingest.gateway.serve import serve_gateway
 from ingest.retention import steps_floor
+from stovetop.reporting import Telling
 from stovetop.settings import Settings
 
 
@@ -17,4 +21,18 @@ def run(settings: Settings) -> None:
         log,
         floor=lambda partition: steps_floor(log, store, partition),
         spool=settings.log.folder / "spool",
+        observe=lambda gateway: Telling(settings, lambda: [_figures(gateway, settings.run)]),
     )
+
+
+def _figures(gateway: Gateway, run: str) -> ReportedEvent:
+    count = gateway.metrics.registry.get_sample_value
+    body = {
+        "component": "gateway",
+        "steps": count("ingest_steps_total", {"result": "ok"}) or 0.0,
+        "dead": count("ingest_steps_total", {"result": "dead_letter"}) or 0.0,
+        "open_sessions": count("ingest_open_sessions"),
+        "spool_bytes": count("ingest_spool_bytes") or 0.0,
+        "unready": gateway.unready(),
+    }
+    return ReportedEvent(run=run, type=EventType.PIPELINE, body=body)

@@ -371,6 +371,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{run}/way": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Way
+         * @description The way of one click, link by link: rates, lags, and what to do where it is broken.
+         */
+        get: operations["way_api_v1_runs__run__way_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/versions": {
         parameters: {
             query?: never;
@@ -841,6 +861,12 @@ export interface components {
          */
         EventType: "metrics" | "command" | "run" | "checkpoint" | "branch" | "mixture" | "evaluation" | "version" | "follower" | "health" | "pipeline" | "log" | "actor" | "agent";
         /**
+         * Flow
+         * @description How a link does.
+         * @enum {string}
+         */
+        Flow: "flows" | "idle" | "behind" | "broken" | "absent";
+        /**
          * FollowerInfo
          * @description A server of weights, as of its last heartbeat at `time`.
          */
@@ -887,6 +913,54 @@ export interface components {
                 [key: string]: number | null;
             };
         };
+        /**
+         * LinkInfo
+         * @description One link. `rate` is per second in `unit`, `lag` in `lag_unit`; None where the link has none or did not tell.
+         *
+         *     `heard_at` is when its process last said anything. `problem` and `advice` (what to do) are set where it is broken or
+         *     behind.
+         */
+        LinkInfo: {
+            /**
+             * Advice
+             * @default
+             */
+            advice: string;
+            flow: components["schemas"]["Flow"];
+            /** Heard At */
+            heard_at?: number | null;
+            /** Lag */
+            lag?: number | null;
+            /**
+             * Lag Unit
+             * @default
+             */
+            lag_unit: string;
+            link: components["schemas"]["LinkName"];
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /**
+             * Problem
+             * @default
+             */
+            problem: string;
+            /** Rate */
+            rate?: number | null;
+            /**
+             * Unit
+             * @default
+             */
+            unit: string;
+        };
+        /**
+         * LinkName
+         * @description The links, in the order in which a click passes them.
+         * @enum {string}
+         */
+        LinkName: "gateway" | "log" | "samples" | "shards" | "mixture" | "step" | "version" | "served";
         /**
          * Live
          * @description `/livez`.
@@ -1444,6 +1518,18 @@ export interface components {
              * @constant
              */
             type: "welcome";
+        };
+        /**
+         * WayInfo
+         * @description The whole way at `time`, in order.
+         */
+        WayInfo: {
+            /** Links */
+            links: components["schemas"]["LinkInfo"][];
+            /** Run */
+            run: string;
+            /** Time */
+            time: number;
         };
         /**
          * WireCommand
@@ -2193,6 +2279,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelTree"];
+                };
+            };
+        };
+    };
+    way_api_v1_runs__run__way_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WayInfo"];
                 };
             };
         };

@@ -133,11 +133,13 @@ def _shards(sight: Sight) -> LinkInfo:
 
 def _mixture(sight: Sight) -> LinkInfo:
     name, beat = LinkName.MIXTURE, sight.heard.mixture
-    if beat is None:
+    if beat is None and sight.processes.get("train") is None:
         return _absent(name)
     away = _trainer_away(sight, name)
     if away is not None:
         return away
+    if beat is None:
+        return LinkInfo(link=name, flow=Flow.IDLE, heard_at=_at(_spoke(sight)), note="starting")
     sources: Mapping[str, Any] = beat.body.get("sources") or {}
     rate = sum(float(_body_of(source).get("samples_per_second") or 0.0) for source in sources.values())
     lag = _body_of(sources.get("live")).get("lag_seconds")

@@ -9,6 +9,7 @@ import type {
   RunSummary,
   SeriesPage,
   VersionInfo,
+  WayInfo,
 } from "./types";
 
 /** The server refused, or nobody answered (`status` 0). The message is for people. */
@@ -64,6 +65,11 @@ export class Api {
 
   run(run: string): Promise<RunDetail> {
     return unwrap(this.http.GET("/api/v1/runs/{run}", { params: { path: { run } } }));
+  }
+
+  /** The way of one click, as it stands now. */
+  way(run: string): Promise<WayInfo> {
+    return unwrap(this.http.GET("/api/v1/runs/{run}/way", { params: { path: { run } } }));
   }
 
   /** The history of every metric on every branch, thinned out by the server where it is long. */

@@ -14,6 +14,7 @@ import { type Tab, Tabs } from "../ui/Tabs";
 import { Toasts } from "../ui/Toasts";
 import { toast } from "../ui/toasts";
 import { VersionPanel } from "../versions/VersionPanel";
+import { Way } from "../way/Way";
 import { useCommands, useObservable, useRun, useSeat } from "./context";
 import { HelpDialog } from "./HelpDialog";
 import { isBoolean, usePersistent } from "./persistent";
@@ -92,6 +93,7 @@ export function Shell({ runs, onRun, theme, onTheme, onLeave, onRefused }: Props
       />
       <main>
         <RunHeader />
+        <Way />
         <div className="columns">
           <aside className="card knobs" aria-label="Knobs">
             <Tabs label="Knobs" tabs={PANELS} selected={panel} onSelect={setPanel}>

@@ -2,7 +2,7 @@ import type { ReactNode } from "react";
 
 type Tone = "good" | "warn" | "bad" | "calm" | "ember" | "plain";
 
-const SHAPES: Readonly<Record<Tone, string>> = {
+export const SHAPES: Readonly<Record<Tone, string>> = {
   good: "●",
   warn: "▲",
   bad: "✕",

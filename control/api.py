@@ -296,7 +296,8 @@ class EventPage(Frozen):
 
 
 class VersionInfo(Frozen):
-    """A version of the weights, and the channels that point at it now."""
+    """A version of the weights, and the channels that point at it now. `parent` is the version before it along its
+    branch, `evaluation` what the trainer measured last before it."""
 
     run: str
     version: int
@@ -308,6 +309,8 @@ class VersionInfo(Frozen):
     reason: str = ""
     bytes: int | None = None
     channels: tuple[str, ...] = ()
+    parent: int | None = None
+    evaluation: dict[str, float] = Field(default_factory=dict)
 
 
 class ChannelInfo(Frozen):
@@ -337,6 +340,8 @@ class FollowerInfo(Frozen):
     time: float
     loaded_at: float | None = None
     error: str = ""
+    lag_seconds: float | None = None
+    swaps: int | None = None
 
 
 class FollowerList(Frozen):

@@ -102,7 +102,8 @@ class MixtureBody(Open):
 
 
 class VersionBody(Open):
-    """`version`: what happened to one. `channel` is the pointer that moved; `held`: until someone releases it."""
+    """`version`: what happened to one. `channel` is the pointer that moved; `held`: until someone releases it. A published
+    one names the version before it along its branch, and the figures of the trainer's last evaluation."""
 
     version: int
     action: Literal["published", "promoted", "rolled_back", "pinned", "released", "refused", "deleted"]
@@ -112,16 +113,21 @@ class VersionBody(Open):
     held: bool = False
     bytes: int | None = None
     seconds: float | None = None
+    parent: int | None = None
+    evaluation: dict[str, Any] = {}
 
 
 class FollowerBody(Open):
-    """`follower`: a heartbeat of a server that serves weights. `error`: why it could not take a newer version."""
+    """`follower`: a heartbeat of a server that serves weights. `error`: why it could not take a newer version;
+    `lag_seconds`: how long its channel has named a version that is not served here yet; `swaps`: versions taken so far."""
 
     follower: str
     version: int | None
     channel: str = "stable"
     loaded_at: float | None = None
     error: str = ""
+    lag_seconds: float | None = None
+    swaps: int | None = None
 
 
 class HealthBody(Open):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Mapping
 
 import apsw
 from pydantic import ValidationError
@@ -200,6 +202,8 @@ class Tables:
             action=told.action,
             reason=told.reason,
             bytes=told.bytes,
+            parent=told.parent,
+            evaluation=_numbers(told.evaluation),
         )
         self._connection.execute(
             "INSERT OR REPLACE INTO versions VALUES (?, ?, ?)", (event.run, told.version, dump(record))
@@ -215,7 +219,18 @@ class Tables:
             time=event.time,
             loaded_at=told.loaded_at,
             error=told.error,
+            lag_seconds=told.lag_seconds,
+            swaps=told.swaps,
         )
         self._connection.execute(
             "INSERT OR REPLACE INTO followers VALUES (?, ?, ?, ?)", (event.run, told.follower, event.time, dump(record))
         )
+
+
+def _numbers(figures: Mapping[str, object]) -> dict[str, float]:
+    """The finite numbers among them."""
+    return {
+        name: float(value)
+        for name, value in figures.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    }

@@ -95,6 +95,8 @@ def _tell(connection: ActorConnection, event: PublisherEvent) -> None:
                     segment=manifest.segment,
                     bytes=sum(digest.size for digest in manifest.files.values()),
                     seconds=event.seconds,
+                    parent=manifest.parent,
+                    evaluation=dict(manifest.evaluation),
                     reason=f"step {manifest.step}" + (" (again)" if event.repeated else ""),
                 ),
                 branch=manifest.branch,

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,11 +30,9 @@ from control import (
     RunStatus,
     Status,
 )
-from control.api import ReportedEvent
 from control.bodies import (
     BranchBody,
     CheckpointBody,
-    FollowerBody,
     HealthBody,
     LogBody,
     MixtureBody,
@@ -42,7 +40,6 @@ from control.bodies import (
     RunBody,
     StateKey,
     VersionBody,
-    body,
 )
 
 BATCH = 32
@@ -89,7 +86,28 @@ class MoveShape(Shape):
     version: int | None = None
 
 
-SHAPES: Mapping[CommandName, tuple[type[Shape], CommandKind]] = {
+class ChannelShape(Shape):
+    channel: str = "stable"
+
+
+class ShakeShape(Shape):
+    """What a package of a user's takes."""
+
+    strength: float = Field(gt=0, le=1, description="How much noise, as a part of each weight.")
+    mode: Literal["soft", "hard"] = "soft"
+    layers: list[str] | None = None
+
+
+class LayerShape(Shape):
+    layer_name: str
+    operation_name: str
+    params: dict[str, Any] = {}
+
+
+SHAKE = "shake_weights"
+"""A command that no knob of the page knows."""
+
+SHAPES: Mapping[str, tuple[type[Shape], CommandKind]] = {
     CommandName.UPDATE_OPTIMIZER: (OptimizerShape, CommandKind.SETTING),
     CommandName.UPDATE_DATASET_RUNTIME_HYPERPARAMETERS: (WeightsShape, CommandKind.SETTING),
     CommandName.PAUSE_TRAINING: (Shape, CommandKind.ACTION),
@@ -101,15 +119,53 @@ SHAPES: Mapping[CommandName, tuple[type[Shape], CommandKind]] = {
     CommandName.PUBLISH_CHECKPOINT: (PublishShape, CommandKind.ACTION),
     CommandName.PROMOTE_VERSION: (MoveShape, CommandKind.ACTION),
     CommandName.ROLLBACK_VERSION: (MoveShape, CommandKind.ACTION),
+    CommandName.PIN_VERSION: (MoveShape, CommandKind.ACTION),
+    CommandName.RELEASE_CHANNEL: (ChannelShape, CommandKind.ACTION),
+    CommandName.MODEL_LAYER_OPERATION: (LayerShape, CommandKind.ACTION),
+    SHAKE: (ShakeShape, CommandKind.ACTION),
 }
+
+
+def layer(name: str, kind: str, *children: dict[str, Any]) -> dict[str, Any]:
+    """A layer as a trainer describes it."""
+    operators = ["requires_grad_"] if kind == "ModuleList" else ["requires_grad_", "reset_parameters"]
+    numbers = [{"name": "p", "value": 0.1}] if kind == "Dropout" else []
+    return {
+        "name": name,
+        "module_type": kind,
+        "operators": [] if kind == "Dropout" else operators,
+        "hyperparameters": numbers,
+        "children": list(children),
+    }
+
+
+MODEL = layer(
+    "",
+    "Painter",
+    layer("embed", "Embedding"),
+    layer(
+        "blocks",
+        "ModuleList",
+        *(
+            layer(
+                f"blocks.{index}",
+                "Block",
+                layer(f"blocks.{index}.attention", "Attention"),
+                layer(f"blocks.{index}.dropout", "Dropout"),
+            )
+            for index in range(3)
+        ),
+    ),
+    layer("head", "Linear"),
+)
 
 
 def specs() -> tuple[CommandSpec, ...]:
     """The commands that it takes."""
     return tuple(
         CommandSpec(
-            name=name.value,
-            summary=name.value.replace("_", " "),
+            name=str(name),
+            summary=name.replace("_", " "),
             arguments=shape.model_json_schema(),
             kind=kind,
             destructive=name in (CommandName.STOP_TRAINING, CommandName.LOAD_CHECKPOINT),
@@ -168,6 +224,7 @@ class PretendTrainer:
             state={
                 StateKey.INFO.value: {"run_name": run, "start_time": time.time()},
                 StateKey.OPTIMIZER.value: self._optimizer(),
+                StateKey.MODEL.value: MODEL,
             },
         )
 
@@ -197,7 +254,12 @@ class PretendTrainer:
             level="warning",
         )
 
-    def received(self, name: CommandName) -> list[dict[str, Any]]:
+    def suspect(self, layer: str) -> None:
+        """A finding about one layer."""
+        content = HealthBody(check="dead_units", message=f"40 % of {layer} never fire", layer=layer, value=0.4)
+        self.line.tell(EventType.HEALTH, content, step=self.step, branch=self.branch, level="warning")
+
+    def received(self, name: str) -> list[dict[str, Any]]:
         """The arguments of the commands of that name that arrived."""
         return [dict(command.arguments) for command in self.obeyed if command.command == name]
 
@@ -278,13 +340,17 @@ class PretendTrainer:
             CommandName.PUBLISH_CHECKPOINT: self._publish,
             CommandName.PROMOTE_VERSION: self._move,
             CommandName.ROLLBACK_VERSION: self._move,
+            CommandName.PIN_VERSION: self._move,
+            CommandName.RELEASE_CHANNEL: self._move,
+            CommandName.MODEL_LAYER_OPERATION: lambda command: self._done(command, None, None),
+            SHAKE: lambda command: self._done(command, None, None),
         }
-        becomes = {
+        becomes: dict[str, RunStatus] = {
             CommandName.PAUSE_TRAINING: RunStatus.PAUSED,
             CommandName.RESUME_TRAINING: RunStatus.RUNNING,
             CommandName.STOP_TRAINING: RunStatus.STOPPED,
         }
-        status = becomes.get(CommandName(command.command))
+        status = becomes.get(command.command)
         if status is not None:
             before = self.status.value
             self._become(status)
@@ -348,19 +414,31 @@ class PretendTrainer:
         self._versions += 1
         channel = command.arguments.get("channel") or "stable"
         content = VersionBody(
-            version=self._versions, action="published", channel=channel, segment=self._segment, bytes=7_300_000
+            version=self._versions,
+            action="published",
+            channel=channel,
+            segment=self._segment,
+            bytes=7_300_000,
+            parent=self._versions - 1 or None,
+            evaluation={"eval_loss": 0.07 + 2.2 * math.exp(-self._skill)},
         )
         self.line.tell(EventType.VERSION, content, step=self.step, branch=self.branch)
         self._done(command, None, {"version": self._versions})
 
     def _move(self, command: Command) -> None:
         back = command.command == CommandName.ROLLBACK_VERSION
-        version = command.arguments.get("version") or max(1, self._versions - 1)
+        version = command.arguments.get("version") or (max(1, self._versions - 1) if back else self._versions)
+        actions: dict[str, Any] = {
+            CommandName.PROMOTE_VERSION: "promoted",
+            CommandName.ROLLBACK_VERSION: "rolled_back",
+            CommandName.PIN_VERSION: "pinned",
+            CommandName.RELEASE_CHANNEL: "released",
+        }
         content = VersionBody(
             version=version,
-            action="rolled_back" if back else "promoted",
+            action=actions[command.command],
             channel=command.arguments.get("channel", "stable"),
-            held=back,
+            held=back or command.command == CommandName.PIN_VERSION,
         )
         self.line.tell(EventType.VERSION, content, branch=self.branch)
         self._done(command, None, {"version": version})
@@ -392,9 +470,3 @@ class PretendTrainer:
 def copied(values: Mapping[str, Any]) -> dict[str, Any]:
     """A copy that later changes do not reach."""
     return {name: list(value) if isinstance(value, (list, tuple)) else value for name, value in values.items()}
-
-
-def follower_heartbeat(run: str, version: int) -> ReportedEvent:
-    """What a server of the weights reports of itself."""
-    content = FollowerBody(follower="demo-app", version=version, loaded_at=time.time())
-    return ReportedEvent(run=run, type=EventType.FOLLOWER, body=body(content))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from playwright.sync_api import expect
 
 from control import CommandName, EventType, RunStatus
-from tests.browser.pretend import PretendTrainer, follower_heartbeat
+from tests.browser.pretend import PretendTrainer
+from tests.browser.pretend_service import PretendService
 from tests.browser.seat import Seat
 from tests.control.servers import ServedProcess
 
@@ -68,6 +70,27 @@ def test_a_server_without_runs_says_how_to_start_one(visit: Visit, mortal_server
 
 
 # Watching
+
+
+def test_the_way_of_one_click_shows_where_it_is_broken_and_what_to_do(
+    visit: Visit, trainer: PretendTrainer, server: ServedProcess, run: str
+) -> None:
+    service = PretendService(server.client, run)
+    seat = visit()
+    way = seat.page.get_by_role("region", name="The way of one click")
+    gateway = way.locator('[data-link="gateway"]')
+    expect(gateway).to_have_attribute("data-flow", "flows")
+    expect(gateway).to_contain_text("steps/s")
+    expect(way.locator('[data-link="served"]')).to_contain_text("1 server")
+    service.roles["gateway"] = {"state": "waiting", "pid": None, "status": -9, "again_at": time.time() + 600}
+    expect(gateway).to_have_attribute("data-flow", "broken")
+    expect(way.get_by_role("status")).to_contain_text("Gateway: The gateway was killed by SIGKILL.")
+    expect(way.get_by_role("status")).to_contain_text("data/logs/gateway.log says why")
+    expect(way.locator('[data-flow="broken"]')).to_have_count(1)
+    service.roles.clear()
+    expect(gateway).to_have_attribute("data-flow", "flows")
+    expect(way.get_by_role("status")).to_be_empty()
+    service.close()
 
 
 def test_metrics_stream_into_charts(visit: Visit, trainer: PretendTrainer, server: ServedProcess, run: str) -> None:
@@ -275,6 +298,61 @@ def test_publishing_moves_a_channel_and_a_rollback_holds_it(
     seat.press("Roll back")
     expect(channels).to_contain_text("v1")
     expect(channels).to_contain_text("held")
+    seat.page.get_by_role("button", name="Release stable").click()
+    seat.press("Release")
+    expect(channels.get_by_text("held")).to_have_count(0)
+    seat.page.get_by_role("button", name="Hold stable").click()
+    seat.press("Hold")
+    expect(channels).to_contain_text("held")
+    seat.page.get_by_role("button", name="Version 2: details").click()
+    expect(seat.page.locator(".version-details")).to_contain_text("v1")
+    expect(seat.page.locator(".version-details")).to_contain_text("eval loss")
+
+
+def test_a_command_of_a_users_package_is_a_form_that_is_checked_before_it_is_sent(
+    visit: Visit, trainer: PretendTrainer
+) -> None:
+    seat = visit()
+    seat.tab("More")
+    seat.page.get_by_role("button", name="shake weights").click()
+    form = seat.page.get_by_role("form", name="shake weights")
+    form.get_by_role("button", name="Send", exact=True).click()
+    expect(form).to_contain_text("This one is needed.")
+    form.get_by_label("Strength").fill("2")
+    expect(form).to_contain_text("At most 1.")
+    form.get_by_label("Strength").fill("0.25")
+    form.get_by_label("Mode").select_option("hard")
+    form.get_by_label("Layers").fill('["head"]')
+    form.get_by_role("button", name="Try", exact=True).click()
+    expect(form.locator(".receipt")).to_contain_text("would do")
+    form.get_by_role("button", name="Send", exact=True).click()
+    expect(form.locator(".receipt")).to_contain_text("done at")
+    wanted = {"strength": 0.25, "mode": "hard", "layers": ["head"]}
+    assert [(command.dry_run, dict(command.arguments)) for command in trainer.obeyed] == [
+        (True, wanted),
+        (False, wanted),
+    ]
+
+
+def test_a_layer_is_found_with_its_health_and_changed(visit: Visit, trainer: PretendTrainer) -> None:
+    trainer.suspect("blocks.1.attention")
+    seat = visit()
+    seat.tab("Model")
+    layers = seat.page.get_by_role("list", name="Layers")
+    expect(layers).to_contain_text("1 below")
+    seat.page.get_by_role("searchbox", name="Find layers").fill("1 attention")
+    row = layers.locator('[data-layer="blocks.1.attention"]')
+    expect(row).to_contain_text("dead units")
+    row.get_by_role("button", name="Change blocks.1.attention").click()
+    expect(row).to_contain_text("40 % of blocks.1.attention never fire")
+    row.get_by_role("button", name="Freeze", exact=True).click()
+    expect(seat.command("model_layer_operation")).to_contain_text("done")
+    row.get_by_role("button", name="reset parameters").click()
+    seat.press("Do it")
+    seat.until(lambda: len(trainer.received("model_layer_operation")) == 2)
+    freeze, reset = trainer.received("model_layer_operation")
+    assert freeze["params"] == {"requires_grad": False}
+    assert (reset["layer_name"], reset["operation_name"]) == ("blocks.1.attention", "reset_parameters")
 
 
 def test_two_operators_see_what_the_other_does(visit: Visit, trainer: PretendTrainer) -> None:
@@ -339,7 +417,7 @@ def test_axe_finds_nothing_in_either_theme(visit: Visit, trainer: PretendTrainer
         seat = visit(color_scheme=scheme)
         seat.passes(trainer.step)
         seat.page.evaluate(axe)
-        for tab in ("Mixture", "Optimizer", "Checkpoints", "Versions", "Agents"):
+        for tab in ("Mixture", "Optimizer", "Model", "Checkpoints", "Versions", "Agents", "More"):
             seat.tab(tab)
             violations = seat.page.evaluate("async () => (await axe.run(document)).violations")
             found = [f"{entry['id']}: {entry['nodes'][0]['html']}" for entry in violations]
@@ -375,7 +453,7 @@ def test_pictures_of_a_busy_run(visit: Visit, server: ServedProcess, run: str, p
     client.send("update_dataset_runtime_hyperparameters", weights, run=run, note="the browser is opened a lot")
     client.send("publish_checkpoint", run=run)
     client.send("do_evaluate", run=run)
-    client.report(follower_heartbeat(run, 2))
+    service = PretendService(client, run, version=2)
     trainer.warn("grad_norm is 3 times its median")
     seat.passes(trainer.step + 60)
     picture(seat, "dark")
@@ -383,6 +461,8 @@ def test_pictures_of_a_busy_run(visit: Visit, server: ServedProcess, run: str, p
     light.passes(trainer.step)
     light.tab("Optimizer")
     picture(light, "light")
+    service.roles["pipeline"] = {"state": "waiting", "pid": None, "status": 1, "again_at": time.time() + 8}
     trainer.close()
     seat.status("trainer away")
     picture(seat, "away")
+    service.close()

@@ -5,6 +5,7 @@ import type {
   CommandRecord,
   Event,
   FollowerInfo,
+  ModelTree,
   RunDetail,
   RunSummary,
   SeriesPage,
@@ -33,6 +34,8 @@ export interface NewCommand {
   command: string;
   arguments: Record<string, unknown>;
   note?: string;
+  /** Checked by the one who would carry it out, and not carried out. */
+  dryRun?: boolean;
 }
 
 export interface Versions {
@@ -72,6 +75,11 @@ export class Api {
     return unwrap(this.http.GET("/api/v1/runs/{run}/way", { params: { path: { run } } }));
   }
 
+  /** The layers of the model, as its trainer described them. */
+  model(run: string): Promise<ModelTree> {
+    return unwrap(this.http.GET("/api/v1/runs/{run}/model", { params: { path: { run } } }));
+  }
+
   /** The history of every metric on every branch, thinned out by the server where it is long. */
   series(run: string): Promise<SeriesPage> {
     const params = { path: { run }, query: { points: POINTS } };
@@ -106,8 +114,15 @@ export class Api {
   }
 
   /** Sends a command. The identity is made here, so that a resend after a lost answer is harmless. */
-  send(run: string, { command, arguments: args, note }: NewCommand): Promise<CommandRecord> {
-    const body = { run, command, arguments: args, note: note ?? "", uuid: newUuid(), dry_run: false };
+  send(run: string, { command, arguments: args, note, dryRun }: NewCommand): Promise<CommandRecord> {
+    const body = {
+      run,
+      command,
+      arguments: args,
+      note: note ?? "",
+      uuid: newUuid(),
+      dry_run: dryRun ?? false,
+    };
     return unwrap(this.http.POST("/api/v1/commands", { body }));
   }
 

@@ -880,10 +880,14 @@ export interface components {
             error: string;
             /** Follower */
             follower: string;
+            /** Lag Seconds */
+            lag_seconds?: number | null;
             /** Loaded At */
             loaded_at?: number | null;
             /** Run */
             run: string;
+            /** Swaps */
+            swaps?: number | null;
             /** Time */
             time: number;
             /** Version */
@@ -1444,7 +1448,8 @@ export interface components {
         Status: "requested" | "pending" | "running" | "completed" | "success" | "failed";
         /**
          * VersionInfo
-         * @description A version of the weights, and the channels that point at it now.
+         * @description A version of the weights, and the channels that point at it now. `parent` is the version before it along its
+         *     branch, `evaluation` what the trainer measured last before it.
          */
         VersionInfo: {
             /** Action */
@@ -1458,6 +1463,12 @@ export interface components {
              * @default []
              */
             channels: string[];
+            /** Evaluation */
+            evaluation?: {
+                [key: string]: number;
+            };
+            /** Parent */
+            parent?: number | null;
             /**
              * Reason
              * @default

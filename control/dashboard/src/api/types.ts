@@ -18,6 +18,7 @@ export type MixtureSource = Schemas["MixtureSource"];
 export type MetricSeries = Schemas["MetricSeries"];
 export type SeriesPage = Schemas["SeriesPage"];
 export type Event = Schemas["Event"];
+export type ModelTree = Schemas["ModelTree"];
 export type LinkInfo = Schemas["LinkInfo"];
 export type LinkName = Schemas["LinkName"];
 export type LinkFlow = Schemas["Flow"];

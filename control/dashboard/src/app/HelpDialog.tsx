@@ -5,7 +5,7 @@ const KEYS: readonly [string, string][] = [
   ["p", "pause, or resume"],
   ["s", "save a checkpoint"],
   ["e", "evaluate"],
-  ["1 – 4", "mixture, optimizer, checkpoints, versions"],
+  ["1 – 7", "mixture, optimizer, model, checkpoints, versions, agents, more"],
   ["/", "filter the commands"],
   ["?", "this list"],
   ["← →", "read a chart that has the focus, with Shift in larger strides"],

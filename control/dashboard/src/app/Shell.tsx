@@ -5,8 +5,10 @@ import { ChartGrid } from "../charts/ChartGrid";
 import { CheckpointPanel } from "../checkpoints/CheckpointPanel";
 import { CommandLog } from "../commands/CommandLog";
 import { takeOutcomes } from "../commands/outcomes";
+import { CommandPanel } from "../forms/CommandPanel";
 import { EventLog } from "../log/EventLog";
 import { MixturePanel } from "../mixture/MixturePanel";
+import { ModelPanel } from "../model/ModelPanel";
 import { OptimizerPanel } from "../optimizer/OptimizerPanel";
 import { RunHeader } from "../run/RunHeader";
 import { Button } from "../ui/Button";
@@ -22,7 +24,7 @@ import { StatusBar } from "./StatusBar";
 import { useShortcuts } from "./shortcuts";
 import type { Theme } from "./theme";
 
-type Panel = "mixture" | "optimizer" | "checkpoints" | "versions" | "agents";
+type Panel = "mixture" | "optimizer" | "model" | "checkpoints" | "versions" | "agents" | "more";
 type Log = "commands" | "events";
 /** What a phone shows; wider screens show all three. */
 type View = "charts" | "knobs" | "log";
@@ -36,9 +38,11 @@ const VIEWS: readonly [View, string][] = [
 const PANELS: readonly Tab<Panel>[] = [
   { name: "mixture", label: "Mixture" },
   { name: "optimizer", label: "Optimizer" },
+  { name: "model", label: "Model" },
   { name: "checkpoints", label: "Checkpoints" },
   { name: "versions", label: "Versions" },
   { name: "agents", label: "Agents" },
+  { name: "more", label: "More" },
 ];
 
 interface Props {
@@ -99,9 +103,11 @@ export function Shell({ runs, onRun, theme, onTheme, onLeave, onRefused }: Props
             <Tabs label="Knobs" tabs={PANELS} selected={panel} onSelect={setPanel}>
               {panel === "mixture" && <MixturePanel />}
               {panel === "optimizer" && <OptimizerPanel />}
+              {panel === "model" && <ModelPanel />}
               {panel === "checkpoints" && <CheckpointPanel />}
               {panel === "versions" && <VersionPanel />}
               {panel === "agents" && <AgentPanel />}
+              {panel === "more" && <CommandPanel />}
             </Tabs>
           </aside>
           <ChartGrid theme={theme} />

@@ -6,7 +6,45 @@ import { Button } from "../ui/Button";
 import { CopyButton } from "../ui/CopyButton";
 import { Dialog } from "../ui/Dialog";
 
-export type Move = { kind: "promote"; version: number } | { kind: "rollback"; channel: string };
+export type Move =
+  | { kind: "promote"; version: number }
+  | { kind: "rollback" | "hold" | "release"; channel: string };
+
+interface Words {
+  command: string;
+  title: (channel: string) => string;
+  button: string;
+  means: (channel: string) => string;
+}
+
+const WORDS: Readonly<Record<Move["kind"], Words>> = {
+  promote: {
+    command: "promote_version",
+    title: () => "Promote",
+    button: "Promote",
+    means: () => "Every server that follows this channel takes the version with its next look.",
+  },
+  rollback: {
+    command: "rollback_version",
+    title: (channel) => `Roll ${channel} back`,
+    button: "Roll back",
+    means: (channel) =>
+      `${channel} goes back to the version before and is held there: new versions do not move it until somebody releases it.`,
+  },
+  hold: {
+    command: "pin_version",
+    title: (channel) => `Hold ${channel}`,
+    button: "Hold",
+    means: (channel) =>
+      `${channel} stays at its version: new ones are published, but do not move it until somebody releases it.`,
+  },
+  release: {
+    command: "release_channel",
+    title: (channel) => `Release ${channel}`,
+    button: "Release",
+    means: (channel) => `The next version that is published moves ${channel} again.`,
+  },
+};
 
 /** Asks before a channel is moved, for that changes what users are answered with. */
 export function MoveDialog({
@@ -18,19 +56,16 @@ export function MoveDialog({
   channels: readonly ChannelInfo[];
   onClose: () => void;
 }) {
-  const [channel, setChannel] = useState(move.kind === "rollback" ? move.channel : "stable");
+  const [channel, setChannel] = useState(move.kind === "promote" ? "stable" : move.channel);
   const [note, setNote] = useState("");
   const send = useSend();
   const id = useId();
   const names = [...new Set(["stable", ...channels.map((pointer) => pointer.channel)])];
-  const command = move.kind === "promote" ? "promote_version" : "rollback_version";
+  const { command, title, button, means } = WORDS[move.kind];
   const args = move.kind === "promote" ? { channel, version: move.version } : { channel };
   const submit = () => send.mutate({ command, arguments: args, note }, { onSuccess: onClose });
   return (
-    <Dialog
-      title={move.kind === "promote" ? `Promote v${move.version}` : `Roll ${channel} back`}
-      onClose={onClose}
-    >
+    <Dialog title={move.kind === "promote" ? `Promote v${move.version}` : title(channel)} onClose={onClose}>
       {move.kind === "promote" ? (
         <div className="field">
           <label htmlFor={`${id}-channel`}>Channel</label>
@@ -44,15 +79,10 @@ export function MoveDialog({
               <option key={name}>{name}</option>
             ))}
           </select>
-          <span className="hint">
-            Every server that follows this channel takes the version with its next look.
-          </span>
+          <span className="hint">{means(channel)}</span>
         </div>
       ) : (
-        <p>
-          {channel} goes back to the version before and is held there: new versions do not move it until
-          somebody releases it.
-        </p>
+        <p>{means(channel)}</p>
       )}
       <div className="field">
         <label htmlFor={`${id}-note`}>
@@ -69,8 +99,8 @@ export function MoveDialog({
         <CopyButton text={asCli(command, args, note)} label="Copy as a command line" />
         <span className="grow" />
         <Button onClick={onClose}>Cancel</Button>
-        <Button kind={move.kind === "promote" ? "primary" : "danger"} onClick={submit}>
-          {move.kind === "promote" ? "Promote" : "Roll back"}
+        <Button kind={move.kind === "rollback" ? "danger" : "primary"} onClick={submit}>
+          {button}
         </Button>
       </div>
     </Dialog>

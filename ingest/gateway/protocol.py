@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 _TOO_MUCH = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
@@ -110,5 +111,9 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         self.close_timeout = self.CLOSE_SECONDS
 
     def shutdown(self) -> None:
-        if self.close_timer is None:  # not closing: nothing is on its way that the client could lose
+        if self.close_timer is not None:
+            return
+        try:
             super().shutdown()
+        except InvalidState:  # just being closed by its client
+            self.transport.close()

@@ -88,6 +88,7 @@ bench: setup $(VENV)/.bench
 	$(BIN)/python -m benchmarks.serve
 	$(BIN)/python -m benchmarks.archive
 	$(BIN)/python -m benchmarks.trainer
+	$(if $(NODE),$(BIN)/python -m benchmarks.dashboard,@echo "NOT RUN: benchmarks.dashboard; it needs Node 20 and a Chromium")
 	$(if $(HAS_KAFKA),$(BIN)/python -m benchmarks.ingest,@echo "NOT RUN: benchmarks.ingest; it needs KAFKA_HOME")
 
 soak: setup

@@ -101,7 +101,7 @@ def _samples(sight: Sight) -> LinkInfo:
         return found
     body = _body(beat)
     dead = int(body.get("dead") or 0)
-    note = _count(dead, "dead letter") if dead else ""
+    note = f"{dead:,} dead" if dead else ""
     shown = _shown(name, beat, sight.heard.rates.get("annotator"), "samples/s", body.get("lag_seconds"), "s", note)
     return _late(shown, "The annotator is behind", "Give it more processes or a faster plug-in; nothing is lost.")
 

@@ -35,6 +35,7 @@ from ingest.async_client import AsyncSessionClient
 from ingest.errors import ClientError
 from publish import DirectoryHub, Follower, LiveModel, Status
 from publish.loading import Pretrained
+from stovetop.word import Word
 
 APP = "desktop"
 STATIC = Path(__file__).parent / "static"
@@ -47,7 +48,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AppOptions:
-    """Where the app listens, and the two doors. `journal` gets a line of JSON for every change of what is served."""
+    """Where the app listens, and its doors. `journal` gets a line of JSON for every change of what is served; with
+    `control`, the address of the control server, the app tells there which version of the run it serves."""
 
     gateway: str
     token: str
@@ -60,6 +62,8 @@ class AppOptions:
     base: Path = BASE
     journal: Path | None = None
     threads: int = 1
+    control: str = ""
+    run: str = "desktop"
 
 
 def create_app(options: AppOptions) -> FastAPI:
@@ -68,13 +72,21 @@ def create_app(options: AppOptions) -> FastAPI:
     packaged: Any = load_base(options.base)
     packaged.save_pretrained(base)  # packaged in half precision, published in full: served alike
     live: LiveModel[UNet2DModel] = LiveModel(Pretrained(UNet2DModel), base, warm_up=_warm_up)
+    journal = _journal(options.journal)
+    word = Word(options.control, options.token, run=options.run, follower=APP) if options.control else None
+
+    def tell(status: Status) -> None:
+        journal(status)
+        if word is not None:
+            word.status(status)
+
     follower = Follower(
         DirectoryHub(options.hub),
         options.channel,
         (options.public_key,),
         options.cache,
         live,
-        tell=_journal(options.journal),
+        tell=tell,
     )
 
     @asynccontextmanager
@@ -87,6 +99,8 @@ def create_app(options: AppOptions) -> FastAPI:
             await app.state.desk.close()
         frames.close()
         follower.close()
+        if word is not None:
+            word.close()
 
     app = FastAPI(title="A desktop painted by a model", lifespan=lifespan, docs_url=None, redoc_url=None)
 
@@ -214,6 +228,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=AppOptions.port)
     parser.add_argument("--channel", default=AppOptions.channel)
     parser.add_argument("--journal", type=Path)
+    parser.add_argument("--control", default=AppOptions.control)
+    parser.add_argument("--run", default=AppOptions.run)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -227,6 +243,8 @@ def main() -> None:
         port=given.port,
         channel=given.channel,
         journal=given.journal,
+        control=given.control,
+        run=given.run,
     )
     uvicorn.run(
         create_app(options),

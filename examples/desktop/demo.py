@@ -98,12 +98,11 @@ def _live(plan: Plan, say: Progress) -> tuple[Settings, float, Told]:
         "OMP_WAIT_POLICY": "PASSIVE",  # visitors, app and trainer share two cores: nobody is to spin
     }
     settings = load_settings(CONFIG, data=plan.data)
-    service = Service(settings, CONFIG, environment, lambda doors: _app_roles(plan, settings, doors))
+    service = Service(settings, CONFIG, environment, lambda doors: app_roles(plan, settings, doors))
     try:
         say.line("starting the service")
         service.start()
-        page = f"http://127.0.0.1:{_app_port(service)}/"
-        _await_page(page, service)
+        page = await_app(service)
         opened = time.time()
         token = local_token(settings, Holder.OPERATOR)
         say.line(f"the desktop is at {page}")
@@ -117,13 +116,14 @@ def _live(plan: Plan, say: Progress) -> tuple[Settings, float, Told]:
         service.close()
 
 
-def _app_roles(plan: Plan, settings: Settings, doors: Doors) -> Sequence[Role]:
+def app_roles(plan: Plan, settings: Settings, doors: Doors) -> Sequence[Role]:
     """The deployed app and its visitors, kept alive like the rest."""
     port = choose_port("app", "127.0.0.1", APP_PORT, None)
     app = (
         *(sys.executable, "-m", "examples.desktop.app", "--port", str(port), "--gateway", doors.gateway),
         *("--token-file", str(settings.secrets / Holder.APP), "--hub", doors.hub, "--public-key", doors.public_key),
         *("--cache", str(plan.data / "follower"), "--journal", str(plan.data / "served.jsonl")),
+        *("--control", doors.control, "--run", settings.run),
     )
     visitors = (
         *(sys.executable, "-m", "examples.desktop.visitors", "--url", f"ws://127.0.0.1:{port}/ws"),
@@ -131,6 +131,13 @@ def _app_roles(plan: Plan, settings: Settings, doors: Doors) -> Sequence[Role]:
         *("--seed", str(plan.seed)),
     )
     return [Role("app", app), Role("visitors", visitors)]
+
+
+def await_app(service: Service) -> str:
+    """The address of the app, once it answers."""
+    page = f"http://127.0.0.1:{_app_port(service)}/"
+    _await_page(page, service)
+    return page
 
 
 def _app_port(service: Service) -> str:

@@ -382,6 +382,28 @@ def test_a_trainer_that_goes_away_is_said_to_be_away(visit: Visit, trainer: Pret
     expect(seat.page.get_by_text("commands wait until it is back")).to_be_visible()
 
 
+def test_runs_are_chosen_and_compared_on_the_same_charts(
+    visit: Visit, trainer: PretendTrainer, server: ServedProcess, run: str
+) -> None:
+    other = PretendTrainer(server.url, server.tokens.operate, f"other-{run}").start(history=90)
+    seat = visit()
+    seat.press("Compare")
+    seat.page.get_by_label(re.compile(f"^other-{run}")).check()
+    seat.press("Done")
+    legend = seat.chart("Loss").locator(".chart-legend")
+    expect(legend).to_contain_text(f"other-{run}")
+    seat.until(lambda: len(seat.points("Loss").newest[-1][1]) == 2)
+    told = server.client.series(f"other-{run}", metrics=["loss"]).series[0]
+    theirs = dict(zip(told.steps, told.mean, strict=True))
+    column = {step: values[0] for step, values in seat.points("Loss").newest if step <= 90}
+    assert all(value == pytest.approx(theirs[step], rel=1e-3) for step, value in column.items())
+    seat.page.reload()  # the choice is kept
+    expect(legend).to_contain_text(f"other-{run}")
+    seat.page.get_by_role("combobox", name="Run").select_option(f"other-{run}")
+    expect(seat.page.get_by_role("heading", name=f"other-{run}")).to_be_visible()
+    other.close()
+
+
 # For everyone
 
 

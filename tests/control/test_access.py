@@ -266,6 +266,10 @@ def test_the_page_says_how_to_build_the_dashboard_or_is_the_dashboard(tmp_path: 
         assert "script-src" not in answer.headers["content-security-policy"]
         assert "default-src 'self'" in answer.headers["content-security-policy"]
     assert "immutable" in page.get("/assets/main-abc.js").headers["cache-control"]
+    packed = page.get("/assets/main-abc.js", headers={"Accept-Encoding": "gzip"})
+    assert (packed.text, packed.headers["content-encoding"]) == ("1", "gzip")
+    plain = page.get("/assets/main-abc.js", headers={"Accept-Encoding": "identity"})
+    assert (plain.text, plain.headers.get("content-encoding")) == ("1", None)
     assert page.get("/assets/gone.js").status_code == 404
     for path in ("/../secret.txt", "/%2e%2e/secret.txt", "/assets/%2e%2e/%2e%2e/secret.txt"):
         assert "the key" not in page.get(path).text

@@ -3,6 +3,7 @@ import type { paths } from "./schema";
 import type {
   ChannelInfo,
   CommandRecord,
+  Comparison,
   Event,
   FollowerInfo,
   ModelTree,
@@ -44,6 +45,7 @@ export interface Versions {
 }
 
 const POINTS = 2000;
+const COMPARED_POINTS = 1000;
 const PAGE = 200;
 const PROBE_PATIENCE = 4000;
 const EVENTS_BACK = 20_000;
@@ -84,6 +86,12 @@ export class Api {
   series(run: string): Promise<SeriesPage> {
     const params = { path: { run }, query: { points: POINTS } };
     return unwrap(this.http.GET("/api/v1/runs/{run}/metrics/series", { params }));
+  }
+
+  /** The same of several runs, each branch from the beginning of what it was forked from. */
+  compare(runs: readonly string[]): Promise<Comparison> {
+    const query = { run: [...runs], points: COMPARED_POINTS, lineage: true };
+    return unwrap(this.http.GET("/api/v1/metrics/series", { params: { query } }));
   }
 
   async commands(run: string): Promise<readonly CommandRecord[]> {

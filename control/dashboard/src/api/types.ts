@@ -16,6 +16,7 @@ export type FollowerInfo = Schemas["FollowerInfo"];
 export type MixtureBody = Schemas["MixtureBody"];
 export type MixtureSource = Schemas["MixtureSource"];
 export type MetricSeries = Schemas["MetricSeries"];
+export type Comparison = Schemas["Comparison"];
 export type SeriesPage = Schemas["SeriesPage"];
 export type Event = Schemas["Event"];
 export type ModelTree = Schemas["ModelTree"];

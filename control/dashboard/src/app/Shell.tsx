@@ -110,7 +110,7 @@ export function Shell({ runs, onRun, theme, onTheme, onLeave, onRefused }: Props
               {panel === "more" && <CommandPanel />}
             </Tabs>
           </aside>
-          <ChartGrid theme={theme} />
+          <ChartGrid theme={theme} runs={runs} />
         </div>
         <section className="card console" aria-label="Log">
           <LogTabs selected={log} onSelect={setLog}>

@@ -1,4 +1,5 @@
 import { useMemo, useState, useSyncExternalStore } from "react";
+import type { RunSummary } from "../api/types";
 import { useCommands, useRun, useSeat, useVersions } from "../app/context";
 import { isNumber, isStrings, usePersistent } from "../app/persistent";
 import type { Theme } from "../app/theme";
@@ -6,11 +7,13 @@ import type { MetricStore } from "../live/metrics";
 import { Button } from "../ui/Button";
 import { brief } from "../ui/numbers";
 import { Chart, type CurveSource } from "./Chart";
+import { ComparePicker } from "./ComparePicker";
 import { seriesColor } from "./colors";
 import { marksOf } from "./interventions";
 import { type ChartSpec, chartsFor, curveName, shownAtFirst } from "./layout";
 import { MetricPicker } from "./MetricPicker";
 import type { Zoom } from "./plot";
+import { type Compared, useCompared } from "./useCompared";
 import "uplot/dist/uPlot.min.css";
 import "./charts.css";
 
@@ -18,7 +21,7 @@ import "./charts.css";
 const MOST_BRANCHES = 6;
 const NONE: readonly string[] = [];
 
-export function ChartGrid({ theme }: { theme: Theme }) {
+export function ChartGrid({ theme, runs }: { theme: Theme; runs: readonly RunSummary[] }) {
   const { session } = useSeat();
   const run = useRun();
   const names = useSyncExternalStore(session.metrics.onNames, session.metrics.snapshot);
@@ -28,6 +31,9 @@ export function ChartGrid({ theme }: { theme: Theme }) {
   const [logs, setLogs] = usePersistent("log-axes", NONE, isStrings);
   const [chosen, setChosen] = usePersistent<readonly string[] | null>("charts", null, isChoice);
   const [zoom, setZoom] = useState<Zoom>();
+  const others = runs.filter((other) => other.run !== session.run);
+  const [comparing, setComparing] = usePersistent("compare", NONE, isStrings);
+  const compared = useCompared(comparing, others);
   const commands = useCommands();
   const versions = useVersions()?.versions;
   const branch = run?.branch ?? "main";
@@ -64,6 +70,7 @@ export function ChartGrid({ theme }: { theme: Theme }) {
             steps {brief(zoom.min)}–{brief(zoom.max)} · show all
           </Button>
         )}
+        <ComparePicker runs={others} chosen={comparing} onChange={setComparing} />
         <MetricPicker charts={charts} shown={shown} onChange={setChosen} />
       </div>
       {charts.length === 0 && <NoPoints running={run?.status === "running"} />}
@@ -77,7 +84,8 @@ export function ChartGrid({ theme }: { theme: Theme }) {
             branch={branch}
             marks={marks}
             smoothing={chart.exact ? 0 : smoothing}
-            window={zoom ? () => zoom : () => session.metrics.range()}
+            compared={compared}
+            window={zoom ? () => zoom : () => wholeRange(session.metrics, compared)}
             log={logs.includes(chart.id)}
             onLog={(on) => toggleLog(chart.id, on)}
             onZoom={setZoom}
@@ -99,19 +107,37 @@ interface ChartOfProps extends Omit<Parameters<typeof Chart>[0], "title" | "curv
   store: MetricStore;
   branches: readonly string[];
   branch: string;
+  compared: readonly Compared[];
 }
 
-function ChartOf({ chart, store, branches, branch, ...rest }: ChartOfProps) {
-  const curves = useMemo(() => curvesOf(chart, store, branches, branch), [chart, store, branches, branch]);
+function ChartOf({ chart, store, branches, branch, compared, ...rest }: ChartOfProps) {
+  const curves = useMemo(
+    () => curvesOf(chart, store, branches, branch, compared),
+    [chart, store, branches, branch, compared],
+  );
   return <Chart title={chart.title} curves={curves} {...rest} />;
 }
 
-/** One metric: a curve per branch, the current one last so that it lies on top. Several: a curve per metric. */
+/** The steps of this run and of those that it is compared with. */
+function wholeRange(store: MetricStore, compared: readonly Compared[]): Zoom | undefined {
+  const ranges = [store, ...compared.map((other) => other.store)].flatMap((each) => each.range() ?? []);
+  if (ranges.length === 0) return undefined;
+  return {
+    min: Math.min(...ranges.map(({ min }) => min)),
+    max: Math.max(...ranges.map(({ max }) => max)),
+  };
+}
+
+/**
+ * One metric: a curve per branch, the current one last so that it lies on top, and one per compared run. Several: a
+ * curve per metric.
+ */
 function curvesOf(
   chart: ChartSpec,
   store: MetricStore,
   branches: readonly string[],
   branch: string,
+  compared: readonly Compared[],
 ): CurveSource[] {
   const [metric] = chart.metrics;
   if (chart.metrics.length > 1 || metric === undefined) {
@@ -123,12 +149,21 @@ function curvesOf(
     }));
   }
   const others = branches.filter((name) => name !== branch).slice(1 - MOST_BRANCHES);
-  return [...others, branch].map((name, index, all) => ({
-    name: all.length > 1 ? name : curveName(metric),
-    color: name === branch ? seriesColor(0) : seriesColor(index + 1),
-    dashed: name !== branch,
-    points: () => store.get(metric, name),
-  }));
+  const alone = others.length === 0 && compared.length === 0;
+  return [
+    ...compared.map(({ run, branch: on, store: theirs }, index) => ({
+      name: run,
+      color: seriesColor(others.length + index + 1),
+      dashed: false,
+      points: () => theirs.get(metric, on),
+    })),
+    ...[...others, branch].map((name, index) => ({
+      name: alone ? curveName(metric) : name,
+      color: name === branch ? seriesColor(0) : seriesColor(index + 1),
+      dashed: name !== branch,
+      points: () => store.get(metric, name),
+    })),
+  ];
 }
 
 function NoPoints({ running }: { running: boolean }) {

@@ -37,6 +37,17 @@ export class MetricStore {
     for (const listener of this.pointListeners) listener();
   }
 
+  /** As `fill`, in place of what was there. */
+  replace(
+    branch: string,
+    metric: string,
+    steps: readonly number[],
+    values: readonly (number | null)[],
+  ): void {
+    this.seriesFor(branch, metric).cutFrom(Number.NEGATIVE_INFINITY);
+    this.fill(branch, metric, steps, values);
+  }
+
   /** The series of a metric on a branch; undefined while it has no points. */
   get(metric: string, branch: string): Series | undefined {
     return this.branches.get(branch)?.get(metric);

@@ -15,13 +15,11 @@ const link = (changes: Partial<LinkInfo>): LinkInfo => ({
 
 describe("the way of one click", () => {
   it("shows a rate with its lag and note", () => {
-    const cell = cellOf(
-      link({ rate: 3.456, unit: "samples/s", lag: 0.4, lag_unit: "s", note: "2 dead letters" }),
-    );
+    const cell = cellOf(link({ rate: 3.456, unit: "samples/s", lag: 0.4, lag_unit: "s", note: "2 dead" }));
     expect(cell).toMatchObject({
       figure: "3.46",
       unit: "samples/s",
-      under: "400 ms behind · 2 dead letters",
+      under: "400 ms lag · 2 dead",
       tone: "good",
       moves: true,
     });

@@ -89,5 +89,5 @@ function lagOf({ link, lag, lag_unit }: LinkInfo): string {
   if (lag_unit === "versions") return lag === 0 ? "current" : `${brief(lag)} behind`;
   if (link === "version") return `${duration(lag)} old`;
   if (link === "step") return "";
-  return `${duration(lag)} behind`;
+  return `${duration(lag)} lag`;
 }

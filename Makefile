@@ -89,6 +89,7 @@ bench: setup $(VENV)/.bench
 	$(BIN)/python -m benchmarks.archive
 	$(BIN)/python -m benchmarks.trainer
 	$(if $(HAS_KAFKA),$(BIN)/python -m benchmarks.ingest,@echo "NOT RUN: benchmarks.ingest; it needs KAFKA_HOME")
+	$(if $(HAS_KAFKA),$(BIN)/python -m benchmarks.fortnight,@echo "NOT RUN: benchmarks.fortnight; it needs KAFKA_HOME")
 
 soak: setup
 	$(call with_browser,soak,--timeout=3600,exit 1;)

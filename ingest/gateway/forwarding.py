@@ -17,12 +17,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from auth.problems import Problem
 from ingest.gateway.gateway import Gateway
+from ingest.problems import ELSEWHERE, RETRY_AFTER
 from ingest.sessions import Opening
 
-HOP = "stovetop-forwarded"
-SESSION = re.compile(r"/v1/sessions/([^/]+)")
-OPEN, TOKENS = "/v1/sessions", "/v1/tokens"
+HOP, REQUEST_ID = "stovetop-forwarded", "x-request-id"
+SESSION = re.compile(r"/v1/(?:sessions/|deletions/session\.)([^/]+)")
+OPEN, TOKENS, DELETIONS = "/v1/sessions", "/v1/tokens", "/v1/deletions/"
 NOT_HANDED_ON = frozenset({"host", "connection", "content-length", "transfer-encoding", "keep-alive", "expect"})
 SECONDS = 60.0
 
@@ -37,7 +39,8 @@ class Forwarding:
         self._client: httpx.AsyncClient | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._gateway.lanes.shared or not scope["path"].startswith((OPEN, TOKENS)):
+        ours = scope["type"] == "http" and scope["path"].startswith((OPEN, TOKENS, DELETIONS))
+        if not ours or not self._gateway.lanes.shared:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
@@ -69,7 +72,7 @@ class Forwarding:
             limits = httpx.Limits(max_connections=256)
             self._client = httpx.AsyncClient(timeout=SECONDS, limits=limits, trust_env=False)
         headers = {name: value for name, value in request.headers.items() if name not in NOT_HANDED_ON}
-        headers[HOP] = "1"
+        headers |= {HOP: "1", REQUEST_ID: request.scope["request_id"]}  # one id in both logs, and in the answer
         if (length := request.headers.get("content-length")) is not None:
             headers["content-length"] = length
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -78,16 +81,11 @@ class Forwarding:
             answer = await self._client.request(request.method, f"{address}{path}", headers=headers, content=content)
         except (httpx.HTTPError, ClientDisconnect) as error:
             logger.warning("the gateway at %s does not answer: %r", address, error)
-            problem = {
-                "type": "about:blank",
-                "title": "Another gateway has this session",
-                "status": 503,
-                "detail": f"the gateway at {address} does not answer; try again in a moment",
-                "retryable": True,
-            }
-            told = {"Retry-After": "1"}
-            return Response(msgspec.json.encode(problem), 503, told, "application/problem+json")
-        kept = {name: value for name, value in answer.headers.items() if name not in NOT_HANDED_ON}
+            detail = f"the gateway at {address} does not answer; try again in a moment"
+            problem = Problem(ELSEWHERE, detail, retry_after=RETRY_AFTER, members={"gateway": address})
+            return problem.response(request)
+        dropped = NOT_HANDED_ON | {REQUEST_ID}
+        kept = {name: value for name, value in answer.headers.items() if name not in dropped}
         return Response(answer.content, answer.status_code, kept)
 
 

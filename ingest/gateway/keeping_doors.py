@@ -25,6 +25,8 @@ from ingest.dead_letters import DeadLetters, letter_id, letter_place
 from ingest.errors import SubjectsUnkeyed
 from ingest.gateway.gateway import Gateway
 from ingest.gateway.keeping_replies import DeadLetterReply, DeadLettersReply, DeletionReply, RetryReply
+from ingest.gateway.lane import Lane
+from ingest.gateway.peers import asked_by_peer, everywhere, here, told
 from ingest.gateway.replies import SESSION_ID
 from ingest.problems import APP_NOT_ALLOWED, DEAD_LETTER_UNKNOWN, DELETION_UNKNOWN
 from ingest.tombstones import SubjectTombstone, Tombstone, together
@@ -64,24 +66,31 @@ def deletions_router(gateway: Gateway, tokens: TokenStore) -> APIRouter:
         plan = gateway.committer.apply(lambda draft: draft.delete(session_id, Allowed(grant)), 0, session_id)
         return await _deleted(await plan)
 
-    @router.delete("/subjects/{subject}", status_code=202, response_model=DeletionReply, responses=DONE)
+    @router.delete("/subjects/{subject:path}", status_code=202, response_model=DeletionReply, responses=DONE)
     async def delete_subject(
-        subject: Annotated[str, Path(min_length=1, max_length=MAX_SUBJECT)], grant: Grant = granted
+        request: Request, subject: Annotated[str, Path(min_length=1, max_length=MAX_SUBJECT)], grant: Grant = granted
     ) -> Response:
         if gateway.pseudonyms is None:
             raise SubjectsUnkeyed
         pseudonym = gateway.pseudonyms.of(subject)
-        done = await gateway.lanes.apply_to_all(lambda draft: draft.delete_subject(pseudonym, Allowed(grant)))
-        return await _deleted(together(done))
+        answers = await here(
+            gateway, lambda lane: lane.committer.apply(lambda draft: draft.delete_subject(pseudonym, Allowed(grant)))
+        )
+        if asked_by_peer(request):
+            return told(answers)
+        return await _deleted(together(await everywhere(gateway, request, answers)))
 
     @router.get("/deletions/{deletion}", response_model=DeletionReply)
-    async def get_deletion(deletion: str) -> Response:
+    async def get_deletion(request: Request, deletion: str) -> Response:
         kind, _, name = deletion.partition(".")
         found: Tombstone | SubjectTombstone | None = None
         if kind == "session":
             found = gateway.index.tombstone(name)
         elif kind == "subject" and PSEUDONYM.fullmatch(name):
-            known = gateway.index.subject_tombstones(name)
+            answers = await here(gateway, lambda lane: _subject_in(lane, name))
+            if asked_by_peer(request):
+                return told(answers)
+            known = await everywhere(gateway, request, answers)
             found = together(known) if known else None
         if found is None:
             raise Problem(DELETION_UNKNOWN, f"{deletion[:80]!r}; a deletion is named in the answer to its DELETE")
@@ -128,6 +137,10 @@ def dead_letters_router(gateway: Gateway, tokens: TokenStore) -> APIRouter:
         return Response(reply.model_dump_json(), 202, media_type="application/json")
 
     return router
+
+
+async def _subject_in(lane: Lane, pseudonym: str) -> SubjectTombstone | None:
+    return lane.index.tombstones.subject(pseudonym)
 
 
 class Allowed:

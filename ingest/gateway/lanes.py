@@ -16,7 +16,7 @@ from ingest.log import Log, partition_of
 from ingest.sessions import Draft, Opening, Session
 from ingest.settings import GatewaySettings
 from ingest.sharing import await_released
-from ingest.tombstones import SubjectTombstone, Tombstone
+from ingest.tombstones import Tombstone
 
 T = TypeVar("T")
 
@@ -127,11 +127,6 @@ class Lanes:
         """The tombstone of a session, if it was deleted."""
         return self.lane(self.share_of(session_id), f"session {session_id!r}").index.tombstones.session(session_id)
 
-    def subject_tombstones(self, subject: str) -> list[SubjectTombstone]:
-        """The tombstones of a subject, one a share; none where it was not deleted. Raises `ShareElsewhere`."""
-        lanes = [self.lane(share, "the subject") for share in range(self._log.shares)]
-        return [found for lane in lanes if (found := lane.index.tombstones.subject(subject)) is not None]
-
     def expires_in(self, session_id: str) -> float | None:
         """Seconds until an open session is ended for its silence."""
         lane = self._held.get(self.share_of(session_id))
@@ -150,11 +145,6 @@ class Lanes:
             share = self.share_of(of) if isinstance(of, str) else self.share_of_opening(of)
         what = f"session {of!r}" if isinstance(of, str) else "the new session"
         return await self.lane(share, what).committer.apply(plan, size)
-
-    async def apply_to_all(self, plan: Callable[[Draft], T], size: int = 0) -> list[T]:
-        """The same in every share. Raises `ShareElsewhere` before anything is done where one is not here."""
-        lanes = [self.lane(share, "a share") for share in range(self._log.shares)]
-        return [await lane.committer.apply(plan, size) for lane in lanes]
 
     def close(self, timeout: float) -> bool:
         """Commit what waits, close all lanes and leave; False when it took too long."""

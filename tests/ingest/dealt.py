@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from ingest.errors import LogLocked
-from ingest.log import partition_of
+from ingest.log import Append, partition_of
 from ingest.memory import MemoryLog, MemoryWriter
 from ingest.sharing import Alone
 
@@ -61,7 +61,32 @@ class DealtLog(MemoryLog):
             if f"{name}/{share}" in self.writing:
                 raise LogLocked(f"{name}/{share} is open")
             self.writing.add(f"{name}/{share}")
-        return MemoryWriter(self, name)
+        return DealtWriter(self, name, share)
+
+    def writer_state(self, name: str, prefix: str = "") -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for share in range(SHARES):
+            found |= stripped(super().writer_state(name, f"{share}:{prefix}"))
+        return found
+
+
+class DealtWriter(MemoryWriter):
+    """Has a state for each share, as on Kafka."""
+
+    def __init__(self, log: MemoryLog, name: str, share: int) -> None:
+        super().__init__(log, name)
+        self._share = share
+
+    def commit(self, appends: Sequence[Append], state: Mapping[str, bytes | None] | None = None) -> list[int]:
+        return super().commit(appends, {f"{self._share}:{key}": value for key, value in (state or {}).items()})
+
+    def state(self, prefix: str = "") -> dict[str, bytes]:
+        return stripped(MemoryLog.writer_state(self.log, self._name, f"{self._share}:{prefix}"))
+
+
+def stripped(state: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The state without its share's number."""
+    return {key.partition(":")[2]: value for key, value in state.items()}
 
 
 def share_of(session_id: str) -> int:

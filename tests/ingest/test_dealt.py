@@ -118,3 +118,54 @@ def test_a_gateway_that_ends_sends_the_sockets_that_it_joins_elsewhere(tmp_path:
             assert client.closed() == DRAINING
         assert first.http.get(f"/v1/sessions/{name}").json()["next_seq"] == 1
     assert seqs(log, name) == [0]
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Iterator[tuple[RunningGateway, RunningGateway]]:
+    log, options = DealtLog(), {"subject_key": tmp_path / "subjects.key", "settle_seconds": 0.0}
+    with running(tmp_path, log=log, **options) as first, running(tmp_path, log=log, **options) as second:
+        for gateway in (first, second):
+            until(lambda it=gateway: it.bare.get("/readyz").status_code == 200, "its share is here")  # type: ignore[misc]
+        yield first, second
+
+
+def test_a_person_is_deleted_wherever_the_sessions_lie_whichever_gateway_is_asked(
+    keyed: tuple[RunningGateway, RunningGateway],
+) -> None:
+    first, _ = keyed
+    names = [session_of_share(share, "person") for share in (0, 1)]
+    for name in names:
+        first.open(name, subject="ann/lee")
+    reply = first.http.delete("/v1/subjects/ann%2Flee")
+    assert reply.status_code == 202, reply.text
+    assert reply.json()["sessions"] == sorted(names)
+    for gateway in keyed:
+        for name in names:
+            problem(gateway.post(name, [step(0)]), 410, "session-deleted")
+        refused = gateway.http.post("/v1/sessions", json={"app": "desktop", "subject": "ann/lee"})
+        problem(refused, 410, "subject-deleted")
+        again = gateway.http.delete("/v1/subjects/ann%2Flee").json()
+        found = gateway.http.get(f"/v1/deletions/{reply.json()['deletion']}")
+        assert again["sessions"] == found.json()["sessions"] == sorted(names)
+
+
+def test_a_deletion_of_one_session_is_told_by_either_gateway(keyed: tuple[RunningGateway, RunningGateway]) -> None:
+    name = session_of_share(1, "gone")
+    keyed[0].open(name)
+    deletion = keyed[0].http.delete(f"/v1/sessions/{name}").json()["deletion"]
+    for gateway in keyed:
+        assert gateway.http.get(f"/v1/deletions/{deletion}").json()["sessions"] == [name]
+
+
+def test_a_gateway_that_is_gone_is_named_and_the_client_is_asked_to_try_again(
+    keyed: tuple[RunningGateway, RunningGateway],
+) -> None:
+    first, _ = keyed
+    assert isinstance(first.log, DealtLog)
+    first.log.addresses[1] = "http://127.0.0.1:9"
+    for reply in (
+        first.http.get(f"/v1/sessions/{session_of_share(1, 'lost')}"),
+        first.http.delete("/v1/subjects/somebody"),
+    ):
+        assert problem(reply, 503, "session-elsewhere")["gateway"] == "http://127.0.0.1:9"
+        assert reply.headers["Retry-After"] == "1"

@@ -7,10 +7,10 @@ place. What differs is the mixers' own work; ours also has keys and positions fo
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dataset import ORIGIN, IntervalSet, Item, Run, Share, SourceStats, Span, make_interactive_dataset
+from dataset import ORIGIN, IntervalSet, Item, MapSource, Share, SourceStats, Span, make_interactive_dataset
 
 WEIGHTS = {"base": 0.7, "history": 0.2, "live": 0.1}
 Batches = Iterator[Any]
@@ -48,27 +48,34 @@ class OneByOne:
         pass
 
 
-class Same(OneByOne):
-    """The same, which also gives many at once: a `BatchReader`."""
+class Same:
+    """A map-style dataset of one sample, which it gives for every index."""
 
-    def poll_many(self, count: int) -> Run:
-        start = self.at
-        ends = [(0, number) for number in range(start[1] + 1, start[1] + 1 + count)]
-        self.at = ends[-1]
-        return Run("0", start, ends, [self.sample] * count, [""] * count)
+    def __init__(self, sample: Mapping[str, Any]) -> None:
+        self.sample = sample
+
+    def __len__(self) -> int:
+        return 100_000
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        return self.sample
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Mapping[str, Any]]:
+        return [self.sample] * len(indices)
 
 
 def ours(size: int) -> Batches:
-    """Weights may change before any batch, and each is booked when its step is done."""
-    return _mixed(Same, size)
+    """Of map-style datasets, in their own order. Weights may change before any batch, and each is booked when its step is
+    done."""
+    return _mixed(lambda sample: MapSource(Same(sample), shuffle=False), size)
 
 
 def ours_one_by_one(size: int) -> Batches:
-    """The same, of sources that are asked for every sample by itself."""
+    """The same, of sources of one's own that are asked for every sample by itself."""
     return _mixed(OneByOne, size)
 
 
-def _mixed(source: type[OneByOne], size: int) -> Batches:
+def _mixed(source: Callable[[Mapping[str, Any]], Any], size: int) -> Batches:
     mixture = make_interactive_dataset({name: source({"source": name}) for name in WEIGHTS}, WEIGHTS)
     while (taken := mixture.take_samples(size)) is not None:
         samples, receipt = taken

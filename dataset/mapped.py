@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, takewhile
 from typing import Any, ClassVar, Protocol
 
 from dataset.decoding import BAD_LIMIT, Decoder
-from dataset.order import EpochOrder
+from dataset.order import EpochOrder, Places
 from dataset.planning import Finisher, Loaded, Planned
-from dataset.positions import IntervalSet
-from dataset.source import Item, Share, SourceStats
+from dataset.positions import IntervalSet, Span
+from dataset.source import Item, Run, Share, SourceStats
+
+logger = logging.getLogger(__name__)
+
+_DICT = {dict}
 
 
 class Indexable(Protocol):
@@ -30,7 +36,8 @@ def as_sample(element: Any) -> Any:
 class MapSource:
     """Reads a map-style dataset for ever, or `epochs` times, in a new order each time (in its own without `shuffle`).
 
-    `decode` makes a mapping of tensors out of an element; elements that are mappings need none. An element that cannot
+    `decode` makes a mapping of tensors out of an element; elements that are mappings need none. A dataset that gives
+    several at once (`__getitems__`, as torch's `DataLoader` asks for them) is asked so. An element that cannot
     be got or decoded is skipped; more than `bad_limit` in a row are an error.
     """
 
@@ -64,13 +71,31 @@ class MapLoader:
 
     def __init__(self, source: MapSource) -> None:
         self._dataset, self._decode = source.dataset, source.decode
+        self._several = getattr(source.dataset, "__getitems__", None)  # as torch's DataLoader asks for a batch
 
     def __call__(self, index: int) -> Loaded:
         """The element, decoded."""
         return Loaded.decoded(self._fetch, index, str(index))
 
+    def many(self, indices: Sequence[int]) -> list[Mapping[str, Any]]:
+        """The elements, decoded, up to one that cannot be used."""
+        samples: list[Mapping[str, Any]] = []
+        try:
+            if self._several is not None:
+                elements = self._several(indices)
+            else:
+                elements = map(self._dataset.__getitem__, indices)
+            samples.extend(elements if self._decode is as_sample else map(self._decode, elements))
+        except Exception:  # it is met again by itself, and judged there
+            logger.debug("elements %s cannot all be used", indices, exc_info=True)
+        return samples if set(map(type, samples)) <= _DICT else list(takewhile(_is_mapping, samples))
+
     def _fetch(self, index: int) -> Mapping[str, Any]:
         return self._decode(self._dataset[index])
+
+
+def _is_mapping(sample: object) -> bool:
+    return isinstance(sample, Mapping)
 
 
 class MapReader:
@@ -100,6 +125,19 @@ class MapReader:
                 return item
         return None
 
+    def poll_many(self, count: int) -> Run | list[Item]:
+        """The next items of the share, of one epoch."""
+        while (places := self._order.next_many(count)) is not None:
+            numbers, epoch, span, ends = places
+            samples = [] if self._finisher.uncovered else self._load.many(numbers)
+            if len(samples) == len(numbers):
+                self._finisher.gave(len(samples), repeat=epoch > 0)
+                return Run(span, ends, samples, list(map(repr, numbers)))
+            items = self._judged(places, samples)
+            if items:
+                return items
+        return []
+
     def exhausted(self) -> bool:
         """Whether the last epoch was read."""
         return self._order.ended()
@@ -115,3 +153,16 @@ class MapReader:
 
     def close(self) -> None:
         """Nothing to close."""
+
+    def _judged(self, places: Places, samples: Sequence[Mapping[str, Any]]) -> list[Item]:
+        """The items of these places, of which the first are decoded already: one by one, without those to be skipped."""
+        items: list[Item] = []
+        loaded = (Loaded(str(number), sample) for number, sample in zip(places.numbers, samples, strict=False))
+        rest = map(self._load, places.numbers[len(samples) :])
+        start = places.span.start
+        for each, end in zip(chain(loaded, rest), places.ends, strict=True):
+            item = self._finisher.item(each, Span(places.span.partition, start, end), repeat=places.epoch > 0)
+            if item is not None:
+                items.append(item)
+            start = end
+        return items

@@ -9,8 +9,10 @@ to be handed over, the union of what was consumed is enough.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import repeat
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,28 @@ class Place(NamedTuple):
     number: int
     epoch: int
     span: Span
+
+
+class Ends(msgspec.Struct, frozen=True, gc=False):
+    """Points of one epoch, each made when it is asked for: of most only the last is."""
+
+    epoch: int
+    places: list[int]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[Point]:
+        return zip(repeat(self.epoch), self.places, strict=False)
+
+
+class Places(NamedTuple):
+    """Several to be read one after the other, all in one epoch: together they cover `span`, each up to its end."""
+
+    numbers: list[int]
+    epoch: int
+    span: Span
+    ends: Ends
 
 
 def share_name(share: Share) -> str:
@@ -100,38 +124,56 @@ class EpochOrder:
         self._epochs = epochs
         self._at: Point = self._taken.start
         self._epoch: int = self._at[0]
-        self._places: Iterator[tuple[int, int]] | None = None
+        self._chunks: Iterator[tuple[list[int], list[int]]] | None = None  # of an epoch that was begun
+        self._ends: list[int] = []  # of places, in this epoch
+        self._numbers: list[int] = []
+        self._cursor = 0  # in these two
 
     def next(self) -> Place | None:
         """The next place; None where there is none now (nothing there yet), or none any more (see `ended`)."""
-        while not self.ended():
-            if self._places is None:
-                fresh = self._at <= (self._epoch, 0) and self._taken.newest_epoch < self._epoch
-                size = self._size_of(self._epoch, fresh)
-                if size <= self._share.index:
-                    return None
-                self._places = self._begin(size)
-            for place, index in self._places:
-                span = Span(self._taken.name, self._at, (self._epoch, place + 1))
-                self._at = span.end
-                return Place(index, self._epoch, span)
-            self._places = None
-            self._epoch += 1
-        return None
+        if self._cursor == len(self._ends) and not self._go_on():
+            return None
+        at, self._cursor = self._cursor, self._cursor + 1
+        start, self._at = self._at, (self._epoch, self._ends[at])
+        return Place(self._numbers[at], self._epoch, Span(self._taken.name, start, self._at))
+
+    def next_many(self, count: int) -> Places | None:
+        """The next places, at least one and at most `count`; None where `next` gives none."""
+        if self._cursor == len(self._ends) and not self._go_on():
+            return None
+        first, self._cursor = self._cursor, min(self._cursor + count, len(self._ends))
+        ends, epoch, start = self._ends[first : self._cursor], self._epoch, self._at
+        self._at = epoch, ends[-1]
+        span = Span(self._taken.name, start, self._at)
+        return Places(self._numbers[first : self._cursor], epoch, span, Ends(epoch, ends))
 
     def ended(self) -> bool:
         """Whether all epochs were read."""
         return self._epochs is not None and self._epoch >= self._epochs
 
-    def _begin(self, size: int) -> Iterator[tuple[int, int]]:
+    def _go_on(self) -> bool:
+        """Have a place at the cursor; False where there is none."""
+        while not self.ended():
+            if self._chunks is None:
+                fresh = self._at <= (self._epoch, 0) and self._taken.newest_epoch < self._epoch
+                size = self._size_of(self._epoch, fresh)
+                if size <= self._share.index:
+                    return False
+                self._chunks = self._begin(size)
+            chunk = next(self._chunks, None)
+            if chunk is not None:
+                (self._ends, self._numbers), self._cursor = chunk, 0
+                return True
+            self._chunks = None
+            self._epoch += 1
+        return False
+
+    def _begin(self, size: int) -> Iterator[tuple[list[int], list[int]]]:
         share, epoch = self._share, self._epoch
         first = self._at[1] if self._at[0] == epoch else 0
         first += (share.index - first) % share.count
         places = self._taken.left(np.arange(first, size, share.count), epoch)
-        if self._shuffle:
-            indices = permutation(size, "epoch", share.seed, epoch)[places]
-        else:
-            indices = places
+        numbers = permutation(size, "epoch", share.seed, epoch)[places] if self._shuffle else places
         for start in range(0, len(places), _CHUNK):
             chunk = slice(start, start + _CHUNK)
-            yield from zip(places[chunk].tolist(), indices[chunk].tolist(), strict=True)
+            yield (places[chunk] + 1).tolist(), numbers[chunk].tolist()

@@ -183,6 +183,17 @@ class Finisher:
         self.repeats += repeat
         return Item(sample, loaded.key, span, loaded.time, loaded.size, jumped)
 
+    @property
+    def uncovered(self) -> bool:
+        """Whether the next item has to cover one that was skipped."""
+        return bool(self._uncovered)
+
+    def gave(self, count: int, repeat: bool) -> None:
+        """So many samples were given without a plan, at least one: all decoded, and nothing skipped before them."""
+        self._decoder.succeeded()
+        self.polled += count
+        self.repeats += count * repeat
+
     def close(self) -> None:
         """Close the view of the deletions."""
         if self._deleted is not None:

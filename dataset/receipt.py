@@ -31,10 +31,10 @@ class Redraw(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """One batch: row i was draw `first_draw + i`, of `sources[i]`, with `keys[i]` and `times[i]` (Unix seconds).
+    """One batch: row i was draw `first_draw + i`, of `sources[i]`, with `keys[i]`, received at `times[i]` (Unix seconds).
 
-    `version` is that of the weights behind every row. `spans` and `jumped` are by source; `sizes` counts bytes of
-    undecoded samples by source (0: unknown). `stream` tells batches from before and after a restore apart.
+    `version` is that of the weights behind every row. `spans`, `jumped` and `own_keys` are by source, in order; `sizes`
+    counts bytes of undecoded samples by source (0: unknown). `stream` tells batches from before and after a restore apart.
 
     From worker processes of a plain `DataLoader`, `rank` and `world` count workers, `version` is the oldest behind any
     row, `versions` tells from which draw on which one was, and `states` are those of readers that have changed.
@@ -46,7 +46,7 @@ class Receipt(msgspec.Struct, frozen=True):
     version: int
     first_draw: int
     sources: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
+    own_keys: Mapping[str, tuple[str, ...]] = {}
     times: tuple[float | None, ...] = ()
     spans: Mapping[str, tuple[Span, ...]] = {}
     jumped: Mapping[str, tuple[Span, ...]] = {}
@@ -60,9 +60,14 @@ class Receipt(msgspec.Struct, frozen=True):
         """The draw that follows the last row."""
         return self.first_draw + len(self.sources)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of all rows."""
+        return tuple(in_order(self.sources, self.own_keys))
+
     def keys_of(self, source: str) -> tuple[str, ...]:
         """The keys of the rows that came from `source`, in order."""
-        return tuple(key for key, name in zip(self.keys, self.sources, strict=True) if name == source)
+        return self.own_keys.get(source, ())
 
 
 class Columns(msgspec.Struct, frozen=True, gc=False):
@@ -79,8 +84,7 @@ class Columns(msgspec.Struct, frozen=True, gc=False):
     def of(cls, items: Run | Sequence[Item]) -> Columns:
         """Those of items, at least one. Stretches that touch become one."""
         if isinstance(items, Run):
-            span = Span(items.partition, items.start, items.ends[-1])
-            return cls(items.samples, items.keys, None, (span,))
+            return cls(items.samples, items.keys, None, (items.span,))
         spans: list[Span] = []
         jumped: list[Span] = []
         size = 0
@@ -119,7 +123,7 @@ def filled(
     """A receipt with its rows: the sources that they came from, and what those tell of them."""
     keys, spans, jumped, sizes, timed = {}, {}, {}, {}, False
     for name, own in by_source.items():
-        keys[name], spans[name], sizes[name] = own.keys, own.spans, own.size
+        keys[name], spans[name], sizes[name] = tuple(own.keys), own.spans, own.size
         timed = timed or own.times is not None
         if own.jumped:
             jumped[name] = own.jumped
@@ -133,7 +137,7 @@ def filled(
         version=blank.version,
         first_draw=blank.first_draw,
         sources=tuple(names),
-        keys=tuple(in_order(names, keys)),
+        own_keys=keys,
         times=times,
         spans=spans,
         jumped=jumped,
@@ -157,6 +161,7 @@ def take_receipt(batch: MutableMapping[str, Any]) -> Receipt:
 
 def merged(rows: Sequence[Receipt]) -> Receipt:
     """One receipt out of those of the rows of a batch, which one worker drew one after the other."""
+    keys: dict[str, list[str]] = {}
     spans: dict[str, list[Span]] = {}
     jumped: dict[str, list[Span]] = {}
     sizes: Counter[str] = Counter()
@@ -170,6 +175,8 @@ def merged(rows: Sequence[Receipt]) -> Receipt:
                 f"{rows[0].rank} comes next; let collate_fn keep all rows, in order"
             )
         expected = row.next_draw
+        for name, own in row.own_keys.items():
+            keys.setdefault(name, []).extend(own)
         for name, stretches in row.spans.items():
             spans.setdefault(name, []).extend(stretches)
         for name, stretches in row.jumped.items():
@@ -182,7 +189,7 @@ def merged(rows: Sequence[Receipt]) -> Receipt:
         rows[0],
         version=min(row.version for row in rows),
         sources=tuple([name for row in rows for name in row.sources]),
-        keys=tuple([key for row in rows for key in row.keys]),
+        own_keys={name: tuple(own) for name, own in keys.items()},
         times=tuple([received for row in rows for received in row.times]),
         spans={name: tuple(stretches) for name, stretches in spans.items()},
         jumped={name: tuple(stretches) for name, stretches in jumped.items()},

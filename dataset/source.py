@@ -7,7 +7,7 @@ the mixture goes on without it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,26 +40,25 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     jumped: Span | None = None
 
 
-class Run(msgspec.Struct, frozen=True):
-    """Several items in columns: they follow each other in one partition, item i from the end of the one before to `ends[i]`.
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """Several items in columns: they cover `span` together, item i from the end of the one before to `ends[i]`.
 
-    The first begins at `start`. Nothing was left out between them, and no step was received for them.
+    Nothing was left out between them, and no step was received for them.
     """
 
-    partition: str
-    start: Point
-    ends: Sequence[Point]
+    span: Span
+    ends: Iterable[Point]
     samples: Sequence[Mapping[str, Any]]
     keys: Sequence[str]
 
     def __len__(self) -> int:
-        return len(self.ends)
+        return len(self.samples)
 
     def items(self) -> list[Item]:
         """Each by itself."""
-        starts = chain((self.start,), self.ends)
+        starts = chain((self.span.start,), self.ends)
         rows = zip(self.samples, self.keys, starts, self.ends, strict=False)
-        return [Item(sample, key, Span(self.partition, start, end)) for sample, key, start, end in rows]
+        return [Item(sample, key, Span(self.span.partition, start, end)) for sample, key, start, end in rows]
 
 
 class SourceStats(msgspec.Struct, frozen=True):

@@ -82,9 +82,8 @@ class RunsReader(WaitingReader):
         first, self.at = self.at, min(self.at + count, max(self.at, self.source.there))
         numbers = range(first, self.at)
         ends = [divmod(number + 1, 1000) for number in numbers]
-        return Run(
-            "0", divmod(first, 1000), ends, [{"n": each} for each in numbers], [self.key(each) for each in numbers]
-        )
+        span = Span("0", divmod(first, 1000), divmod(self.at, 1000))
+        return Run(span, ends, [{"n": each} for each in numbers], [self.key(each) for each in numbers])
 
 
 def waiting(reader: type[WaitingReader], name: str) -> Waiting:

@@ -28,7 +28,7 @@ def receipt(base: int, live: int, dry: int = 0, received: float | None = None) -
         version=3,
         first_draw=0,
         sources=sources,
-        keys=sources,
+        own_keys={"base": ("base",) * base, "live": ("live",) * live},
         times=(None,) * base + (received,) * live,
         spans={},
         sizes={"base": 100 * base, "live": 10 * live},

@@ -15,11 +15,13 @@ from control.agents import (
     AgentSettings,
     Decision,
     Limits,
+    Line,
     LLMAgent,
     LLMSettings,
     Mode,
     Observation,
     Policy,
+    Script,
 )
 from control.bodies import RunBody
 from control.fake import TRAINER
@@ -231,6 +233,29 @@ def test_a_budget_counts_over_restarts(served: Served, training: Training, start
     assert len(training.taken) == 2
     assert again.state()["half"]["spent"] == 2
     assert "is spent" in again.state()["half"]["last"]["resting"]
+
+
+def test_a_script_goes_on_where_its_last_process_was(served: Served, training: Training, start: Start) -> None:
+    lines = [
+        Line(step=step, command="update_optimizer", arguments={"lr": {"scale": scale}})
+        for step, scale in ((2, 0.5), (2, 0.5), (4, 0.6), (100_000, 0.7))
+    ]
+    first = start(expert=(Script(lines), ACT))
+
+    def acted(times: int) -> bool:
+        training.go(1)
+        return len(said(served, "acted")) == times
+
+    until(lambda: acted(3))
+    first.close()
+
+    start(expert=(Script(lines), ACT))
+    training.go(20)
+    time.sleep(0.2)
+    assert len(training.taken) == 3
+    training.step = 100_000
+    until(lambda: acted(4))
+    assert [delivery.command.arguments["lr"]["scale"] for delivery in training.actor.taken] == [0.5, 0.5, 0.6, 0.7]
 
 
 def test_a_command_that_failed_makes_it_rest_and_is_told(served: Served, start: Start) -> None:

@@ -105,7 +105,8 @@ class Agents:
 
     def look(self, name: str, step: int, timeout: float) -> bool:
         """Let an agent look at a step (or a later one) now, and wait until it has: nothing is to be done, or its first
-        command is on its way. False after `timeout` seconds.
+        command is on its way. False after `timeout` seconds, and at once where it waits for the outcome of a command
+        from an earlier look: that shows only when training goes on.
 
         For training that is to be in step with an agent, as that of the paper is.
         """
@@ -115,7 +116,9 @@ class Agents:
         while (runner := self._runners.get(name)) is None or runner.finished < step:
             if time.monotonic() > end:
                 return False
-            if runner is not None:
+            if runner is not None and runner.waits:
+                return runner.finished >= step
+            if runner is not None and runner.idle:
                 runner.ask()
             time.sleep(0.01)
         return True

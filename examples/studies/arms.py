@@ -168,16 +168,20 @@ class Bench:
 
 
 class Pace(TrainerCallback):
-    """Lets training wait for its agent, as the paper's does at each step; a bounded time."""
+    """Lets training wait for its agent, as the paper's does at each step; a bounded time.
+
+    Where the agent waits for a command of its own, training goes on, and it is asked again after the next step.
+    """
 
     def __init__(self, agents: Agents, every: int) -> None:
         self._agents, self._every = agents, every
+        self._due = every
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Wait until the agent has looked at this step."""
-        if state.global_step % self._every:
-            return
-        self._agents.look("agent", state.global_step, PATIENCE)
+        step = state.global_step
+        if step >= self._due and self._agents.look("agent", step, PATIENCE):
+            self._due = step + self._every
 
 
 @contextmanager

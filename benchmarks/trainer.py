@@ -2,7 +2,10 @@
 
 A step of an `InteractiveTrainer` (control server in a process of its own on another core, health on, one dashboard's
 WebSocket connected and reading) by a step of the plain Trainer: the same small GPT-2, the same data, one torch thread,
-measured in turns. A command's delay runs from the client's request to the optimizer step that first used its value; the
+measured in turns. The allocator keeps what is freed: left to itself it hands the top of the heap back after a step and
+takes it again in the next, hundreds of page faults that come and go with whatever lies there.
+
+A command's delay runs from the client's request to the optimizer step that first used its value; the
 step that was under way at the request cannot show it, so the best there is is the next one.
 """
 
@@ -10,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
+import gc
 import multiprocessing
 import os
 import tempfile
@@ -145,6 +150,7 @@ def run(rounds: int, steps: int, commands: int) -> Result:
     result = Result("trainer", TARGETS)
     torch.set_num_threads(1)
     logging.set_verbosity_error()
+    _keep_memory()
     with tempfile.TemporaryDirectory() as place, server(Path(place)) as (url, secret, line):
         folder = Path(place)
         times: dict[str, list[float]] = {"plain": [], "interactive": []}
@@ -182,6 +188,7 @@ def _train(kind: str, folder: Path, steps: int, url: str, secret: str) -> Watch:
     else:
         control = InteractiveSettings.model_validate({"url": url, "token": secret, "run": folder.name})
         trainer = make_interactive(Trainer)(**given, control=control)
+    gc.collect()  # what the one before left is not this one's to clear away
     trainer.train()
     return watch
 
@@ -229,6 +236,15 @@ def _delays(result: Result, folder: Path, commands: int, url: str, secret: str) 
         command_ms_p50=1e3 * float(np.quantile(seconds, 0.5)),
         command_ms_p99=1e3 * float(np.quantile(seconds, 0.99)),
     )
+
+
+def _keep_memory() -> None:
+    """Let no step pay for pages that the one before gave back (glibc's `mallopt`; elsewhere nothing is done)."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_max = -1, -4
+        mallopt(trim_threshold, 1 << 30)
+        mallopt(mmap_max, 0)
 
 
 def _stay_on(core: int) -> None:

@@ -1,4 +1,4 @@
-"""Small charts as SVG text, for a page that carries everything in itself."""
+"""Small charts as SVG text, for a page that carries everything in itself or for a picture."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TypedDict, Unpack
 
-__all__ = ["Band", "Line", "Mark", "line_chart", "share_chart"]
+__all__ = ["Band", "Chart", "Line", "Mark", "draw_lines", "line_chart", "picture", "share_chart"]
 
 WIDTH, HEIGHT = 680, 240
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 14, 34
+
+LEGEND = 24
+"""Height of the words over a chart in a picture."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -60,7 +64,9 @@ class _Scale:
         """Four or five round numbers in the range."""
         if self.logarithmic:
             first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-            return [10.0**power for power in range(first, last + 1) if self.low <= 10.0**power <= self.high]
+            factors = (1, 2, 3, 5) if self.high < 30 * self.low else (1,)
+            found = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
+            return [value for value in found if self.low <= value <= self.high]
         span = self.high - self.low
         if span <= 0:
             return [self.low]
@@ -70,34 +76,78 @@ class _Scale:
         return [number * step for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def line_chart(
-    title: str,
-    lines: Sequence[Line],
-    *,
-    x_label: str,
-    y_range: tuple[float, float] | None = None,
-    percent: bool = False,
-    logarithmic: bool = False,
-    bands: Sequence[Band] = (),
-    marks: Sequence[Mark] = (),
-) -> str:
-    """Curves over one axis, with their uncertainty and marks."""
+class Look(TypedDict, total=False):
+    """How curves are drawn."""
+
+    y_range: tuple[float, float] | None
+    percent: bool
+    logarithmic: bool
+    bands: Sequence[Band]
+    marks: Sequence[Mark]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart that was drawn: its marks as SVG, and the name and colour of each curve. Without parts it is empty."""
+
+    title: str
+    parts: Sequence[str]
+    legend: Sequence[tuple[str, str]]
+
+    @property
+    def html(self) -> str:
+        """For a page, whose style it takes on."""
+        if not self.parts:
+            return f'<p class="empty">{escape(self.title)}: nothing was measured.</p>'
+        return _figure(self.title, self.parts, self.legend)
+
+
+def line_chart(title: str, lines: Sequence[Line], *, x_label: str, **look: Unpack[Look]) -> str:
+    """Curves over one axis, with their uncertainty and marks, for a page."""
+    return draw_lines(title, lines, x_label=x_label, **look).html
+
+
+def picture(charts: Sequence[Chart]) -> str:
+    """Charts one below the other as an SVG file of its own, on white."""
+    height = HEIGHT + LEGEND
+    parts = []
+    for index, chart in enumerate(charts):
+        names = "".join(
+            f'<tspan dx="12" fill="{colour}">\u25a0</tspan><tspan dx="3">{escape(label)}</tspan>'
+            for label, colour in chart.legend
+        )
+        parts.append(
+            f'<g transform="translate(0 {index * height})"><text x="{LEFT}" y="16">{escape(chart.title)}{names}</text>'
+            f'<g transform="translate(0 {LEGEND})">{"".join(chart.parts)}</g></g>'
+        )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {len(charts) * height}" role="img">'
+        "<style>text { font: 11px system-ui, sans-serif; fill: #222 } .grid { stroke: #ddd }</style>"
+        f'<rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>'
+    )
+
+
+def draw_lines(title: str, lines: Sequence[Line], *, x_label: str, **look: Unpack[Look]) -> Chart:
+    """Curves over one axis, for a page or a picture."""
+    logarithmic, percent = look.get("logarithmic", False), look.get("percent", False)
     points = [point for line in lines for point in line.points]
     if not points:
-        return f'<p class="empty">{escape(title)}: nothing was measured.</p>'
+        return Chart(title, (), ())
     across = _Scale(min(x for x, _ in points), max(x for x, _ in points), LEFT, WIDTH - RIGHT)
     values = [y for _, y in points if not logarithmic or y > 0]
-    low, high = y_range or ((min(values), max(values)) if logarithmic else (min(0.0, *values), max(values) or 1.0))
+    low, high = look.get("y_range") or (
+        (min(values), max(values)) if logarithmic else (min(0.0, *values), max(values) or 1.0)
+    )
     up = _Scale(low, high, HEIGHT - BOTTOM, TOP, logarithmic)
-    parts = [_frame(title, across, up, x_label, percent), _marks(marks, across)]
-    for band in bands:
+    parts = [_frame(title, across, up, x_label, percent), _marks(look.get("marks", ()), across)]
+    for band in look.get("bands", ()):
         upper = [f"{across(x):.1f},{up(top):.1f}" for x, _, top in band.points]
         lower = [f"{across(x):.1f},{up(bottom):.1f}" for x, bottom, _ in reversed(band.points)]
         parts.append(f'<polygon points="{" ".join(upper + lower)}" fill="{band.colour}" opacity=".18"/>')
     for line in lines:
         path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in line.points if not logarithmic or y > 0)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{line.colour}" stroke-width="1.8"/>')
-    return _figure(title, parts, [(line.label, line.colour) for line in lines])
+    return Chart(title, parts, [(line.label, line.colour) for line in lines])
 
 
 def share_chart(

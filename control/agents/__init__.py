@@ -13,7 +13,7 @@ from control.agents.limits import Guard, Limits
 from control.agents.llm import LLMAgent, LLMSettings
 from control.agents.make import make_agents
 from control.agents.observation import Observation, Record, Warned
-from control.agents.policy import Action, AgentError, Decision, First, Policy
+from control.agents.policy import Action, AgentError, Decision, First, Policy, Remembers
 from control.agents.rules import NotFinite, Plateau, RulesSettings, Spike, rules
 from control.agents.script import Line, Script
 from control.agents.settings import (
@@ -52,6 +52,7 @@ __all__ = [
     "Plateau",
     "Policy",
     "Record",
+    "Remembers",
     "RulesAgentSettings",
     "RulesSettings",
     "Script",

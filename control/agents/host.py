@@ -14,19 +14,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from control.actor import ActorConnection, Delivery
 from control.agents.observation import Observation, Record
-from control.agents.policy import Policy
+from control.agents.policy import Policy, Remembers
 from control.agents.runner import Runner, changed
 from control.agents.settings import AgentSettings
 from control.bodies import AgentBody, StateKey
 from control.client import ControlClient
 from control.errors import ClientError, Refused
-from control.protocol import CommandKind, CommandSpec, EventType, Outcome, Report
+from control.protocol import CommandKind, CommandSpec, Event, EventType, Outcome, Report
 
 ACTOR = "agents"
 SET_AGENTS, ACCEPT, ASK = "set_agents", "accept_suggestion", "ask_agent"
@@ -104,7 +105,8 @@ class Agents:
 
     def look(self, name: str, step: int, timeout: float) -> bool:
         """Let an agent look at a step (or a later one) now, and wait until it has: nothing is to be done, or its first
-        command is on its way. False after `timeout` seconds.
+        command is on its way. False after `timeout` seconds, and at once where it waits for the outcome of a command
+        from an earlier look: that shows only when training goes on.
 
         For training that is to be in step with an agent, as that of the paper is.
         """
@@ -114,7 +116,9 @@ class Agents:
         while (runner := self._runners.get(name)) is None or runner.finished < step:
             if time.monotonic() > end:
                 return False
-            if runner is not None:
+            if runner is not None and runner.waits:
+                return runner.finished >= step
+            if runner is not None and runner.idle:
                 runner.ask()
             time.sleep(0.01)
         return True
@@ -137,10 +141,13 @@ class Agents:
         """Take up the operators' commands; the runners begin once what was set before is known."""
         while not self._connection.connected and not self._stop.wait(LOOK):
             pass
-        spent = self._spent()
+        past = self._past()
         for name, (policy, settings) in self._agents.items():
+            before = past.get(name, Past())
+            if isinstance(policy, Remembers):
+                policy.remember(before.saw)
             self._runners[name] = Runner(
-                name, policy, settings, self._record, self._client, self._tell, self._show, spent.get(name, ())
+                name, policy, settings, self._record, self._client, self._tell, self._show, before.spent
             )
         for delivery in self._connection.commands():
             self._obey(delivery)
@@ -239,24 +246,47 @@ class Agents:
             self._told = moment
             self._connection.set_state(**{StateKey.AGENTS: {"enabled": self._enabled, "by_name": self.state()}})
 
-    def _spent(self) -> dict[str, list[float]]:
-        """When each agent sent commands, from the record of the run; so that a budget outlives its process."""
-        spent: dict[str, list[float]] = {}
+    def _past(self) -> dict[str, Past]:
+        """What each agent did before, from the record of the run."""
+        past: dict[str, Past] = {}
         since = 0
         while not self._stop.is_set():
             try:
-                page = self._client.history(since, run=self._connection.run, types=[EventType.AGENT])
+                page = self._client.history(since, run=self._connection.run, types=[EventType.AGENT, EventType.BRANCH])
             except ClientError as error:
                 logger.warning("what the agents did before is not known: %s", error)
                 self._stop.wait(1.0)
                 continue
             for event in page.events:
-                sent = [each for each in event.body.get("commands", ()) if isinstance(each, dict) and "uuid" in each]
-                spent.setdefault(str(event.body.get("agent")), []).extend([event.time] * len(sent))
+                if event.type is EventType.AGENT:
+                    past.setdefault(str(event.body.get("agent")), Past()).take(event)
+                elif event.body.get("reason") == "fresh":
+                    for each in past.values():
+                        each.saw.clear()
             since = page.last
             if not page.more:
                 break
-        return spent
+        return past
+
+
+@dataclass
+class Past:
+    """What an agent did in the lives of its process before: `spent` when it sent commands, `saw` what it acted on.
+
+    A training that is begun anew has seen none of it; the budget of its run is spent nevertheless.
+    """
+
+    spent: list[float] = field(default_factory=list)
+    saw: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def take(self, event: Event) -> None:
+        """One more event of the agent."""
+        body = event.body
+        sent = [each for each in body.get("commands", ()) if isinstance(each, dict) and "uuid" in each]
+        self.spent.extend([event.time] * len(sent))
+        carried_out = body.get("action") in ("acted", "accepted") and isinstance(body.get("saw"), dict)
+        if carried_out and all(each.get("outcome") == Outcome.SUCCESS for each in sent):
+            self.saw.append(body["saw"])
 
 
 def _specs() -> list[CommandSpec]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from control.agents.observation import Observation
 from control.errors import ControlError
@@ -53,6 +53,15 @@ class Policy(Protocol):
 
     def acted(self, decision: Decision) -> None:
         """All of its actions succeeded."""
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A policy that has to know what it did in the lives of its process before this one."""
+
+    def remember(self, saw: Sequence[Mapping[str, Any]]) -> None:
+        """The `saw` of each of its decisions of this training that was carried out, oldest first; before the first look."""
         ...
 
 

@@ -66,6 +66,8 @@ class Runner:
         self._looked: tuple[str, int] | None = None
         self.finished = 0
         """The step of the last look that is over, or has sent its first command."""
+        self.idle, self.waits = True, False
+        """Between two looks; for the outcome of a command, which may need a further step of the training."""
         self._failures = 0
         self._objected = ""
         self._suggestion: Suggestion | None = None
@@ -145,7 +147,7 @@ class Runner:
             seen = self._record.wait(self._due, WAIT)
             if seen is None:
                 continue
-            self._asked, self._looked = False, (seen.branch, seen.step)
+            self._asked, self._looked, self.idle = False, (seen.branch, seen.step), False
             failures = self._failures
             try:
                 self._look(seen)
@@ -158,7 +160,7 @@ class Runner:
             except Exception as error:  # a bug in one policy is not the end of the others
                 logger.exception("agent %s", self.name)
                 self._failed(seen, f"a bug: {error!r}")
-            self.finished = seen.step
+            self.finished, self.idle = seen.step, True
             self._changed()
 
     def _due(self, seen: Observation) -> bool:
@@ -238,7 +240,11 @@ class Runner:
                 )
             if self._looked is not None:
                 self.finished = self._looked[1]
-            record = sent if sent.outcome is not None else self._client.outcome(sent.uuid, 2 * EXPIRES)
+            self.waits = True
+            try:
+                record = sent if sent.outcome is not None else self._client.outcome(sent.uuid, 2 * EXPIRES)
+            finally:
+                self.waits = False
             done.append(record)
             if record.outcome is not Outcome.SUCCESS:
                 break

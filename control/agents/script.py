@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,24 +25,36 @@ class Line(BaseModel):
 
 
 class Script:
-    """Sends each line once, when its step has come; a line that was due before is not sent late twice."""
+    """Sends each line once, when its step has come, one at a look; also where its process is started anew."""
 
     def __init__(self, lines: Iterable[Line], by: str = "script:expert") -> None:
         self._lines = sorted(lines, key=lambda line: line.step)
         self._by = by
-        self._next = 0
+        self._done: Counter[str] = Counter()
 
     def decide(self, seen: Observation) -> Decision | None:
         """See `Policy`."""
-        due = self._lines[self._next : self._due(seen.step)]
-        if not due:
-            return None
-        why = "; ".join(line.why or f"{line.command} is due at step {line.step}" for line in due)
-        return Decision(self._by, why, [Action(line.command, line.arguments) for line in due], {"step": seen.step})
+        done = self._done.copy()
+        for line in self._lines:
+            if line.step > seen.step:
+                return None
+            if done[_name(line)]:
+                done[_name(line)] -= 1
+                continue
+            why = line.why or f"{line.command} is due at step {line.step}"
+            saw = {"step": seen.step, "line": _name(line)}
+            return Decision(self._by, why, [Action(line.command, line.arguments)], saw)
+        return None
 
     def acted(self, decision: Decision) -> None:
         """See `Policy`."""
-        self._next = max(self._next, self._due(decision.saw["step"]))
+        self._done[decision.saw["line"]] += 1
 
-    def _due(self, step: int) -> int:
-        return sum(1 for line in self._lines if line.step <= step)
+    def remember(self, saw: Sequence[Mapping[str, Any]]) -> None:
+        """See `Remembers`."""
+        self._done = Counter(each["line"] for each in saw if isinstance(each.get("line"), str))
+
+
+def _name(line: Line) -> str:
+    """A line as it is found again in the record; `why` may be put into better words."""
+    return json.dumps([line.step, line.command, dict(line.arguments)], sort_keys=True)

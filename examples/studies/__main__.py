@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,8 @@ import typer
 
 from control.agents import AgentSettings, Limits, Line, LLMAgent, LLMSettings, Mode, Script, rules
 from control.agents.rules import PlateauSettings, RulesSettings, SpikeSettings
-from examples.studies.arms import Arm, Bench, Course, bench
-from examples.studies.report import table, write
+from examples.studies.arms import PATIENCE, Arm, Bench, bench
+from examples.studies.report import Study, table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -30,15 +31,17 @@ EXPERT = (
 )
 """The expert's interventions: at which part of the run, which rate, and why."""
 
+TASK = "predict the next byte of English technical text"
 BOUNDLESS = Limits(lr_factor=1e4, per_hour=None)
 
 Seeds = Annotated[int, typer.Option(min=1, help="how many seeds")]
 Steps = Annotated[int, typer.Option(min=40, help="optimizer steps of each run")]
+Batch = Annotated[int, typer.Option(min=1, help="rows of a step")]
 Output = Annotated[Path, typer.Option(help="where the page and the figures go")]
 
 
 @app.command()
-def expert(seeds: Seeds = 3, steps: Steps = 400, output: Output = Path("study-output")) -> None:
+def expert(seeds: Seeds = 3, steps: Steps = 400, batch: Batch = 16, output: Output = Path("study-output")) -> None:
     """3.1: an expert who began with a rate of 1e-5, against that rate and five others, all annealed to zero."""
     lines = [
         Line(step=max(1, round(part * steps)), command="update_optimizer", arguments={"lr": {"value": rate}}, why=why)
@@ -50,20 +53,22 @@ def expert(seeds: Seeds = 3, steps: Steps = 400, output: Output = Path("study-ou
         static = [Arm(f"static {rate:g}", rate, "linear") for rate in (BASELINE, *STATIC)]
         return [Arm("expert", BASELINE, "constant", Script(lines), acting, pace=1), *static]
 
-    courses = _run(arms, seeds, steps)
-    best = min((row for row in table(courses) if row[0].startswith("static")), key=lambda row: float(row[1].split()[0]))
-    page = write(output, "expert", "A scripted expert", courses, ["expert", f"static {BASELINE:g}", best[0]])
-    _show(courses, page)
+    _study(Study("expert", output), arms, seeds, steps, batch)
 
 
 @app.command()
 def tuner(
     seeds: Seeds = 3,
     steps: Steps = 400,
+    batch: Batch = 16,
     output: Output = Path("study-output"),
     url: Annotated[str | None, typer.Option(help="of a chat server; without, no language model takes part")] = None,
     model: Annotated[str, typer.Option(help="its model's name")] = "o4-mini",
     pace: Annotated[int, typer.Option(min=1, help="steps between two questions to the language model")] = 20,
+    extra: Annotated[
+        str, typer.Option(help="JSON that goes into each request to it, for instance a response format")
+    ] = "{}",
+    alone: Annotated[bool, typer.Option(help="only the arm of the language model")] = False,
 ) -> None:
     """3.2: a constant rate of 5e-3 is far too large; agents halve their way out."""
     rule = RulesSettings(
@@ -73,46 +78,65 @@ def tuner(
     acting = AgentSettings(mode=Mode.ACT, every=1, limits=BOUNDLESS)
     asking = AgentSettings(mode=Mode.ACT, every=10**6, limits=BOUNDLESS)
 
+    chat = None
+    if url is not None:
+        try:
+            chat = LLMSettings(url=url, model=model, task=TASK, timeout=PATIENCE / 3, extra=json.loads(extra))
+        except ValueError as error:
+            raise typer.BadParameter(f"{extra!r} is not a JSON object: {error}", param_hint="--extra") from error
+    elif alone:
+        raise typer.BadParameter("without --url there is no language model", param_hint="--alone")
+
     def arms() -> list[Arm]:
-        found = [
-            Arm(f"static {LARGE:g}", LARGE, "constant"),
-            Arm("rules", LARGE, "constant", rules(rule), acting, pace=1),
-        ]
-        if url is not None:
-            settings = LLMSettings(url=url, model=model, task="predict the next byte of English technical text")
-            found.append(Arm(f"llm {model}", LARGE, "constant", LLMAgent(settings), asking, pace=pace))
+        found = (
+            []
+            if alone
+            else [
+                Arm(f"static {LARGE:g}", LARGE, "constant"),
+                Arm("rules", LARGE, "constant", rules(rule), acting, pace=1),
+            ]
+        )
+        if chat is not None:
+            found.append(Arm(f"llm {model}", LARGE, "constant", LLMAgent(chat), asking, pace=pace))
         return found
 
-    courses = _run(arms, seeds, steps)
-    page = write(output, "tuner", "Out of a rate that is too large", courses, [course.arm for course in courses])
-    _show(courses, page)
-    for course in courses:
-        for answer in course.answers:
-            if answer["by"].startswith("llm") or answer["action"] == "failed":
-                said = answer["reason"] or f"{answer['saw'].get('answer')}: {answer['explanation']}"
-                typer.echo(f"seed {course.seed}, step {answer['step']}: {answer['action']}: {said[:300]}")
+    _study(Study("tuner", output), arms, seeds, steps, batch)
 
 
-def _run(arms: Callable[[], list[Arm]], seeds: int, steps: int) -> list[Course]:
-    courses: list[Course] = []
-    with bench(steps) as made:
+@app.command()
+def draw(name: Annotated[str, typer.Argument(help="expert or tuner")], output: Output = Path("study-output")) -> None:
+    """Make the page and the picture of a study anew from the figures that it left, also of one that was cut off."""
+    study = Study(name, output)
+    study.read()
+    _show(study)
+
+
+def _study(study: Study, arms: Callable[[], list[Arm]], seeds: int, steps: int, batch: int) -> None:
+    with bench(steps, batch) as made:
         for seed in range(seeds):
-            courses += [_one(made, arm, seed) for arm in arms()]
-    return courses
+            for arm in arms():
+                _one(study, made, arm, seed)
+    _show(study)
 
 
-def _one(made: Bench, arm: Arm, seed: int) -> Course:
+def _one(study: Study, made: Bench, arm: Arm, seed: int) -> None:
     course = made.run(arm, seed)
+    study.add(course)
     typer.echo(
         f"seed {seed}  {arm.name:<16} validation loss {course.final:.4f}  "
         f"interventions {len(course.interventions):>2}  {course.seconds:.0f} s"
     )
-    return course
 
 
-def _show(courses: Sequence[Course], page: Path) -> None:
+def _show(study: Study) -> None:
+    page = study.draw()
+    for course in study.courses:
+        for answer in course.answers:
+            if answer["by"].startswith("llm") or answer["action"] == "failed":
+                said = answer["reason"] or f"{answer['saw'].get('answer')}: {answer['explanation']}"
+                typer.echo(f"seed {course.seed}, step {answer['step']}: {answer['action']}: {said[:300]}")
     typer.echo()
-    for arm, spread, _, interventions in table(courses):
+    for arm, spread, _, interventions in table(study.courses):
         typer.echo(f"{arm:<18} {spread:<28} interventions {interventions}")
     typer.echo(f"\n{page}")
 

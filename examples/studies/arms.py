@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ from pydantic import SecretStr
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from auth import Scope, TokenStore
-from control import ControlClient, ControlSettings, EventType, Outcome
+from control import ControlClient, ControlSettings, EventType
 from control.agents import Agents, AgentSettings, Policy
 from control.server import ControlThread
 from examples.studies.language import model, rows
 from trainer import InteractiveSettings, make_interactive
 from trainer.settings import Every
 
-PATIENCE = 300.0
+PATIENCE = 1800.0
 """Seconds that a training waits for an agent that is to look at a step, before it goes on without."""
 
 
@@ -68,15 +68,11 @@ class Course:
         value = self.validation[-1][1] if self.validation else None
         return float("inf") if value is None else value
 
-    def as_json(self) -> dict[str, Any]:
-        """All of it, for a file."""
-        return asdict(self)
-
 
 class Bench:
     """A control server on which all arms of a study are runs."""
 
-    def __init__(self, folder: Path, steps: int, batch: int = 16, evaluate_every: int = 20) -> None:
+    def __init__(self, folder: Path, steps: int, batch: int, evaluate_every: int = 20) -> None:
         self.steps, self._batch, self._every = steps, batch, evaluate_every
         self._folder = folder
         tokens = TokenStore(folder / "tokens.json")
@@ -172,29 +168,28 @@ class Bench:
 
 
 class Pace(TrainerCallback):
-    """Lets training wait for its agent, as the paper's does at each step; a bounded time."""
+    """Lets training wait for its agent, as the paper's does at each step; a bounded time.
+
+    Where the agent waits for a command of its own, training goes on, and it is asked again after the next step.
+    """
 
     def __init__(self, agents: Agents, every: int) -> None:
         self._agents, self._every = agents, every
+        self._due = every
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Wait until the agent has looked at this step."""
-        if state.global_step % self._every:
-            return
-        self._agents.look("agent", state.global_step, PATIENCE)
+        step = state.global_step
+        if step >= self._due and self._agents.look("agent", step, PATIENCE):
+            self._due = step + self._every
 
 
 @contextmanager
-def bench(steps: int) -> Iterator[Bench]:
+def bench(steps: int, batch: int) -> Iterator[Bench]:
     """A bench in a folder that goes with it."""
     with tempfile.TemporaryDirectory(prefix="stovetop-study-") as folder:
-        made = Bench(Path(folder), steps)
+        made = Bench(Path(folder), steps, batch)
         try:
             yield made
         finally:
             made.close()
-
-
-def succeeded(courses: Sequence[Course]) -> int:
-    """How many interventions took hold."""
-    return sum(each.outcome == Outcome.SUCCESS.value for course in courses for each in course.interventions)

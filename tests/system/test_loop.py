@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import subprocess
@@ -27,11 +28,14 @@ from trainer.journal import Trained, trained_in
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
+SLOWER = {"step": 1, "command": "update_optimizer", "arguments": {"lr": {"scale": 0.9}}, "why": "once, and a little"}
+AGENTS = {"expert": {"kind": "script", "mode": "act", "script": [SLOWER]}}
+
 
 @pytest.fixture(scope="module")
 def service(make_service: MakeService) -> Service:
     """One service for all tests of this module, each of which leaves it training, on whatever branch."""
-    made = make_service({"STOVETOP_TRAIN__METRICS_PORT": str(free_port())})
+    made = make_service({"STOVETOP_TRAIN__METRICS_PORT": str(free_port()), "STOVETOP_AGENTS": json.dumps(AGENTS)})
     made.up()
     until(lambda: made.at_work("train"), "it trains")
     return made
@@ -200,6 +204,27 @@ def test_every_command_is_told_and_kept_with_its_outcome(service: Service) -> No
     audit = service.cli("audit").stdout.splitlines()
     assert any("do_evaluate" in line and "success" in line and "how good is it" in line for line in audit)
     assert any("live" in line and "rejected" in line for line in audit)
+
+
+def test_agents_act_beside_it_and_a_killed_one_does_nothing_twice(service: Service) -> None:
+    def acted() -> list[str]:
+        return [line for line in service.cli("audit").stdout.splitlines() if "script:expert" in line]
+
+    until(lambda: len(acted()) == 1, "the script's one line is sent", every=1.0)
+    (line,) = acted()
+    assert "success" in line
+    assert "once, and a little" in line
+    agents = service.role("agents")
+    assert agents is not None
+    agents.kill()
+    until(lambda: service.role("agents") not in (None, agents) and service.at_work("agents"), "they are started again")
+    off = service.cli("agent", "all", "off", "--note", "people only")  # taken by those that were started again
+    assert off.returncode == 0, off.stdout + off.stderr
+    until(lambda: "off" in service.cli("agent").stdout, "they are off", every=1.0)
+    assert service.cli("agent", "all", "on").returncode == 0
+    step = last_step(service)
+    until(lambda: last_step(service) > step + 5, "it trains on, and is looked at")
+    assert len(acted()) == 1
 
 
 def test_a_stopped_run_stays_stopped_over_a_restart_until_it_is_started(service: Service) -> None:

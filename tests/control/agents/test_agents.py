@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,11 +16,13 @@ from control.agents import (
     AgentSettings,
     Decision,
     Limits,
+    Line,
     LLMAgent,
     LLMSettings,
     Mode,
     Observation,
     Policy,
+    Script,
 )
 from control.bodies import RunBody
 from control.fake import TRAINER
@@ -231,6 +234,59 @@ def test_a_budget_counts_over_restarts(served: Served, training: Training, start
     assert len(training.taken) == 2
     assert again.state()["half"]["spent"] == 2
     assert "is spent" in again.state()["half"]["last"]["resting"]
+
+
+def test_a_script_goes_on_where_its_last_process_was(served: Served, training: Training, start: Start) -> None:
+    lines = [
+        Line(step=step, command="update_optimizer", arguments={"lr": {"scale": scale}})
+        for step, scale in ((2, 0.5), (2, 0.5), (4, 0.6), (100_000, 0.7))
+    ]
+    first = start(expert=(Script(lines), ACT))
+
+    def acted(times: int) -> bool:
+        training.go(1)
+        return len(said(served, "acted")) == times
+
+    until(lambda: acted(3))
+    first.close()
+
+    start(expert=(Script(lines), ACT))
+    training.go(20)
+    time.sleep(0.2)
+    assert len(training.taken) == 3
+    training.step = 100_000
+    until(lambda: acted(4))
+    assert [delivery.command.arguments["lr"]["scale"] for delivery in training.actor.taken] == [0.5, 0.5, 0.6, 0.7]
+
+
+def test_who_is_in_step_with_an_agent_does_not_wait_for_a_command_that_waits_for_a_step(
+    served: Served, start: Start
+) -> None:
+    stepped = threading.Event()
+
+    def at_the_next_step(command: Any) -> Report:
+        assert stepped.wait(20)
+        return Report(uuid=command.uuid, status=Outcome.SUCCESS.status, outcome=Outcome.SUCCESS)
+
+    slow = FakeCommand(handler=at_the_next_step, kind=CommandKind.SETTING)
+    training = Training(served, {**TRAINER, "update_optimizer": slow})
+    policy = Halver()
+    agents = start(half=(policy, AgentSettings(mode=Mode.ACT, every=10**6)))
+    training.go(1)
+    until(lambda: training.actor.taken)
+
+    training.go(1)
+    assert not agents.look("half", 2, 20)
+    assert not stepped.is_set()
+    stepped.set()
+    until(lambda: policy.done)
+
+    training.go(1)
+    assert agents.look("half", 3, 20)
+    until(lambda: len(policy.done) == 2)
+    time.sleep(0.2)
+    assert policy.asked == 2  # once a look, however long it took
+    training.actor.close()
 
 
 def test_a_command_that_failed_makes_it_rest_and_is_told(served: Served, start: Start) -> None:

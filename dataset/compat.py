@@ -26,20 +26,21 @@ _STARTING = "_starting_state_dict"
 class AsPart:
     """Lets `torch.utils.data.get_worker_info` say that this is worker `part` of `parts`; that there is none, for one.
 
-    Datasets split themselves by it, and those that are read in one part must not, wherever they are read.
+    Datasets split themselves by it, and those that are read in one part must not, wherever they are read. It may be
+    entered while it is.
     """
 
     def __init__(self, dataset: Any, part: int, parts: int) -> None:
         told = torch_worker.WorkerInfo(id=part, num_workers=parts, seed=part, dataset=dataset)
         self._info = told if parts > 1 else None
-        self._before: Any = None
+        self._before: list[Any] = []
 
     def __enter__(self) -> None:
-        self._before = torch_worker._worker_info
+        self._before.append(torch_worker._worker_info)
         torch_worker._worker_info = self._info
 
     def __exit__(self, *_: object) -> None:
-        torch_worker._worker_info = self._before
+        torch_worker._worker_info = self._before.pop()
 
 
 def one_pass(dataset: Any, seed: int, number: int, part: int) -> Iterable[Any]:

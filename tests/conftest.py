@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +16,8 @@ from tests.brokers import Broker, Kafka, Tansu, kafka_home, tansu
 
 _names = itertools.count()
 
+# Before anything starts multiprocessing's fork server, whose children have the environment of that moment.
+os.environ.update(s3_servers.CREDENTIALS)
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # its threads talk on when a broker was killed on purpose
 
 KafkaLogs = Callable[..., KafkaLog]
@@ -30,6 +34,15 @@ def log_on(broker: Broker, partitions: int = 4, shares: int = 1, **options: obje
     """An empty log, with topics of its own."""
     layout = KafkaLayout(f"test{next(_names)}", partitions, shares)
     return KafkaLog(broker.servers, layout, quick_options(topic_prefix=layout.prefix, **options))
+
+
+@pytest.fixture(autouse=True)
+def no_worker_identity_is_left() -> Iterator[None]:
+    """What torch says of the worker that a process is decides which shards later tests of the process would read."""
+    yield
+    if (worker := sys.modules.get("torch.utils.data._utils.worker")) is not None:
+        left, worker._worker_info = worker._worker_info, None
+        assert left is None, f"the test left {left} behind"
 
 
 @pytest.fixture(scope="session")
@@ -67,12 +80,12 @@ def kafka_logs(kafka_broker: Kafka) -> KafkaLogs:
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
     """An S3 service that honours conditional writes."""
-    with s3_servers.credentials(), s3_servers.moto_server() as endpoint:
+    with s3_servers.moto_server() as endpoint:
         yield endpoint
 
 
 @pytest.fixture(scope="session")
 def juicefs_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An S3 service that ignores conditional writes."""
-    with s3_servers.credentials(), s3_servers.juicefs_server(tmp_path_factory.mktemp("juicefs")) as endpoint:
+    with s3_servers.juicefs_server(tmp_path_factory.mktemp("juicefs")) as endpoint:
         yield endpoint

@@ -349,6 +349,15 @@ def test_torch_still_tells_of_workers_where_they_are_told_of() -> None:
         assert get_worker_info() is None
 
 
+def test_a_part_that_is_entered_twice_leaves_nothing_behind() -> None:
+    part = AsPart(None, 1, 3)
+    with part:
+        with part:
+            pass
+        assert get_worker_info() is not None
+    assert get_worker_info() is None
+
+
 def test_counts_of_later_passes_are_repeats() -> None:
     reading = Reading(IterableSource(libraries.PerPass(), epochs=2))
     assert Counter(reading.read(100)) == Counter(dict.fromkeys(ALL, 2))

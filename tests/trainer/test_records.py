@@ -49,7 +49,7 @@ def saved(folder: RunFolder, segment: Segment, step: int) -> Checkpoint:
 
 
 def receipt(*keys: str) -> Receipt:
-    return Receipt(0, 1, 1, 0, 0, ("live",) * len(keys), keys, (None,) * len(keys), {})
+    return Receipt(0, 1, 1, 0, 0, ("live",) * len(keys), {"live": keys}, (None,) * len(keys), {})
 
 
 def test_segments_are_numbered_and_never_share_a_folder(folder: RunFolder) -> None:

@@ -88,7 +88,7 @@ def served(tmp_path: Path) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_whatever_is_sent_training_reaches_its_last_step(served: tuple[str, str], tmp_path: Path, count: int) -> None:
     url, secret = served
     place = tmp_path / "place"
@@ -122,7 +122,7 @@ def test_whatever_is_sent_training_reaches_its_last_step(served: tuple[str, str]
                     refused[getattr(error, "status", 0)] += 1
 
     with ControlClient(url, secret) as client:
-        until(lambda: bool(client.runs().runs) and (client.run("fuzz").step or 0) > 0, 120)
+        until(lambda: bool(client.runs().runs) and (client.run("fuzz").step or 0) > 0, 250)
         senders = [threading.Thread(target=send, args=(seed,), daemon=True) for seed in range(SENDERS)]
         for sender in senders:
             sender.start()

@@ -16,7 +16,8 @@ from ingest.settings import GatewaySettings
 from ingest.sqlite import SqliteLog
 from ingest.types import Step
 from tests.ingest.disks import Disk
-from tests.ingest.gateways import seqs, until
+from tests.ingest.gateways import seqs
+from tests.waiting import until
 
 SESSION = "session-1"
 

@@ -63,7 +63,7 @@ class Batch:
     def keys(self) -> Iterator[str]:
         """The keys of all rows that are there, source by source."""
         for read in self._by_source().values():
-            yield from read.keys if isinstance(read, Run) else (item.key for item in read)
+            yield from map(str, read.keys) if isinstance(read, Run) else (item.key for item in read)
 
     def put_back(self) -> None:
         """Give it up, unfinished: what was read for it comes first, in the same order, whoever draws it."""

@@ -7,14 +7,14 @@ decided in one place, and are the same whoever loads, and however many do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from dataset.decoding import Decoder
 from dataset.positions import Span
-from dataset.source import Item, Source, SourceReader
+from dataset.source import Item, Key, Source, SourceReader
 from ingest.deletions import Deletions
 from ingest.errors import SampleRemoved
 
@@ -188,11 +188,17 @@ class Finisher:
         """Whether the next item has to cover one that was skipped."""
         return bool(self._uncovered)
 
-    def gave(self, count: int, repeat: bool) -> None:
-        """So many samples were given without a plan, at least one: all decoded, and nothing skipped before them."""
+    def gave_all(self, keys: Sequence[Key], repeat: bool) -> bool:
+        """Whether all samples of these keys can be given, at least one, that were decoded without a plan; if so, they are.
+
+        Only where nothing is `uncovered`.
+        """
+        if self._deleted is not None and any(self._deleted.holds(str(key)) for key in keys):
+            return False
         self._decoder.succeeded()
-        self.polled += count
-        self.repeats += count * repeat
+        self.polled += len(keys)
+        self.repeats += len(keys) * repeat
+        return True
 
     def close(self) -> None:
         """Close the view of the deletions."""

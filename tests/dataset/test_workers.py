@@ -22,6 +22,7 @@ from dataset import (
     BadSamples,
     HistorySource,
     InteractiveMixture,
+    Item,
     LayoutError,
     LiveSource,
     MapSource,
@@ -237,12 +238,16 @@ def hanging(flag: Path) -> list[dict[str, Any]]:
 
 
 def hung(
-    data: list[dict[str, Any]], decode: Callable[[Any], Any], workers: int, timeout: float | None = None
+    data: list[dict[str, Any]],
+    decode: Callable[[Any], Any],
+    workers: int,
+    timeout: float | None = None,
+    patience: float = SECONDS,
 ) -> InteractiveMixture:
     other = Plain(MapSource(numbered(100, 40)))  # is read where it is mixed
     sources: dict[str, Any] = {"base": MapSource(data, decode, shuffle=False), "other": other}
     first = Weights.first(sources, {"base": 1, "other": 1})
-    return InteractiveMixture(sources, first, workers=workers, worker_timeout=timeout)
+    return InteractiveMixture(sources, first, workers=workers, worker_timeout=timeout, worker_patience=patience)
 
 
 def keys_read(data: InteractiveMixture, steps: int) -> list[str]:
@@ -297,6 +302,47 @@ def test_while_a_worker_hangs_commands_are_served_and_weights_obeyed(tmp_path: P
         read += receipt.keys_of("base")
     assert read == [str(number) for number in range(len(read))]
     assert len(read) > 13
+
+
+def hangs_and_tells(element: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same, and who loaded it."""
+    return {**hangs(element), "pid": os.getpid()}
+
+
+def test_what_waits_behind_a_worker_that_hangs_is_loaded_by_others(tmp_path: Path, closing: Any) -> None:
+    elements = hanging(tmp_path / "hang")
+    whole = keys_read(hung(elements, hangs, 0), 12)
+    (tmp_path / "hang").touch()
+    data = closing(hung(elements, hangs_and_tells, 2, patience=0.5))
+    behind: set[int] = set()
+
+    def idle() -> bool:
+        """Until what waits behind was handed over."""
+        pool = data._reading.pool
+        slow = next(worker for worker in pool._team if worker.silent >= 0.5)
+        waiting = list(slow.open.values())[1:]
+        if waiting and all(pool._of[task.ticket] is not slow for task in waiting):
+            behind.update(index for task in waiting for index in task.whats)
+            (tmp_path / "hang").unlink(missing_ok=True)
+        return True
+
+    items: list[Item] = []
+    keys: list[str] = []
+    for _ in range(12):
+        read, receipt = data.take(6, idle)  # type: ignore[misc]
+        items += read
+        keys += receipt.keys
+        data.complete([receipt])
+    assert keys == whole
+    loaded = {item.sample["x"]: item.sample["pid"] for item in items if "pid" in item.sample}
+    assert behind & loaded.keys()
+    assert loaded[13] not in {loaded[index] for index in behind & loaded.keys()}
+
+
+@pytest.mark.parametrize("patience", [0, -1.0, float("nan")])
+def test_a_patience_that_is_no_time_is_refused(patience: float) -> None:
+    with pytest.raises(LayoutError, match=r"worker_patience is .*, but it is above 0 seconds"):
+        make_interactive_dataset({"base": numbered(0, 3)}, workers=1, worker_patience=patience)
 
 
 def fails(element: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from dataset.errors import SourceError
@@ -29,35 +30,54 @@ class Files:
         self._open: dict[tuple[str, Known], int] = {}
         self._closed = weakref.finalize(self, _close_all, self._open)
 
-    def read(self, stretch: Stretch) -> tuple[str, dict[str, bytes]]:
-        """The key of a sample and its members by extension.
+    def read(self, stretches: Sequence[Stretch]) -> list[tuple[str, dict[str, bytes]]]:
+        """Of each sample its key, and its members by extension.
 
-        Raises `SourceError` where the file is not the same any more: it was changed, replaced or removed.
+        Raises `SourceError` where a file is not the same any more: it was changed, replaced or removed.
         """
-        path, start, size, known = stretch
-        file = self._open.get((path, known))
-        if file is None:
-            file = self._opened(path, known)
-        if _identity_of(path) != known:  # also where the file that is open has only lost its name
-            self._forget((path, known))
-            raise SourceError(
-                f"{path}: it was changed or replaced while it is read; publish shards whole, under new names"
-            )
-        head = os.pread(file, size if size <= _AT_ONCE else _HEADERS, start)
-        return sample_in(head, size, path, lambda at, count: os.pread(file, count, start + at))
+        samples, same = [], set[tuple[str, Known]]()
+        for path, start, size, known in stretches:
+            which = (path, known)
+            file = self._open.get(which)
+            if file is None:
+                file = self._opened(which)
+            if which not in same:
+                self._look_at(which)
+                same.add(which)
+            head = os.pread(file, size if size <= _AT_ONCE else _HEADERS, start)
+            samples.append(sample_in(head, size, path, partial(_read, file, start)))
+        return samples
 
     def close(self) -> None:
         """Close all; the next sample that is read opens them again."""
         _close_all(self._open)
 
-    def _opened(self, path: str, known: Known) -> int:
+    def _opened(self, which: tuple[str, Known]) -> int:
         if len(self._open) >= OPEN:
             self._forget(next(iter(self._open)))
-        file = self._open[path, known] = opened(path)  # before its name is looked at
+        file = self._open[which] = opened(which[0])  # before its name is looked at
         return file
+
+    def _look_at(self, which: tuple[str, Known]) -> None:
+        """Raise `SourceError` unless the file is as it was, also where only its name belongs to another one now."""
+        path, known = which
+        try:
+            same = identity(os.stat(path)) == known
+        except OSError as error:
+            self._forget(which)
+            raise SourceError(f"{path}: cannot be opened ({error.strerror})") from error
+        if not same:
+            self._forget(which)
+            raise SourceError(
+                f"{path}: it was changed or replaced while it is read; publish shards whole, under new names"
+            )
 
     def _forget(self, which: tuple[str, Known]) -> None:
         os.close(self._open.pop(which))
+
+
+def _read(file: int, start: int, at: int, count: int) -> bytes:
+    return os.pread(file, count, start + at)
 
 
 def sample_in(
@@ -71,25 +91,20 @@ def sample_in(
     key, contents, long_name = "", dict[str, bytes](), None
     position, first, end = 0, 0, len(head)  # `head` holds the bytes from `first` up to `end`
     while position < size:
-        if position + BLOCK > end and read is not None:
+        content = position + BLOCK
+        if content > end and read is not None:
             head, first = read(position, min(_HEADERS, size - position)), position
             end = first + len(head)
         at = position - first
-        if position + BLOCK > end:
-            raise _torn(path)
-        kind, length = head[at + 156], size_in(head[at + 124 : at + 136])
-        content = position + BLOCK
-        position = content + length + (-length % BLOCK)
+        length = size_in(head[at + 124 : at + 136]) if content <= end else size
+        behind = content + length
+        position = behind + -length % BLOCK
         if position > size:
             raise _torn(path)
-        if content + length <= end:
-            data = head[content - first : content - first + length]
-        elif read is not None:
-            data = read(content, length)
-        else:
-            raise _torn(path)
+        data = head[content - first : behind - first] if behind <= end or read is None else read(content, length)
         if len(data) != length:
             raise _torn(path)
+        kind = head[at + 156]
         if kind in REGULAR:
             name = long_name or name_in(head, at)
             key = (
@@ -97,20 +112,11 @@ def sample_in(
             )  # all have the same, or they would not lie together
             contents[name[len(key) + 1 :].lower()] = data
             long_name = None
-        elif kind == LONG_NAME:
-            long_name = data.rstrip(b"\0").decode()
         elif kind == PAX:
             long_name = pax_path(data) or long_name
         else:
-            long_name = None
+            long_name = data.rstrip(b"\0").decode() if kind == LONG_NAME else None
     return key, contents
-
-
-def _identity_of(path: str) -> Known:
-    try:
-        return identity(os.stat(path))
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be opened ({error.strerror})") from error
 
 
 def _close_all(files: dict[tuple[str, Known], int]) -> None:

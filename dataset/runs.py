@@ -6,8 +6,8 @@ used, those of its run are judged one by one, and come to the same items as if e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol
 
 from dataset.order import EpochOrder, Places
@@ -22,6 +22,11 @@ class Decoded(NamedTuple):
     samples: Sequence[Mapping[str, Any]] = ()
     keys: Sequence[Key] = ()
     sizes: Sequence[int] = ()
+
+    def loaded(self) -> Iterator[Loaded]:
+        """Each by itself."""
+        for sample, key, size in zip(self.samples, self.keys, self.sizes or repeat(0), strict=False):
+            yield Loaded(str(key), sample, size)
 
 
 class ManyLoader(Protocol):
@@ -60,12 +65,10 @@ def _judged(
 ) -> list[Item]:
     """The items of these places, of which the first are decoded already: one by one, without those to be skipped."""
     items: list[Item] = []
-    sizes = decoded.sizes or [0] * len(decoded.samples)
-    there = (
-        Loaded(str(key), sample, size) for sample, key, size in zip(decoded.samples, decoded.keys, sizes, strict=True)
-    )
     start = places.span.start
-    for loaded, end in zip(chain(there, map(load, planned[len(decoded.samples) :])), places.ends, strict=True):
+    for loaded, end in zip(
+        chain(decoded.loaded(), map(load, planned[len(decoded.samples) :])), places.ends, strict=True
+    ):
         item = finisher.item(loaded, Span(places.span.partition, start, end), repeat=places.epoch > 0)
         if item is not None:
             items.append(item)

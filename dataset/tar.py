@@ -145,14 +145,12 @@ def _split(name: str) -> tuple[str, str] | None:
 
 def name_in(data: bytes | mmap.mmap, header: int) -> str:
     """The name that the header at a place tells."""
-    own = _text(data[header : header + 100])
+    end = data.find(b"\0", header, header + 100)
+    own = data[header : end if end >= 0 else header + 100].decode(errors="surrogateescape")
     if data[header + 345] and data[header + 257 : header + 263] == _USTAR:
-        return f"{_text(data[header + 345 : header + 500])}/{own}"
+        prefix = data[header + 345 : header + 500].partition(b"\0")[0]
+        return f"{prefix.decode(errors='surrogateescape')}/{own}"
     return own
-
-
-def _text(field: bytes) -> str:
-    return field.partition(b"\0")[0].decode(errors="surrogateescape")
 
 
 def _check(header: bytes, path: Path | str, position: int) -> None:

@@ -38,6 +38,8 @@ TOKEN = "secret-of-the-app"
 SEATS = 8
 BUDGET = 32 << 20
 RSS_ALLOWANCE = 200 << 20
+IDLE = 15.0
+"""Seconds until a silent session is ended: longer than a killed broker needs, which is no visitor's silence."""
 
 
 class Works:
@@ -48,7 +50,7 @@ class Works:
         self.log = log_on(broker, partitions=4, shares=2, patience_seconds=1.0)
         self.store = DirectoryStore(folder / "shards")
         self.port = free_port()
-        self.settings = GatewaySettings(port=self.port, idle_seconds=6.0, budget_bytes=BUDGET)
+        self.settings = GatewaySettings(port=self.port, idle_seconds=IDLE, budget_bytes=BUDGET)
         self.pipeline_settings = PipelineSettings(
             annotator=AnnotatorSettings(plugin="thumbnail_steps:Thrifty"), archiver=ArchiverSettings(max_age=1.0)
         )

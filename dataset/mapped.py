@@ -17,8 +17,6 @@ from dataset.source import Item, Run, Share, SourceStats
 
 logger = logging.getLogger(__name__)
 
-_DICT = {dict}
-
 
 class Indexable(Protocol):
     """A map-style dataset."""
@@ -89,16 +87,12 @@ class MapLoader:
             samples.extend(elements if self._decode is as_sample else map(self._decode, elements))
         except Exception:  # it is met again by itself, and judged there
             logger.debug("elements %s cannot all be used", indices, exc_info=True)
-        if not set(map(type, samples)) <= _DICT:
+        if list(map(type, samples)).count(dict) < len(samples):
             samples = list(takewhile(_is_mapping, samples))
         return Decoded(samples, indices if len(samples) == len(indices) else indices[: len(samples)])
 
     def _fetch(self, index: int) -> Mapping[str, Any]:
         return self._decode(self._dataset[index])
-
-
-def _themselves(numbers: Sequence[int]) -> Sequence[int]:
-    return numbers
 
 
 def _is_mapping(sample: object) -> bool:
@@ -134,7 +128,7 @@ class MapReader:
 
     def poll_many(self, count: int) -> Run | list[Item]:
         """The next items of the share, of one epoch."""
-        return next_run(self._order, _themselves, self._load, self._finisher, count)
+        return next_run(self._order, None, self._load, self._finisher, count)
 
     def exhausted(self) -> bool:
         """Whether the last epoch was read."""

@@ -13,7 +13,7 @@ from dataset.mixture import Draws, Weights
 from dataset.planning import LoadingSource
 from dataset.pool import Pool
 from dataset.readers import Readers
-from dataset.receipt import Receipt
+from dataset.receipt import Head
 from dataset.source import Share, Source
 
 WAIT = 0.001
@@ -129,8 +129,8 @@ class Reading:
     def _begun(self, readers: Readers, size: int) -> Batch:
         weights = self.books.schedule.at(self.next)
         readers.adjust(weights)
-        blank = Receipt(self.books.rank, self.books.world, self.stream, weights.version, self.next)
-        return Batch(readers, self._draws, weights, size, blank)
+        head = Head(self.books.rank, self.books.world, self.stream, weights.version, self.next)
+        return Batch(readers, self._draws, weights, size, head)
 
     def _waited(self, readers: Readers, idle: Idle | None, loading: bool) -> bool:
         """Whether to go on waiting; not where `idle` gives up, or has restored or closed the stream."""

@@ -72,6 +72,16 @@ class Receipt(msgspec.Struct, frozen=True):
         return tuple(map(str, self.own_keys.get(source, ())))
 
 
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What is known of a batch before it is read, as its receipt tells it."""
+
+    rank: int
+    world: int
+    stream: int
+    version: int
+    first_draw: int
+
+
 class Columns(msgspec.Struct, frozen=True, gc=False):
     """What a receipt tells of the items of one source, in order; `times` is None where no step was received for any."""
 
@@ -119,9 +129,7 @@ def in_order(names: Sequence[str], by_source: Mapping[str, Iterable[_Row]]) -> l
     return list(map(next, itemgetter(*names)(rows))) if len(names) > 1 else [next(rows[name]) for name in names]
 
 
-def filled(
-    blank: Receipt, names: Sequence[str], by_source: Mapping[str, Columns], redraws: Sequence[Redraw]
-) -> Receipt:
+def filled(head: Head, names: Sequence[str], by_source: Mapping[str, Columns], redraws: Sequence[Redraw]) -> Receipt:
     """A receipt with its rows: the sources that they came from, and what those tell of them."""
     keys: dict[str, tuple[Key, ...]] = {}
     spans, jumped, sizes, timed = {}, {}, {}, False
@@ -133,19 +141,41 @@ def filled(
     times: tuple[float | None, ...] = ()
     if timed:
         times = tuple(in_order(names, {name: own.times or repeat(None) for name, own in by_source.items()}))
+    return _receipt(head, names, keys, times, spans, jumped, sizes, redraws)
+
+
+def of_runs(head: Head, names: Sequence[str], runs: Mapping[str, Run]) -> Receipt:
+    """The same, of whole runs: no draw was repeated, nothing left out, and nothing timed."""
+    keys: dict[str, tuple[Key, ...]] = {}
+    spans, sizes = {}, {}
+    for name, run in runs.items():
+        keys[name], spans[name], sizes[name] = tuple(run.keys), (run.span,), sum(run.sizes)
+    return _receipt(head, names, keys, (), spans, {}, sizes, ())
+
+
+def _receipt(
+    head: Head,
+    names: Sequence[str],
+    keys: Mapping[str, tuple[Key, ...]],
+    times: tuple[float | None, ...],
+    spans: Mapping[str, tuple[Span, ...]],
+    jumped: Mapping[str, tuple[Span, ...]],
+    sizes: Mapping[str, int],
+    redraws: Sequence[Redraw],
+) -> Receipt:
     return Receipt(
-        rank=blank.rank,
-        world=blank.world,
-        stream=blank.stream,
-        version=blank.version,
-        first_draw=blank.first_draw,
-        sources=tuple(names),
-        own_keys=keys,
-        times=times,
-        spans=spans,
-        jumped=jumped,
-        sizes=sizes,
-        redraws=tuple(redraws),
+        head.rank,
+        head.world,
+        head.stream,
+        head.version,
+        head.first_draw,
+        tuple(names),
+        keys,
+        times,
+        spans,
+        jumped,
+        sizes,
+        tuple(redraws),
     )
 
 

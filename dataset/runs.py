@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from dataset.order import EpochOrder, Places
 from dataset.planning import PASSED_OVER, Finisher, Loaded
@@ -16,7 +18,7 @@ from dataset.positions import Span
 from dataset.source import Item, Key, Run
 
 
-class Decoded(NamedTuple):
+class Decoded(msgspec.Struct, frozen=True, gc=False):
     """Samples in columns; `sizes` is empty where they are unknown."""
 
     samples: Sequence[Mapping[str, Any]] = ()
@@ -40,19 +42,22 @@ class ManyLoader(Protocol):
 
 
 def next_run(
-    order: EpochOrder, whats: Callable[[list[int]], Sequence[Any]], load: ManyLoader, finisher: Finisher, count: int
+    order: EpochOrder,
+    whats: Callable[[list[int]], Sequence[Any]] | None,
+    load: ManyLoader,
+    finisher: Finisher,
+    count: int,
 ) -> Run | list[Item]:
-    """The next items of an order, of one epoch, at most `count`; `whats` tells the loader which numbers are meant.
+    """The next items of an order, of one epoch, at most `count`; `whats` tells the loader which numbers are meant (None: it takes them).
 
     None only where there is none now, or so many in a row cannot be used that the source counts as dry.
     """
     passed_over = 0
     while passed_over < PASSED_OVER and (places := order.next_many(count)) is not None:
-        planned = whats(places.numbers)
+        planned = places.numbers if whats is None else whats(places.numbers)
         decoded = Decoded() if finisher.uncovered else load.many(planned)
-        repeat = places.epoch > 0
-        if len(decoded.samples) == len(planned) and finisher.gave_all(decoded.keys, repeat):
-            return Run(places.span, places.ends, *decoded)
+        if len(decoded.samples) == len(planned) and finisher.gave_all(decoded.keys, places.epoch > 0):
+            return Run(places.span, places.ends, decoded.samples, decoded.keys, decoded.sizes)
         items = _judged(places, planned, decoded, load, finisher)
         if items:
             return items

@@ -47,7 +47,7 @@ class Ends(msgspec.Struct, frozen=True, gc=False):
         return zip(repeat(self.epoch), self.places, strict=False)
 
 
-class Places(NamedTuple):
+class Places(msgspec.Struct, frozen=True, gc=False):
     """Several to be read one after the other, all in one epoch: together they cover `span`, each up to its end."""
 
     numbers: list[int]

@@ -43,7 +43,8 @@ def annotating(log: Log, factory: object = Telling, store: ShardStore | None = N
     finally:
         stop.set()
         thread.join()
-    assert not failed, failed
+    if failed:
+        raise failed[0]
 
 
 def annotated_all(log: Log) -> bool:

@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from auth.tokens import Scope, TokenStore
+from ingest.certificates import TrainedOn
 from ingest.gateway import serve_gateway
 from ingest.log import Log
 from ingest.settings import GatewaySettings
@@ -58,7 +59,12 @@ class RunningGateway:
 
 @contextmanager
 def running(
-    folder: Path, *, log: Log | None = None, floor: Callable[[int], int] | None = None, **settings: Any
+    folder: Path,
+    *,
+    log: Log | None = None,
+    floor: Callable[[int], int] | None = None,
+    trained_on: TrainedOn | None = None,
+    **settings: Any,
 ) -> Iterator[RunningGateway]:
     """A gateway on a free port that keeps its log in `folder`; on leaving it must end cleanly."""
     log = log or SqliteLog(folder / "log")
@@ -76,6 +82,7 @@ def running(
                 spool=folder / "spool",
                 announce=lambda host, port: bound.put(port),
                 stop=stop,
+                trained_on=trained_on,
             )
         except BaseException as error:
             bound.put(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections import Counter
@@ -19,6 +20,8 @@ from dataset import make_interactive_dataset
 from tests.trainer.trainings import Sentences, arguments, gpt2
 from tests.waiting import until
 from trainer import EmaSettings, InteractiveSettings, RunFolder, make_interactive
+
+logger = logging.getLogger(__name__)
 
 SENDERS = 4
 LAYERS = ("", "transformer.h.0", "transformer.h.0.mlp", "transformer.h.0.mlp.c_fc", "transformer.drop", "lm_head")
@@ -88,8 +91,13 @@ def served(tmp_path: Path) -> Iterator[tuple[str, str]]:
         yield server.url, secret
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
-@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(500, marks=pytest.mark.timeout(600)),
+        pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]),
+    ],
+)
 def test_whatever_is_sent_training_reaches_its_last_step(served: tuple[str, str], tmp_path: Path, count: int) -> None:
     url, secret = served
     place = tmp_path / "place"
@@ -160,6 +168,8 @@ def test_whatever_is_sent_training_reaches_its_last_step(served: tuple[str, str]
                 if event.type.value == "command" and event.body.get("outcome") is not None:
                     finals[event.body["uuid"]] += 1
             since, more = page.last, page.more
+    counts = (sum(sent.values()), sum(refused.values()), len(finals), last)
+    logger.info("%d commands were accepted and %d refused, %d have an outcome; %d steps", *counts)
     assert not any(refused[status] for status in refused if status >= 500)
     assert set(finals.values()) == {1}
     known = {uuid for uuid in sent if uuid in finals}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import pickle
 import weakref
 from collections.abc import Mapping, Sequence
@@ -45,7 +46,7 @@ class _Worker:
         self.ring = Ring(ring_bytes)
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(
-            target=work, args=(sources, theirs, self.ring), name="stovetop-loader", daemon=True
+            target=work, args=(sources, theirs, self.ring, dict(os.environ)), name="stovetop-loader", daemon=True
         )
         try:
             self.process.start()

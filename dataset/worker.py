@@ -41,8 +41,9 @@ class Task(msgspec.Struct, frozen=True):
     lane: int | None = None
 
 
-def work(sources: Mapping[str, LoadingSource], tasks: Connection, ring: Ring) -> None:
-    """Load until `tasks` is closed."""
+def work(sources: Mapping[str, LoadingSource], tasks: Connection, ring: Ring, environment: Mapping[str, str]) -> None:
+    """Load until `tasks` is closed, with the environment that the starting process has now."""
+    os.environ.update(environment)  # the fork server has that of the time when it was started
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it decides
     torch.set_num_threads(1)
     loaders: dict[str, Loader] = {}

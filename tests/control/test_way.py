@@ -17,7 +17,8 @@ from control.server.roster import Link, Seat
 from control.store import StoredActor
 from control.store.runs import StoredRun
 from control.way import Flow, LinkInfo, LinkName
-from tests.control.servers import HTTP, Served, until
+from tests.control.servers import HTTP, Served
+from tests.waiting import until
 
 NOW = 1_800_000_000.0
 LOG = "data/logs/part.log"

@@ -35,6 +35,7 @@ from dataset import (
 )
 from dataset.parcels import packed, unpacked
 from tests.dataset.streams import MemoryLog, archive_of, json_copy, key, write_tar
+from tests.waiting import until
 
 SECONDS = 60.0
 
@@ -104,13 +105,6 @@ def taken(data: InteractiveMixture, size: int) -> tuple[list[Any], Receipt]:
     got = data.take(size)
     assert got is not None
     return got
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # The same stream

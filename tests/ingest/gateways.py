@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ from ingest.types import SessionEnded, SessionOpened, SessionRecord, StepsAppend
 from ingest.ustar import Member, archive
 
 INGEST, READ = "secret-of-ingest", "secret-of-read"
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 records = msgspec.msgpack.Decoder(SessionRecord)
 
@@ -148,11 +147,3 @@ def shape(log: Log, session_id: str) -> list[str]:
             case SessionEnded():
                 names.append(f"ended:{record.reason}")
     return names
-
-
-def until(condition: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:
-    """Wait for something that must become true."""
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, f"waited {deadline:g} s in vain: {what}"
-        time.sleep(0.01)

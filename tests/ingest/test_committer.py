@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from ingest.errors import LogFull, SequenceGap
+from ingest.errors import LogFull, LogUnavailable, SequenceGap
 from ingest.gateway import Gateway
 from ingest.sessions import Batch, Draft, Opening, digest_of
 from ingest.settings import GatewaySettings
 from ingest.sqlite import SqliteLog
 from ingest.types import Step
 from tests.ingest.disks import Disk
-from tests.ingest.gateways import seqs, until
+from tests.ingest.gateways import seqs
+from tests.waiting import until
 
 SESSION = "session-1"
 
@@ -159,3 +160,28 @@ def test_what_waits_at_the_end_is_committed(tmp_path: Path) -> None:
     committing.run(work)
     committing.gateway.close()
     assert seqs(committing.log, SESSION) == list(range(5))
+
+
+def test_a_request_that_comes_too_late_is_refused_at_once(committing: Committing) -> None:
+    """A share that is dealt to another gateway closes while requests are still on their way to its committer."""
+
+    async def work() -> None:
+        committer = committing.gateway.lanes.held[0].committer
+        outcomes: list[asyncio.Future[Any]] = []
+
+        async def ask_on() -> None:
+            seq = 0
+            while not outcomes or not outcomes[-1].done() or not outcomes[-1].exception():
+                outcomes.append(asyncio.ensure_future(committing.commit(appending(seq))))
+                seq += 1
+                await asyncio.wait(outcomes[-1:], timeout=10)
+                assert outcomes[-1].done(), "nobody answered"
+
+        asking = asyncio.create_task(ask_on())
+        await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(committer.stop, 10)
+        await asking
+        assert isinstance(outcomes[-1].exception(), LogUnavailable)
+        assert seqs(committing.log, SESSION) == list(range(len(outcomes) - 1))
+
+    committing.run(work)

@@ -24,9 +24,10 @@ from ingest.keeper import Keeper
 from ingest.shards import DirectoryStore
 from ingest.sqlite import SqliteLog
 from ingest.types import SAMPLES, STEPS
-from tests.ingest.gateways import RunningGateway, running, shape, step, steps, stored, tokens_in, until
+from tests.ingest.gateways import RunningGateway, running, shape, step, steps, stored, tokens_in
 from tests.ingest.keeping import AT_ONCE, annotating, archive, keep, process, sessions_in
 from tests.ingest.visits import POISON, annotated
+from tests.waiting import until
 
 OPERATE = "secret-of-operate"
 

@@ -15,7 +15,8 @@ import pytest
 from publish import FollowSettings
 from publish.fetcher import Fetcher, place_of
 from tests.publish.conftest import Follow, Kitchen
-from tests.publish.parts import litter, served_value, wait_until
+from tests.publish.parts import litter, served_value
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_versions_come_through_a_process_that_may_die_and_refuses_what_is_damage
 
     os.kill(child, signal.SIGKILL)
     kitchen.publish(3)
-    wait_until(lambda: follower.step() or served_value(live) == 3, "the version after the process was killed")
+    until(lambda: follower.step() or served_value(live) == 3, "the version after the process was killed")
 
     kitchen.publish(4)
     (kitchen.root / "hub" / "deltas" / "000004").unlink()
@@ -112,7 +113,7 @@ def test_the_process_ends_with_the_one_that_started_it(kitchen: Kitchen, tmp_pat
     parent.wait()
     parent.stdout.close()
     try:
-        wait_until(lambda: gone(child), "the end of a process whose parent was killed", 60)
+        until(lambda: gone(child), "the end of a process whose parent was killed", 60)
     finally:
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)

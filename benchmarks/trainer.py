@@ -3,7 +3,11 @@
 A step of an `InteractiveTrainer` (control server in a process of its own on another core, health on, one dashboard's
 WebSocket connected and reading) by a step of the plain Trainer: the same small GPT-2, the same data, one torch thread,
 measured in turns. The allocator keeps what is freed: left to itself it hands the top of the heap back after a step and
-takes it again in the next, hundreds of page faults that come and go with whatever lies there.
+takes it again in the next, hundreds of page faults that come and go with whatever lies there. What the imports made is
+hidden from the garbage collector, which would look at it in one training and not in the next. Beside the time of a step
+stands what the process did in it (processor time, page faults): on a machine that others use too, this is what is its own.
+
+Pairs add up: with `--keep FILE`, those that earlier calls put there count too.
 
 A command's delay runs from the client's request to the optimizer step that first used its value; the
 step that was under way at the request cannot show it, so the best there is is the next one.
@@ -15,12 +19,15 @@ import argparse
 import contextlib
 import ctypes
 import gc
+import json
 import multiprocessing
 import os
+import resource
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -44,6 +51,7 @@ TARGETS = (
     Target("step_time_ratio", "<=", 1.01),
     Target("command_steps_p50", "<=", 1),
 )
+KINDS = ("plain", "interactive")
 WARM_UP = 10
 WORDS, LENGTH = 256, 64
 
@@ -59,23 +67,40 @@ class Words(Dataset[dict[str, torch.Tensor]]):
         return {"input_ids": words, "labels": words}
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a step took on average: seconds, those of the processor in all threads of the process, and page faults."""
+
+    seconds: float
+    processor: float
+    faults: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What was measured side by side: the `Cost` of each kind, as a tuple."""
+
+    costs: Mapping[str, tuple[float, ...]]
+
+
 class Watch(TrainerCallback):
-    """When each step ended, and at which rate it was taken."""
+    """When each step began, and at which rate it was taken."""
 
     def __init__(self) -> None:
-        self.ends: list[float] = []
+        self.begins: list[tuple[float, float, int]] = []
         self.rates: list[tuple[int, float, float]] = []
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         self.rates.append((state.global_step + 1, given["optimizer"].param_groups[0]["lr"], time.perf_counter()))
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self.ends.append(time.perf_counter())
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        self.begins.append((time.perf_counter(), time.process_time(), faults))
 
     @property
-    def seconds(self) -> float:
-        """A step's time, from the begin of one to the begin of the next, the first ones left out."""
-        return float(np.diff(self.ends[WARM_UP:]).mean())
+    def cost(self) -> Cost:
+        """A step's, from the begin of one to the begin of the next, the first ones left out."""
+        return Cost(*(float(mean) for mean in np.diff(self.begins[WARM_UP:], axis=0).mean(axis=0)))
 
 
 def model() -> GPT2LMHeadModel:
@@ -145,34 +170,49 @@ def server(folder: Path) -> Iterator[tuple[str, str, Connection]]:
         process.join()
 
 
-def run(rounds: int, steps: int, commands: int) -> Result:
+def run(rounds: int, steps: int, commands: int, keep: Path | None = None) -> Result:
     """Both parts."""
     result = Result("trainer", TARGETS)
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     _keep_memory()
+    pairs = [Pair(**pair) for pair in json.loads(keep.read_text())] if keep is not None and keep.exists() else []
     with tempfile.TemporaryDirectory() as place, server(Path(place)) as (url, secret, line):
         folder = Path(place)
-        times: dict[str, list[float]] = {"plain": [], "interactive": []}
         for number in range(rounds + 1):
-            order = ("plain", "interactive") if number % 2 else ("interactive", "plain")
-            for kind in order:
-                seconds = _train(kind, folder / f"{kind}-{number}", steps, url, secret).seconds
-                if number:  # the first round warms up everything that is imported and compiled late
-                    times[kind].append(seconds)
-        compared = ratio(times["interactive"], times["plain"])
-        result.note(
-            plain_step_ms=1e3 * float(np.median(times["plain"])),
-            interactive_step_ms=1e3 * float(np.median(times["interactive"])),
-            step_time_ratio=compared.mean,
-            step_time_ratio_low=compared.low,
-            step_time_ratio_high=compared.high,
-        )
-        _delays(result, folder, commands, url, secret)
+            order = KINDS if number % 2 else KINDS[::-1]
+            costs = {kind: _train(kind, folder / f"{kind}-{number}", steps, url, secret).cost for kind in order}
+            if number:  # the first round warms up everything that is imported and compiled late
+                pairs.append(Pair({kind: astuple(cost) for kind, cost in costs.items()}))
+            else:
+                gc.freeze()
+        if keep is not None:
+            keep.write_text(json.dumps([asdict(pair) for pair in pairs]))
+        if pairs:
+            _compare(result, pairs)
+        if commands:
+            _delays(result, folder, commands, url, secret)
         line.send(None)
         result.note(events_seen_by_dashboard=float(line.recv()))
-    result.remark(step_time_ratio=f"{rounds} pairs of {steps - WARM_UP} steps each, 95 % interval by bootstrap")
+    result.remark(step_time_ratio=f"{len(pairs)} pairs of {steps - WARM_UP} steps each, 95 % interval by bootstrap")
     return result
+
+
+def _compare(result: Result, pairs: Sequence[Pair]) -> None:
+    """The cost of steps by kind, and their ratios."""
+    costs = {kind: [Cost(*pair.costs[kind]) for pair in pairs] for kind in KINDS}
+    for kind, found in costs.items():
+        middle = {name: float(np.median([getattr(cost, name) for cost in found])) for name in Cost.__annotations__}
+        result.note(
+            **{
+                f"{kind}_step_ms": 1e3 * middle["seconds"],
+                f"{kind}_step_processor_ms": 1e3 * middle["processor"],
+                f"{kind}_step_page_faults": middle["faults"],
+            }
+        )
+    for name, field in (("step_time_ratio", "seconds"), ("step_processor_ratio", "processor")):
+        compared = ratio(*([getattr(cost, field) for cost in costs[kind]] for kind in reversed(KINDS)))
+        result.note(**{name: compared.mean, f"{name}_low": compared.low, f"{name}_high": compared.high})
 
 
 def _train(kind: str, folder: Path, steps: int, url: str, secret: str) -> Watch:
@@ -257,12 +297,13 @@ def _stay_on(core: int) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=10, help="pairs of trainings")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--commands", type=int, default=100)
+    parser.add_argument("--commands", type=int, default=100, help="of which the delay is taken; 0: none")
+    parser.add_argument("--keep", type=Path, help="a file of pairs, to which those of this call are added")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    run(given.rounds, given.steps, given.commands).show(as_json=given.json)
+    run(given.rounds, given.steps, given.commands, given.keep).show(as_json=given.json)
 
 
 if __name__ == "__main__":

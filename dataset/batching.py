@@ -8,7 +8,7 @@ from typing import Any
 
 from dataset.mixture import Draws, Weights
 from dataset.readers import Readers
-from dataset.receipt import Columns, Receipt, Redraw, filled, in_order
+from dataset.receipt import Columns, Head, Receipt, Redraw, filled, in_order, of_runs
 from dataset.source import Item, Run
 
 
@@ -19,9 +19,9 @@ class Batch:
     Where one has less, the rest goes draw by draw: which source gives a row is the same as if each had been asked alone.
     """
 
-    def __init__(self, readers: Readers, draws: Draws, weights: Weights, size: int, blank: Receipt) -> None:
-        self._readers, self._draws, self.weights, self._blank = readers, draws, weights, blank
-        self._picks = picks = draws.picks(weights, blank.first_draw, size)
+    def __init__(self, readers: Readers, draws: Draws, weights: Weights, size: int, head: Head) -> None:
+        self._readers, self._draws, self.weights, self._head = readers, draws, weights, head
+        self._picks = picks = draws.picks(weights, head.first_draw, size)
         self._wanted = {name: count for name in weights.by_source if (count := picks.count(name))}
         self._read: dict[str, Run | list[Item]] = {}
         self._whole = False  # all was read, and no draw repeated
@@ -50,9 +50,12 @@ class Batch:
     def taken(self) -> tuple[list[Mapping[str, Any]], Receipt]:
         """The samples that are there, and their receipt."""
         names, read = self._picks[: len(self)], self._by_source()
+        runs = {name: own for name, own in read.items() if isinstance(own, Run)}
+        if self._whole and len(runs) == len(read):  # as most are, of sources that are read in a known order
+            return in_order(names, {name: run.samples for name, run in runs.items()}), of_runs(self._head, names, runs)
         columns = {name: Columns.of(items) for name, items in read.items()}
         samples = in_order(names, {name: own.samples for name, own in columns.items()})
-        return samples, filled(self._blank, names, columns, self._redraws)
+        return samples, filled(self._head, names, columns, self._redraws)
 
     def items(self) -> list[Item]:
         """The rows that are there, each by itself."""
@@ -63,7 +66,7 @@ class Batch:
     def keys(self) -> Iterator[str]:
         """The keys of all rows that are there, source by source."""
         for read in self._by_source().values():
-            yield from read.keys if isinstance(read, Run) else (item.key for item in read)
+            yield from map(str, read.keys) if isinstance(read, Run) else (item.key for item in read)
 
     def put_back(self) -> None:
         """Give it up, unfinished: what was read for it comes first, in the same order, whoever draws it."""
@@ -96,7 +99,7 @@ class Batch:
         """Go on draw by draw; where a source is dry, the draw is repeated among the others."""
         picks, drawn = self._picks, self._drawn
         while len(drawn) < len(picks):
-            draw, name, dry = self._blank.first_draw + len(drawn), picks[len(drawn)], list[str]()
+            draw, name, dry = self._head.first_draw + len(drawn), picks[len(drawn)], list[str]()
             while (item := self._next_of(name, queues)) is None:
                 dry.append(name)
                 again = None if self.loading else self._draws.again(self.weights, draw, dry)

@@ -115,6 +115,8 @@ class IterableReader:
                 continue
             if self._taken.holds(self._pass, place):
                 self._found = True
+                if self._rest_was_read(part, place):
+                    self._lengths[part] = own
                 self._place += 1
                 continue
             if own >= self._expected.get(part, own + 1):
@@ -173,6 +175,15 @@ class IterableReader:
     def close(self) -> None:
         """Let go of the iterators that are here."""
         self._load = self._source.loader()
+
+    def _rest_was_read(self, part: int, place: int) -> bool:
+        """Whether shares of another layout have read the part to the end of this pass, wherever that is."""
+        step = self._share.count
+        if not self._taken.holds_rest(self._pass, place):
+            return False
+        cycle = math.lcm(step, RUN * self._source.parts, self._taken.cycle)
+        places = range(place, place + cycle, step)
+        return all(self._taken.holds_rest(self._pass, each) for each in places if self._part_of(each)[0] == part)
 
     def _part_of(self, place: int) -> tuple[int, int]:
         """Which part a place belongs to, and the place within it."""

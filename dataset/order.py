@@ -8,6 +8,7 @@ to be handed over, the union of what was consumed is enough.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from typing import NamedTuple
@@ -46,7 +47,7 @@ class Ends(msgspec.Struct, frozen=True, gc=False):
         return zip(repeat(self.epoch), self.places, strict=False)
 
 
-class Places(NamedTuple):
+class Places(msgspec.Struct, frozen=True, gc=False):
     """Several to be read one after the other, all in one epoch: together they cover `span`, each up to its end."""
 
     numbers: list[int]
@@ -71,12 +72,18 @@ class Taken:
             index, count = _parsed(name)
             if count != share.count:  # the other shares of this layout read other places
                 self._others.append((index, count, intervals))
+        self.cycle = math.lcm(*(count for _, count, _ in self._others))  # places after which the other shares recur
         ends = [end for _, _, intervals in self._others for _, end in intervals]
         self.newest_epoch = max((epoch for epoch, _ in ends), default=-1)  # that another layout has begun
 
     def holds(self, epoch: int, place: int) -> bool:
         """Whether a share of another layout has read a place."""
         point, end = (epoch, place), (epoch, place + 1)
+        return any(place % count == index and intervals.covers(point, end) for index, count, intervals in self._others)
+
+    def holds_rest(self, epoch: int, place: int) -> bool:
+        """The same of the place and of all that follow it in the epoch, a number of cycles apart."""
+        point, end = (epoch, place), (epoch + 1, 0)
         return any(place % count == index and intervals.covers(point, end) for index, count, intervals in self._others)
 
     def left(self, places: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:

@@ -12,9 +12,10 @@ from control.bodies import MixtureBody, StateKey
 from control.protocol import Body, EventType, RunStatus
 from control.server.beats import Beats
 from control.server.intake import CONTROL, OWN
-from control.server.links import Sight, links, publisher_of
+from control.server.links import links, publisher_of
 from control.server.processes import SUPERVISOR, Processes
 from control.server.roster import Roster
+from control.server.sight import Sight
 from control.store import EventFilter, events
 from control.store import runs as stored
 from control.store.readers import Readers

@@ -12,6 +12,9 @@ from control.server.beats import SILENT, Beat
 SUPERVISOR = "supervisor"
 """The component under which `stovetop up` reports where each of its roles stands."""
 
+STARTS = 120.0
+"""Seconds in which a part says its first word. A trainer loads its libraries first, for a minute where the disk is slow."""
+
 SETTLING = 8.0
 """Seconds after the start of this server in which nobody is called silent: they have to find it again first."""
 
@@ -68,6 +71,11 @@ class Processes:
         """Whether this server was started so lately that not everybody can have found it."""
         return self.now - self.started < SETTLING
 
+    def overdue(self, since: float) -> float | None:
+        """For how long a part that was started at `since` owes its first word, where that is too long."""
+        waited = self.now - max(since, self.started)
+        return waited if waited > STARTS else None
+
     def silent(self, heard: float) -> bool:
         """Whether what was last heard at `heard` should have been heard since."""
         return self.now - heard > SILENT and not self.settling
@@ -82,19 +90,23 @@ class Processes:
             again = max(0.0, (process.again_at or self.now) - self.now)
             advice = f"It is started again by itself in {again:.0f} s. If it ends again, {process.log} says why."
             return Trouble(f"The {what} {process.ended}.", advice)
-        if heard is None:
-            return None
-        if not self.silent(heard):
+        if process is not None and process.pid is not None and process.since > (heard or 0.0):
+            waited = self.overdue(process.since)
+            if waited is not None:
+                advice = f"It hangs before it is ready: {process.log} says how far it came. {anew(process.pid)}"
+                said = f"Process {process.pid} of the {what} runs for {duration(waited)} and has said nothing yet."
+                return Trouble(said, advice)
+        if heard is None or not self.silent(heard):
             return None
         silent = self.now - heard
         if process is not None and process.pid is not None:
             if process.since > heard:
                 advice = f"Wait a moment. If it stays so, {process.log} says why."
                 return Trouble(f"The {what} {process.ended} and is being started again.", advice)
-            advice = f"It hangs or is starved: see {process.log}. `kill -9 {process.pid}` has it started anew."
+            advice = f"It hangs or is starved: see {process.log}. {anew(process.pid)}"
             return Trouble(f"Process {process.pid} of the {what} runs, but says nothing for {silent:.0f} s.", advice)
         advice = f"Its process or its network is gone: look at its log, and start it again (`stovetop {role}`)."
-        return Trouble(f"The {what} was not heard for {_duration(silent)}.", advice)
+        return Trouble(f"The {what} was not heard for {duration(silent)}.", advice)
 
 
 def _process(role: str, told: Mapping[str, Any]) -> Process:
@@ -109,6 +121,11 @@ def _process(role: str, told: Mapping[str, Any]) -> Process:
     )
 
 
+def anew(pid: int) -> str:
+    """What an operator can do with a process that hangs and is supervised."""
+    return f"`kill -9 {pid}` has it started anew."
+
+
 def _signal(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -116,7 +133,8 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In words, to the minute or the hour."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -88,6 +88,7 @@ def create_app(options: AppOptions) -> FastAPI:
         options.cache,
         live,
         tell=tell,
+        apart=True,
     )
 
     @asynccontextmanager

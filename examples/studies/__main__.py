@@ -35,13 +35,16 @@ TASK = "predict the next byte of English technical text"
 BOUNDLESS = Limits(lr_factor=1e4, per_hour=None)
 
 Seeds = Annotated[int, typer.Option(min=1, help="how many seeds")]
+First = Annotated[int, typer.Option(min=0, help="the first seed")]
 Steps = Annotated[int, typer.Option(min=40, help="optimizer steps of each run")]
 Batch = Annotated[int, typer.Option(min=1, help="rows of a step")]
 Output = Annotated[Path, typer.Option(help="where the page and the figures go")]
 
 
 @app.command()
-def expert(seeds: Seeds = 3, steps: Steps = 400, batch: Batch = 16, output: Output = Path("study-output")) -> None:
+def expert(
+    seeds: Seeds = 3, first: First = 0, steps: Steps = 400, batch: Batch = 16, output: Output = Path("study-output")
+) -> None:
     """3.1: an expert who began with a rate of 1e-5, against that rate and five others, all annealed to zero."""
     lines = [
         Line(step=max(1, round(part * steps)), command="update_optimizer", arguments={"lr": {"value": rate}}, why=why)
@@ -53,12 +56,13 @@ def expert(seeds: Seeds = 3, steps: Steps = 400, batch: Batch = 16, output: Outp
         static = [Arm(f"static {rate:g}", rate, "linear") for rate in (BASELINE, *STATIC)]
         return [Arm("expert", BASELINE, "constant", Script(lines), acting, pace=1), *static]
 
-    _study(Study("expert", output), arms, seeds, steps, batch)
+    _study(Study("expert", output), arms, range(first, first + seeds), steps, batch)
 
 
 @app.command()
 def tuner(
     seeds: Seeds = 3,
+    first: First = 0,
     steps: Steps = 400,
     batch: Batch = 16,
     output: Output = Path("study-output"),
@@ -73,7 +77,7 @@ def tuner(
     """3.2: a constant rate of 5e-3 is far too large; agents halve their way out."""
     rule = RulesSettings(
         spike=SpikeSettings(window=30),
-        plateau=PlateauSettings(enabled=True, patience=max(20, steps // 12), smooth=10, least=0.01),
+        plateau=PlateauSettings(enabled=True, patience=max(20, steps // 6), smooth=20, least=0.01),
     )
     acting = AgentSettings(mode=Mode.ACT, every=1, limits=BOUNDLESS)
     asking = AgentSettings(mode=Mode.ACT, every=10**6, limits=BOUNDLESS)
@@ -100,7 +104,7 @@ def tuner(
             found.append(Arm(f"llm {model}", LARGE, "constant", LLMAgent(chat), asking, pace=pace))
         return found
 
-    _study(Study("tuner", output), arms, seeds, steps, batch)
+    _study(Study("tuner", output), arms, range(first, first + seeds), steps, batch)
 
 
 @app.command()
@@ -111,11 +115,18 @@ def draw(name: Annotated[str, typer.Argument(help="expert or tuner")], output: O
     _show(study)
 
 
-def _study(study: Study, arms: Callable[[], list[Arm]], seeds: int, steps: int, batch: int) -> None:
+def _study(study: Study, arms: Callable[[], list[Arm]], seeds: range, steps: int, batch: int) -> None:
+    """Run what is not there yet, so that a study which was cut off goes on."""
+    if study.begun:
+        study.read()
+    other = {len(course.losses) for course in study.courses} - {steps}
+    if other:
+        raise typer.BadParameter(f"{study.file} holds runs of {max(other)} steps, not {steps}; give another --output")
     with bench(steps, batch) as made:
-        for seed in range(seeds):
+        for seed in seeds:
             for arm in arms():
-                _one(study, made, arm, seed)
+                if not study.has(arm.name, seed):
+                    _one(study, made, arm, seed)
     _show(study)
 
 

@@ -54,15 +54,29 @@ class Study:
         self.name, self._folder = name, folder
         self.courses: list[Course] = []
 
+    @property
+    def file(self) -> Path:
+        """Where the figures are."""
+        return self._folder / f"{self.name}.json"
+
+    @property
+    def begun(self) -> bool:
+        """Whether an earlier process left some."""
+        return self.file.exists()
+
+    def has(self, arm: str, seed: int) -> bool:
+        """Whether that arm was run with that seed."""
+        return any((course.arm, course.seed) == (arm, seed) for course in self.courses)
+
     def add(self, course: Course) -> None:
         """One more; at once in the file, so that a study that is cut off keeps what it has."""
         self.courses.append(course)
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / f"{self.name}.json").write_bytes(_COURSES.dump_json(self.courses))
+        self.file.write_bytes(_COURSES.dump_json(self.courses))
 
     def read(self) -> None:
         """What an earlier process left."""
-        self.courses = _COURSES.validate_json((self._folder / f"{self.name}.json").read_bytes())
+        self.courses = _COURSES.validate_json(self.file.read_bytes())
 
     def draw(self) -> Path:
         """The page with the curves of each seed, and the picture with those of the first; the page's path."""

@@ -13,9 +13,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from ingest.errors import IngestError, LogBroken, LogError, LogLocked
+from ingest.errors import IngestError, LogBroken, LogError, LogLocked, LogUnavailable
 from ingest.gateway.metrics import Metrics
 from ingest.gateway.outage import OutageProof
 from ingest.log import LogWriter
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+SLOW = 1.0
+"""Seconds of a commit beyond which its time counts as nobody's silence: what came meanwhile had to wait."""
 SPOOLING_PAUSE = 0.02
 """Seconds that a quiet committer waits between two pieces of a spool that is drained."""
 
@@ -70,6 +73,7 @@ class Committer:
         self._next_sweep = time.monotonic() + settings.sweep_seconds
         self._next_trim = time.monotonic() + settings.retention_seconds
         self._stopping = False
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
 
     def start(self) -> None:
@@ -80,6 +84,8 @@ class Committer:
         """What `plan` returns, once everything that it did is durable; raises what it raised, or `LogError`."""
         request = _Request(plan, size, asyncio.get_running_loop())
         self._waiting.put(request)
+        if self._ended.is_set():  # whoever looks last refuses: this one, or the thread on its way out
+            self._refuse_rest()
         return await request.future
 
     def stop(self, timeout: float) -> bool:
@@ -89,12 +95,31 @@ class Committer:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._ended.set()
+            self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        """Tell those who came too late for the thread; nothing of theirs was written."""
+        late: list[_Request[Any]] = []
+        with suppress(queue.Empty):
+            while True:
+                if (request := self._waiting.get_nowait()) is not None:
+                    request.outcome = LogUnavailable("this gateway lets go of the share; try again in a moment")
+                    late.append(request)
+        _answer(late)
+
+    def _work(self) -> None:
         while not self._stopping:
             group = self._gather()
             self._try(lambda: self._commit(group))  # noqa: B023  (called at once)
             if self._outage is not None and self._outage.spooling:
                 self._try(self._outage.drain)
                 self._metrics.spool_bytes.set(self._outage.spooled_bytes)
+                if self._outage.nearly_full:  # then this gateway is not ready, and clients are kept away
+                    self._index.silence.stand(time.monotonic())
                 continue
             self._try(self._writer.tidy)
             self._try(self._trim)
@@ -139,18 +164,22 @@ class Committer:
         return min(self._next_sweep, self._next_trim) if self._trimming is not None else self._next_sweep
 
     def _commit(self, group: Sequence[_Request[Any]]) -> None:
-        draft = self._index.draft()
-        for request in group:
-            try:
-                request.outcome = request.plan(draft)
-            except Exception as error:  # told to the one who asked
-                request.outcome = error
-        forgotten = self._sweep(draft)
+        began = time.monotonic()
         try:
+            draft = self._index.draft()
+            for request in group:
+                try:
+                    request.outcome = request.plan(draft)
+                except Exception as error:  # told to the one who asked
+                    request.outcome = error
+            forgotten = self._sweep(draft)
             if draft.appends or draft.changed:
                 (self._writer if self._outage is None else self._outage).commit(draft.appends, draft.state())
+            if time.monotonic() - began > SLOW:
+                self._index.silence.stand(began, grace=0.0)
             self._index.adopt(draft)
         except BaseException as error:
+            self._index.silence.stand(began)
             for request in group:
                 request.outcome = error if isinstance(error, IngestError) else LogError(repr(error))
             raise

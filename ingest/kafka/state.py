@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -26,6 +27,15 @@ class Lease(msgspec.Struct, frozen=True):
     token: str
     owner: str
     seconds: float
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """A share, looked at from outside: `commits` so far, and up to the offset `latest` perhaps one that is `undecided`."""
+
+    latest: int
+    commits: int
+    lease: Lease | None
+    undecided: bool
 
 
 class StateReader:
@@ -55,9 +65,18 @@ class StateReader:
         """The offset after the last record, committed or not: it grows while somebody writes."""
         return self._offsets.latest(self._where)
 
+    def look(self) -> Sight:
+        """Who writes, as far as it can be seen: a commit that was answered is `undecided` for a while."""
+        latest = self.latest()
+        end = self._offsets.end(self._where)
+        state = self._read(end)
+        return Sight(latest, int(state.get(NUMBER, b"0")), lease_of(state), end < latest)
+
     def load(self, *, settled: bool) -> dict[str, bytes]:
         """All keys, the hidden ones too. `settled` waits for every transaction that has begun, else for none."""
-        end = self.latest() if settled else self._offsets.end(self._where)
+        return self._read(self.latest() if settled else self._offsets.end(self._where))
+
+    def _read(self, end: int) -> dict[str, bytes]:
         self._consumer.assign([self._where])
         self._consumer.seek_to_beginning(self._where)
         found: dict[str, bytes] = {}
@@ -77,3 +96,9 @@ class StateReader:
         """Close the connections."""
         self._consumer.close(autocommit=False, timeout_ms=1_000)
         self._offsets.close()
+
+
+def lease_of(state: Mapping[str, bytes]) -> Lease | None:
+    """The lease in a state; None when nobody writes."""
+    stored = state.get(LEASE)
+    return None if stored is None else msgspec.json.decode(stored, type=Lease)

@@ -27,7 +27,7 @@ from ingest.errors import LogError, LogForked, LogLocked, LogUnavailable
 from ingest.kafka import compat
 from ingest.kafka.layout import KafkaLayout
 from ingest.kafka.offsets import Offsets
-from ingest.kafka.state import HIDDEN, LEASE, NUMBER, Lease, StateReader
+from ingest.kafka.state import HIDDEN, LEASE, NUMBER, Lease, StateReader, lease_of
 from ingest.kafka.topics import too_large
 from ingest.kafka_options import KafkaOptions
 from ingest.log import Append
@@ -310,25 +310,25 @@ class KafkaWriter:
         """Return when nobody writes this share. Raises `LogLocked` as soon as somebody is seen to."""
         reader = StateReader(self._servers, self._options, self._place)
         try:
-            lease = _lease_of(reader.load(settled=False))
-            if lease is None:
-                return
-            latest = reader.latest()
-            deadline = time.monotonic() + lease.seconds
-            while time.monotonic() < deadline:
-                time.sleep(min(0.05, lease.seconds / 20))
-                if reader.latest() > latest:
-                    now = _lease_of(reader.load(settled=False))
-                    if now is None:
-                        return
-                    raise LogLocked(f"{self._id} is being written by {now.owner}; stop that one first")
+            first = now = reader.look()
+            silence = self._options.lease_seconds if first.lease is None else first.lease.seconds
+            deadline = time.monotonic() + silence
+            while now.undecided or now.lease is not None:
+                if now.latest > first.latest and (now.undecided or now.commits > first.commits):
+                    owner = "another writer" if now.lease is None else now.lease.owner
+                    raise LogLocked(f"{self._id} is being written by {owner}; stop that one first")
+                if time.monotonic() >= deadline:
+                    return
+                time.sleep(min(0.05, silence / 20))
+                if now.undecided or reader.latest() > now.latest:
+                    now = reader.look()
         except KafkaError as error:
             raise LogUnavailable(f"{self._servers}: {self._id} cannot be looked at ({error!r})") from error
         finally:
             reader.close()
 
     def _check_lease(self, absent: int | None = None) -> None:
-        lease = _lease_of(self._state)
+        lease = lease_of(self._state)
         if lease is not None and lease.token == self._token:
             return
         if lease is None and absent is not None and absent == self._number and self._closing.is_set():
@@ -396,8 +396,3 @@ def _beat(owner: weakref.ref[KafkaWriter], closing: threading.Event, pause: floa
 
 def _landed(future: Any, deadline: float) -> int:
     return int(future.get(max(0.05, deadline - time.monotonic())).offset)
-
-
-def _lease_of(state: Mapping[str, bytes]) -> Lease | None:
-    stored = state.get(LEASE)
-    return None if stored is None else msgspec.json.decode(stored, type=Lease)

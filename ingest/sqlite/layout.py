@@ -12,7 +12,8 @@ table of its own because SQLite fills pages densely only where rows are appended
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
@@ -30,6 +31,10 @@ LATER = frozenset({DELETIONS})
 
 FIRST_SAFE_SQLITE = (3, 51, 3)
 """Older ones may lose commits when two connections write or checkpoint: sqlite.org/wal.html#walresetbug."""
+
+
+PATIENCE_SECONDS = 30.0
+"""How long a file that is being closed, or checkpointed, is waited for: on a disk that stalls this takes seconds."""
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -91,6 +96,25 @@ def create(path: Path, layout: Layout, writer: str) -> None:
     _sync(staged)
     os.replace(staged, path)
     _sync(path.parent)
+
+
+def wait_when_busy(connection: apsw.Connection) -> None:
+    """Let a connection wait for others."""
+    connection.set_busy_timeout(round(PATIENCE_SECONDS * 1000))
+
+
+@contextmanager
+def told(path: Path | str) -> Iterator[None]:
+    """Raise `LogError` where somebody did not let go of the file in time."""
+    try:
+        yield
+    except apsw.BusyError as error:
+        raise held(path) from error
+
+
+def held(path: Path | str) -> LogError:
+    """What is said of a file that nobody lets go of."""
+    return LogError(f"{path}: held by a foreign program for {PATIENCE_SECONDS:g} s; close it there")
 
 
 def check(connection: apsw.Connection, path: Path, layout: Layout, writer: str) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from ingest.errors import LogError
 from ingest.sharing import Alone
 from ingest.sqlite.claims import SqliteClaims
-from ingest.sqlite.layout import Layout, path_of
+from ingest.sqlite.layout import Layout, path_of, told
 from ingest.sqlite.reader import SqliteReader, open_read_only
 from ingest.sqlite.writer import SqliteWriter, read_state
 from ingest.types import ARCHIVER
@@ -60,6 +60,7 @@ class SqliteLog(msgspec.Struct, frozen=True):
             return {}
         connection = open_read_only(path, self.layout, name)
         try:
-            return read_state(connection, prefix)
+            with told(path):
+                return read_state(connection, prefix)
         finally:
             connection.close()

@@ -14,7 +14,6 @@ from ingest.log import Bounds, Fetch, Record
 from ingest.sqlite import layout as file
 from ingest.sqlite.layout import Layout
 
-BUSY_MILLISECONDS = 5_000
 SHORTEST_PAUSE = 0.002
 LONGEST_PAUSE = 0.020
 """Between two looks for news, in seconds. A look costs about 3 us a file."""
@@ -41,7 +40,10 @@ class SqliteReader:
     def bounds(self, topic: str, partition: int) -> Bounds:
         """See `LogReader.bounds`."""
         connection = self._connection(topic, partition)
-        return Bounds(0, 0) if connection is None else _bounds(connection, topic, partition)
+        if connection is None:
+            return Bounds(0, 0)
+        with file.told(connection.filename):
+            return _bounds(connection, topic, partition)
 
     def fetch(self, topic: str, partition: int, offset: int, max_bytes: int = 4 << 20) -> Fetch:
         """See `LogReader.fetch`."""
@@ -118,7 +120,10 @@ class _File:
         connection = self.connection()
         if connection is None:
             return False
-        ((version,),) = connection.execute("PRAGMA data_version")
+        try:
+            ((version,),) = connection.execute("PRAGMA data_version")
+        except apsw.BusyError as error:
+            raise file.held(self._path) from error
         news = bool(version != self._version)
         self._version = version
         return news
@@ -137,10 +142,11 @@ def open_read_only(path: Path, layout: Layout, writer: str) -> apsw.Connection:
         raise LogError(
             f"{path}: cannot be opened ({error}); may this user read it, and write to its folder?"
         ) from error
-    connection.set_busy_timeout(BUSY_MILLISECONDS)
+    file.wait_when_busy(connection)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     try:
-        file.check(connection, path, layout, writer)
+        with file.told(path):
+            file.check(connection, path, layout, writer)
     except BaseException:
         connection.close()
         raise

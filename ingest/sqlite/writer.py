@@ -29,7 +29,6 @@ RESTART_PAGES = 32_000
 """From this many on, a checkpoint asks readers to step aside for a moment, so that the WAL begins anew."""
 WAL_BYTES_KEPT = 64 << 20
 """A WAL that grew beyond this is cut back to it."""
-BUSY_MILLISECONDS = 5_000
 RESTART_MILLISECONDS = 100
 
 STATE_UPSERT = "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
@@ -48,11 +47,12 @@ class SqliteWriter:
         self._path = file.path_of(folder, name)
         self._lock = WriterLock(self._path.with_name(f"{name}.lock"))
         try:
-            self._connection = self._open(vfs)
-            self._next: dict[Lane, int] = {
-                (topic, partition): after
-                for topic, partition, after in self._connection.execute("SELECT topic, partition, next FROM lanes")
-            }
+            with file.told(self._path):
+                self._connection = self._open(vfs)
+                self._next: dict[Lane, int] = {
+                    (topic, partition): after
+                    for topic, partition, after in self._connection.execute("SELECT topic, partition, next FROM lanes")
+                }
         except BaseException:
             self._lock.release()
             raise
@@ -147,7 +147,7 @@ class SqliteWriter:
             file.create(self._path, self._layout, self._name)
         flags = apsw.SQLITE_OPEN_READWRITE
         connection = apsw.Connection(str(self._path), flags=flags, vfs=vfs)
-        connection.set_busy_timeout(BUSY_MILLISECONDS)
+        file.wait_when_busy(connection)
         file.check(connection, self._path, self._layout, self._name)
         connection.pragma("synchronous", "FULL")
         file.add_later_topics(connection, self._layout, self._name)
@@ -167,7 +167,7 @@ class SqliteWriter:
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
         finally:
-            self._connection.set_busy_timeout(BUSY_MILLISECONDS)
+            file.wait_when_busy(self._connection)
 
     def _grown(self, connection: apsw.Connection, database: str, pages: int) -> int:
         if pages < self._wal_pages:  # it began anew
@@ -215,9 +215,7 @@ class SqliteWriter:
         if isinstance(error, apsw.FullError):
             return LogFull(f"{self._path}: no space is left; nothing of the commit was written")
         if isinstance(error, apsw.BusyError):
-            return LogError(
-                f"{self._path}: held by a foreign program for {BUSY_MILLISECONDS / 1000:g} s; close it there"
-            )
+            return file.held(self._path)
         if isinstance(error, (apsw.TooBigError, apsw.NoMemError)):
             return LogError(f"{self._path}: {error}; nothing of the commit was written")
         if isinstance(error, apsw.Error):

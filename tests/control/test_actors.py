@@ -27,7 +27,8 @@ from control.bodies import RunBody
 from control.fake import TRAINER
 from control.protocol import CommandSpec
 from tests.control.conftest import Serve
-from tests.control.servers import PROGRAMS, Served, ServedProcess, end, python, until
+from tests.control.servers import PROGRAMS, Served, ServedProcess, end, python
+from tests.waiting import until
 
 SLOW = {**TRAINER, "slow": FakeCommand(lambda command: None)}
 
@@ -302,7 +303,7 @@ def test_a_killed_trainer_fails_what_it_had_begun_and_its_successor_gets_the_set
     arguments = (served.url, served.tokens.operate, "demo", "0", "20")
     first = python(PROGRAMS / "train.py", *arguments)
     try:
-        until(lambda: any(run.status is RunStatus.RUNNING for run in served.client.runs().runs), 20)
+        until(lambda: any(run.status is RunStatus.RUNNING for run in served.client.runs().runs))
         setting = served.client.send("update_optimizer", {"lr": {"value": 0.1}})
         evaluation = served.client.send("do_evaluate", wait=False)
         until(lambda: served.client.command(evaluation.uuid).command.status is Status.RUNNING)
@@ -319,6 +320,33 @@ def test_a_killed_trainer_fails_what_it_had_begun_and_its_successor_gets_the_set
         assert line[:3] == [str(setting.number), "update_optimizer", "True"]
     finally:
         end(second)
+
+
+def test_server_and_trainer_killed_at_once_keep_the_whole_history(served_process: ServedProcess) -> None:
+    served = served_process
+    first = python(PROGRAMS / "train.py", served.url, served.tokens.operate, "demo", "0", "200")
+    second = None
+    try:
+        until(lambda: any((run.step or 0) > 20 for run in served.client.runs().runs), 60)
+        done = [served.client.send("save_checkpoint", run="demo") for _ in range(3)]
+        evaluation = served.client.send("do_evaluate", run="demo", wait=False)
+        until(lambda: served.client.command(evaluation.uuid).command.status is Status.RUNNING)
+        before = served.client.history(0, limit=5000).events
+        served.kill()
+        first.send_signal(signal.SIGKILL)
+        served.start()
+        assert served.client.history(0, limit=5000).events[: len(before)] == before
+        second = python(PROGRAMS / "train.py", served.url, served.tokens.operate, "demo", "0", "200")
+        assert served.client.outcome(evaluation.uuid, 60).reason == "trainer died before it reported an outcome"
+        assert served.client.send("save_checkpoint", run="demo").outcome is Outcome.SUCCESS
+        for each in done:  # still the one outcome that was answered
+            assert served.client.command(each.uuid).command == each
+        events = served.client.history(0, limit=5000).events
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    finally:
+        end(first)
+        if second is not None:
+            end(second)
 
 
 def test_a_process_with_a_line_ends_at_once(served: Served, tmp_path: Path) -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from control import ControlClient, DesiredState, EventType, FakeActor, RunStatus
 from control.api import ChannelInfo, ReportedEvent, VersionInfo
 from control.server.beats import SILENT, Beat, Heard
-from control.server.links import FORGOTTEN, Sight, links
-from control.server.processes import SETTLING, Processes
+from control.server.links import FORGOTTEN, links
+from control.server.processes import SETTLING, STARTS, Processes
 from control.server.roster import Link, Seat
+from control.server.sight import LATE, Sight
 from control.store import StoredActor
 from control.store.runs import StoredRun
 from control.way import Flow, LinkInfo, LinkName
-from tests.control.servers import HTTP, Served, until
+from tests.control.servers import HTTP, Served
+from tests.waiting import until
 
+T = TypeVar("T", StoredRun, StoredActor)
 NOW = 1_800_000_000.0
 LOG = "data/logs/part.log"
 RUN = StoredRun(
@@ -159,6 +162,74 @@ def test_a_part_that_died_is_red_at_once_with_its_end_and_its_next_start() -> No
     assert "correct the setting" in bad[LinkName.SAMPLES].advice
 
 
+@pytest.mark.parametrize(
+    ("role", "red"),
+    [
+        ("train", {LinkName.MIXTURE, LinkName.STEP}),
+        ("publish", {LinkName.VERSION}),
+        ("gateway", {LinkName.GATEWAY}),
+        ("pipeline", {LinkName.SAMPLES, LinkName.SHARDS}),
+    ],
+)
+@pytest.mark.parametrize("again", [False, True])
+def test_a_part_that_hangs_before_its_first_word_starts_for_a_while_and_is_then_red(
+    role: str, red: set[LinkName], again: bool
+) -> None:
+    sight = whole(run=msgspec_replace(RUN, status=RunStatus.STARTING, step=None), newest=None)
+    reports = {n: b for n, b in sight.heard.reports.items() if n == "supervisor" or role not in ("gateway", "pipeline")}
+    if again:  # an earlier process of it spoke
+        spoke = NOW - STARTS - 60
+        reports = {name: Beat(spoke, {**beat.body, "heard_at": spoke}) for name, beat in sight.heard.reports.items()}
+    gone = {"trainer": seat("trainer", link=False, heard=NOW - STARTS - 60), "publisher": None} if again else {}
+    sight = replace(
+        sight,
+        heard=Heard(reports=reports, rates=sight.heard.rates),
+        **({"trainer": None, "publisher": None} | gone),
+    )
+
+    def after(seconds: float, started: float = NOW - 3600) -> dict[LinkName, LinkInfo]:
+        began = {"since": NOW - seconds, "status": 1 if again else None}
+        report = supervisor(**{name: began for name in ("gateway", "pipeline", "train", "publish")})
+        return broken(replace(sight, processes=Processes(report, NOW, started)))
+
+    found = after(STARTS + 1)
+    assert red <= set(found)
+    for name in red:
+        assert "Process 7 " in found[name].problem
+        assert "has said nothing yet" in found[name].problem
+        assert LOG in found[name].advice
+        assert "kill -9 7" in found[name].advice
+    if not again:
+        assert after(STARTS - 1) == {}
+        assert after(STARTS + 1, started=NOW - STARTS + 1) == {}  # this server has not waited so long
+
+
+def test_a_trainer_that_is_connected_and_never_begins_is_red() -> None:
+    starting = msgspec_replace(RUN, status=RunStatus.STARTING, step=None)
+
+    def waiting(seconds: float, run: StoredRun = starting) -> Sight:
+        here = seat("trainer")
+        here.actor = msgspec_replace(here.actor, since=NOW - seconds)
+        sight = whole(run=run, trainer=here)
+        return replace(sight, heard=replace(sight.heard, mixture=None, step=None, rates={}))
+
+    assert broken(waiting(STARTS - 1)) == {}
+    found = broken(waiting(STARTS + 1))
+    assert set(found) == {LinkName.MIXTURE, LinkName.STEP}
+    assert found[LinkName.STEP].problem == "The trainer is connected for 2 min, and its training has not begun."
+    assert "kill -9 7" in found[LinkName.STEP].advice
+    assert "its log says" in broken(unsupervised(waiting(STARTS + 1)))[LinkName.STEP].advice
+    # it has begun, and its first step does not come
+    shown = {found.link: found for found in links(waiting(LATE + 1, RUN))}
+    assert (shown[LinkName.STEP].flow, shown[LinkName.STEP].problem) == (Flow.BEHIND, "No step was done: 61 s.")
+
+
+def test_a_trainer_over_other_data_has_steps_and_no_mixture() -> None:
+    sight = whole()
+    shown = {found.link: found for found in links(replace(sight, heard=replace(sight.heard, mixture=None)))}
+    assert (shown[LinkName.MIXTURE].flow, shown[LinkName.STEP].flow) == (Flow.ABSENT, Flow.FLOWS)
+
+
 def test_without_a_supervisor_the_advice_is_how_to_start_it() -> None:
     found = broken(unsupervised(without(whole(), "gateway")))[LinkName.GATEWAY]
     assert found.problem == "The gateway was not heard for 5 s."
@@ -273,7 +344,7 @@ def test_a_silent_line_gives_a_sign_of_life_every_second(served: Served, trainer
     until(lambda: way(served)["step"]["heard_at"] > first)
 
 
-def msgspec_replace(run: StoredRun, **changes: object) -> StoredRun:
+def msgspec_replace(run: T, **changes: object) -> T:
     import msgspec
 
     return msgspec.structs.replace(run, **changes)

@@ -16,7 +16,16 @@ import torch
 import webdataset
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dataset import IterableSource, MapSource, Share, SourceError, StateError, cursor, make_interactive_dataset
+from dataset import (
+    Consumed,
+    IterableSource,
+    MapSource,
+    Share,
+    SourceError,
+    StateError,
+    cursor,
+    make_interactive_dataset,
+)
 from dataset.compat import AsPart, one_pass, tells_its_state
 from dataset.digest import digest
 from tests.dataset import libraries
@@ -90,6 +99,21 @@ def test_a_pass_may_be_shorter_or_longer_than_the_one_before() -> None:
         passes = [keys[first:end] for first, end in zip([0, *lengths], lengths, strict=False)]
         assert all(len(set(each)) == len(each) for each in passes)
         assert sorted(passes[0]) == sorted(passes[3]) == ALL
+
+
+@pytest.mark.timeout(60)  # what was read by shares of another layout once had no end
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("counts", [(1, 2, 3), (2, 1, 4), (3, 2, 1), (1, 6, 1)], ids=str)
+def test_other_numbers_of_shares_go_on_behind_the_end_of_a_pass(parts: int, counts: tuple[int, ...]) -> None:
+    source = IterableSource(libraries.SplitsItself(11), parts=parts, epochs=3)
+    for cut in (5, 10, 11, 12, 16):
+        consumed, keys = Consumed(), list[str]()
+        for number, count in enumerate(counts):
+            readings = [Reading(source, Share(index, count), consumed) for index in range(count)]
+            last = number == len(counts) - 1
+            for reading in readings:
+                keys += reading.read(99 if last else -(-cut // count))
+        assert Counter(keys) == Counter([key(number) for number in range(11)] * 3), (cut, keys)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 30])

@@ -22,8 +22,9 @@ from ingest.settings import GatewaySettings
 from ingest.sqlite import SqliteLog
 from tests.ingest.conftest import Run
 from tests.ingest.disks import Disk
-from tests.ingest.gateways import INGEST, READ, running, seqs, shape, step, steps, stored, tokens_in, until
+from tests.ingest.gateways import INGEST, READ, running, seqs, shape, step, steps, stored, tokens_in
 from tests.ingest.sockets import SocketClient, socket_url
+from tests.waiting import until
 
 HEAD = (
     f"POST /v1/sessions/{{session}}/steps HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {INGEST}\r\n"

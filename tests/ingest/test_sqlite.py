@@ -15,6 +15,7 @@ import pytest
 from ingest.errors import LayoutMismatch, LogBroken, LogCorrupt, LogError, LogFull
 from ingest.log import Append
 from ingest.sqlite import Layout, SqliteLog
+from ingest.sqlite import layout as layout_module
 from ingest.sqlite import writer as writer_module
 from tests.ingest.conftest import Run
 from tests.ingest.disks import Disk
@@ -152,6 +153,29 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, content: bytes
     assert path.read_bytes() == content
 
 
+def test_a_file_that_a_foreign_program_holds_is_waited_for_and_then_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = SqliteLog(tmp_path)
+    log.writer("gateway").close()
+    foreign = apsw.Connection(str(tmp_path / "gateway.sqlite"))
+    foreign.execute("PRAGMA locking_mode = EXCLUSIVE")
+    foreign.execute("BEGIN EXCLUSIVE")
+    waited = threading.Timer(0.2, foreign.close)
+    waited.start()
+    assert log.writer_state("gateway") == {}
+    waited.join()
+    foreign = apsw.Connection(str(tmp_path / "gateway.sqlite"))
+    foreign.execute("PRAGMA locking_mode = EXCLUSIVE")
+    foreign.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(layout_module, "PATIENCE_SECONDS", 0.05)
+    for open_ in (lambda: log.writer("gateway"), log.reader, lambda: log.writer_state("gateway")):
+        with pytest.raises(LogError, match="held by a foreign program"):
+            open_()
+    foreign.close()
+    log.writer("gateway").close()
+
+
 def test_another_number_of_partitions_is_refused(tmp_path: Path) -> None:
     SqliteLog(tmp_path).writer("gateway").close()
     other = SqliteLog(tmp_path, Layout(partitions=8))
@@ -186,7 +210,9 @@ def test_a_crash_while_the_file_is_made_leaves_nothing_that_counts(tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
-def test_the_wal_stays_small_beside_busy_readers(tmp_path: Path) -> None:
+def test_the_wal_stays_small_beside_busy_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a size on the writer waits for a moment without readers; here from a small one."""
+    monkeypatch.setattr("ingest.sqlite.writer.RESTART_PAGES", 1_000)
     log = SqliteLog(tmp_path)
     writer = log.writer("gateway")
     done = threading.Event()

@@ -27,8 +27,9 @@ from tests.brokers import Kafka, kafka_home
 from tests.conftest import log_on
 from tests.system import reckoning
 from tests.system.crowd import Crowd
-from tests.system.service import APP, free_port, until
+from tests.system.service import APP, free_port
 from tests.system.test_kill import _annotator
+from tests.waiting import until
 
 pytestmark = [pytest.mark.system, pytest.mark.kafka]
 

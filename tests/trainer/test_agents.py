@@ -30,11 +30,10 @@ from control.agents.rules import SpikeSettings
 from control.server import ControlThread
 from dataset import make_interactive_dataset
 from tests.trainer.test_diffusion import SIZE, Squares, scheduler, unet
-from tests.trainer.trainings import At, Sentences, arguments, gpt2, until
-from trainer import DiffusionTrainer, InteractiveSettings, make_interactive
+from tests.trainer.trainings import At, Sentences, arguments, gpt2
+from tests.waiting import until
+from trainer import DiffusionTrainer, EmaSettings, InteractiveSettings, make_interactive
 from trainer.settings import Every
-
-pytestmark = pytest.mark.timeout(180)
 
 ACT = AgentSettings(mode=Mode.ACT, every=1, limits=Limits(per_hour=None, budget=20))
 
@@ -43,14 +42,19 @@ class Live:
     """A server, a training on it that goes on until it is told to stop, and agents beside it."""
 
     def __init__(
-        self, folder: Path, trainer: type[Trainer] = Trainer, every: int | None = 10, **made_with: Any
+        self,
+        folder: Path,
+        trainer: type[Trainer] = Trainer,
+        every: int | None = 10,
+        ema: EmaSettings | None = None,
+        **made_with: Any,
     ) -> None:
         tokens = TokenStore(folder / "tokens.json")
         self.token = tokens.mint("ops", [Scope.OPERATE])
         self.thread = ControlThread(ControlSettings(port=0, data=folder / "control"), tokens).start()
         self.client = ControlClient(self.thread.url, self.token)
         settings = InteractiveSettings(
-            url=self.thread.url, token=SecretStr(self.token), run="demo", checkpoint=Every(steps=every)
+            url=self.thread.url, token=SecretStr(self.token), run="demo", checkpoint=Every(steps=every), ema=ema
         )
         settled: dict[str, Any] = {"model": gpt2(), "train_dataset": Sentences()} | made_with
         self.trainer = make_interactive(trainer)(
@@ -77,7 +81,7 @@ class Live:
             loss = run.metrics.values.get("loss") if run.metrics else None
             return (run.step or 0) > step and loss is not None and branch in (None, run.branch)
 
-        until(beyond, 60)
+        until(beyond)
 
     def sent(self) -> list[tuple[str, str]]:
         """What agents sent and did, oldest first, with their authors."""
@@ -124,7 +128,7 @@ def test_a_layer_that_holds_nan_is_left_behind(live: Live) -> None:
     live.at(45, lambda: poison(live))
     live.begin(rules=rules(RulesSettings()))
 
-    until(lambda: ("rule:not_finite", "load_checkpoint") in live.sent(), 60)
+    until(lambda: ("rule:not_finite", "load_checkpoint") in live.sent())
     live.passes(60)
 
     run = live.client.run("demo")
@@ -145,18 +149,29 @@ def test_a_poisoned_checkpoint_is_left_behind_too(live: Live) -> None:
 
 
 def test_without_a_checkpoint_what_is_poisoned_begins_anew(tmp_path: Path) -> None:
-    live = Live(tmp_path, every=None)
+    live = Live(tmp_path, every=None, ema=EmaSettings(decay=0.9))
+
+    def tensors() -> list[torch.Tensor]:
+        """The weights, what the optimizer remembers of them, and their average."""
+        states = live.trainer.optimizer.optimizer.state.values()
+        moments = [each for state in states for each in state.values() if isinstance(each, torch.Tensor)]
+        return [*live.trainer.model.parameters(), *moments, *live.trainer.steering.ema.tensors().values()]
 
     def spoil() -> None:
+        layer = live.trainer.model.transformer.h[0].mlp.c_fc
         with torch.no_grad():
-            live.trainer.model.transformer.h[0].ln_2.weight.fill_(float("nan"))
+            layer.weight[0, 0] = float("nan")
+        live.trainer.optimizer.optimizer.state[layer.weight]["exp_avg_sq"].fill_(float("nan"))
+        live.trainer.steering.ema.tensors()["transformer.h.0.mlp.c_fc.bias"].fill_(float("nan"))
 
     try:
         live.at(20, spoil)
         live.begin(rules=rules(RulesSettings()))
-        until(lambda: ("rule:not_finite", "model_layer_operation") in live.sent(), 60)
+        until(lambda: ("rule:not_finite", "model_layer_operation") in live.sent())
         live.passes(60)
         assert live.client.run("demo").branch == "main"
+        assert live.client.send("pause_training", run="demo").outcome is Outcome.SUCCESS
+        assert all(bool(torch.isfinite(each).all()) for each in tensors())
     finally:
         live.close()
 
@@ -166,8 +181,8 @@ def test_a_mistake_of_an_operator_is_taken_back(live: Live) -> None:
     live.begin(rules=Spike(settings))
     live.at(50, lambda: live.client.send("update_optimizer", {"lr": {"value": 2.0}}, wait=False, run="demo"))
 
-    until(lambda: ("rule:spike", "load_checkpoint") in live.sent(), 60)
-    until(lambda: ("rule:spike", "update_optimizer") in live.sent(), 60)
+    until(lambda: ("rule:spike", "load_checkpoint") in live.sent())
+    until(lambda: ("rule:spike", "update_optimizer") in live.sent())
     live.passes(80)
 
     rate = live.client.run("demo").optimizer["lr"]
@@ -190,7 +205,7 @@ def test_the_data_agent_moves_the_mixture_by_loss_within_its_bounds(tmp_path: Pa
             mixture = live.client.run("demo").mixture
             return 0.0 if mixture is None else mixture.sources["noise"].share or 0.0
 
-        until(lambda: share() > 0.65, 60)
+        until(lambda: share() > 0.65)
 
         assert share() <= 0.7 + 1e-6
         moves = [entry for entry in live.client.audit().entries if entry.author == "data:bandit"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections import Counter
@@ -16,8 +17,11 @@ from auth import Scope, TokenStore
 from control import ControlClient, ControlSettings, Outcome, Refused
 from control.server import ControlThread
 from dataset import make_interactive_dataset
-from tests.trainer.trainings import Sentences, arguments, gpt2, until
+from tests.trainer.trainings import Sentences, arguments, gpt2
+from tests.waiting import until
 from trainer import EmaSettings, InteractiveSettings, RunFolder, make_interactive
+
+logger = logging.getLogger(__name__)
 
 SENDERS = 4
 LAYERS = ("", "transformer.h.0", "transformer.h.0.mlp", "transformer.h.0.mlp.c_fc", "transformer.drop", "lm_head")
@@ -87,8 +91,13 @@ def served(tmp_path: Path) -> Iterator[tuple[str, str]]:
         yield server.url, secret
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
-@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(500, marks=pytest.mark.timeout(600)),
+        pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]),
+    ],
+)
 def test_whatever_is_sent_training_reaches_its_last_step(served: tuple[str, str], tmp_path: Path, count: int) -> None:
     url, secret = served
     place = tmp_path / "place"
@@ -122,7 +131,7 @@ def test_whatever_is_sent_training_reaches_its_last_step(served: tuple[str, str]
                     refused[getattr(error, "status", 0)] += 1
 
     with ControlClient(url, secret) as client:
-        until(lambda: bool(client.runs().runs) and (client.run("fuzz").step or 0) > 0, 120)
+        until(lambda: bool(client.runs().runs) and (client.run("fuzz").step or 0) > 0)
         senders = [threading.Thread(target=send, args=(seed,), daemon=True) for seed in range(SENDERS)]
         for sender in senders:
             sender.start()
@@ -141,7 +150,7 @@ def test_whatever_is_sent_training_reaches_its_last_step(served: tuple[str, str]
         paused.set()
         keeper.join(10)
         client.send("resume_training", run="fuzz")
-        until(lambda: not any(e.outcome is None for e in client.audit("fuzz", limit=500).entries), 120)
+        until(lambda: not any(e.outcome is None for e in client.audit("fuzz", limit=500).entries))
         last = int(trainer.state.global_step) + 20
         assert client.send("update_training", {"max_steps": last}, run="fuzz").outcome is Outcome.SUCCESS
         thread.join(120)
@@ -159,6 +168,8 @@ def test_whatever_is_sent_training_reaches_its_last_step(served: tuple[str, str]
                 if event.type.value == "command" and event.body.get("outcome") is not None:
                     finals[event.body["uuid"]] += 1
             since, more = page.last, page.more
+    counts = (sum(sent.values()), sum(refused.values()), len(finals), last)
+    logger.info("%d commands were accepted and %d refused, %d have an outcome; %d steps", *counts)
     assert not any(refused[status] for status in refused if status >= 500)
     assert set(finals.values()) == {1}
     known = {uuid for uuid in sent if uuid in finals}

@@ -118,7 +118,10 @@ def test_what_is_no_schedule_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["linear", "cosine", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt", "warmup_stable_decay"],
+    [
+        *("linear", "cosine", "cosine_with_restarts", "polynomial"),
+        *("constant", "constant_with_warmup", "inverse_sqrt", "warmup_stable_decay"),
+    ],
 )
 def test_a_command_scales_the_rate_of_the_very_next_step(training: Callable[..., Run], kind: str) -> None:
     options = {"num_decay_steps": 4} if kind == "warmup_stable_decay" else {}

@@ -11,10 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from kafka import KafkaProducer, TopicPartition
 
 from ingest.errors import LayoutMismatch, LogError, LogLocked, LogUnavailable, OffsetOutOfRange
 from ingest.kafka import KafkaLayout, KafkaLog, KafkaOptions, KafkaWriter, compat
+from ingest.kafka.state import LEASE, NUMBER, Lease, Sight, StateReader
 from ingest.log import Append
 from tests.brokers import Kafka, kafka_home
 from tests.conftest import KafkaLogs, log_on, quick_options
@@ -87,6 +90,43 @@ def test_a_writer_that_was_replaced_can_commit_nothing_more(kafka_logs: KafkaLog
     assert values(log) == [b"first", b"second"]
     assert log.writer_state("gateway") == {"next": b"2"}
     heir.close()
+
+
+def test_a_writer_whose_first_commit_cannot_be_seen_yet_is_respected(
+    kafka_logs: KafkaLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = kafka_logs(partitions=1, lease_seconds=30.0)
+    log.provide()
+    other = KafkaProducer(bootstrap_servers=log.servers, transactional_id="another", enable_idempotence=True)
+    other.init_transactions()
+    lease = msgspec.json.encode(Lease("token", "somebody", 30.0))
+
+    def begin() -> None:
+        other.begin_transaction()
+        for key, value in ((LEASE, lease), (NUMBER, b"1")):
+            other.send(log.layout.state_topic("gateway"), value, key.encode(), partition=0).get(20)
+
+    begin()
+    found = StateReader(log.servers, log.options, TopicPartition(log.layout.state_topic("gateway"), 0))
+    sight = found.look()
+    assert (sight.undecided, sight.lease) == (True, None)
+    other.abort_transaction()
+    sight = found.look()
+    assert (sight.undecided, sight.lease, sight.commits) == (False, None, 0)
+    found.close()
+    begin()
+    look = StateReader.look
+
+    def look_before_it_is_through(reader: StateReader) -> Sight:
+        sight = look(reader)
+        monkeypatch.undo()
+        other.commit_transaction()
+        return sight
+
+    monkeypatch.setattr(StateReader, "look", look_before_it_is_through)
+    with pytest.raises(LogLocked, match="is being written by"):
+        log.writer("gateway")
+    other.close()
 
 
 def test_shares_are_written_side_by_side_each_with_its_state(kafka_logs: KafkaLogs) -> None:

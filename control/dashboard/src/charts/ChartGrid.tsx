@@ -144,7 +144,7 @@ function curvesOf(
     return chart.metrics.map((name, index) => ({
       name: curveName(name),
       color: seriesColor(index),
-      dashed: false,
+      aside: false,
       points: () => store.get(name, branch),
     }));
   }
@@ -154,13 +154,13 @@ function curvesOf(
     ...compared.map(({ run, branch: on, store: theirs }, index) => ({
       name: run,
       color: seriesColor(others.length + index + 1),
-      dashed: false,
+      aside: false,
       points: () => theirs.get(metric, on),
     })),
     ...[...others, branch].map((name, index) => ({
       name: alone ? curveName(metric) : name,
       color: name === branch ? seriesColor(0) : seriesColor(index + 1),
-      dashed: name !== branch,
+      aside: name !== branch,
       points: () => store.get(metric, name),
     })),
   ];

@@ -3,7 +3,7 @@ import type uPlot from "uplot";
 import type { Series } from "../live/series";
 import { Button } from "../ui/Button";
 import { Icon } from "../ui/Icon";
-import { brief } from "../ui/numbers";
+import { brief, whole } from "../ui/numbers";
 import { onCursor } from "./cursors";
 import { Drawer, type Reading } from "./drawer";
 import { onFrame, requestFrame } from "./frames";
@@ -106,7 +106,7 @@ export function Chart(props: Props) {
           {title}
         </h2>
         <span className="grow muted small">
-          {readout.step !== undefined && <>step {brief(readout.step)}</>}
+          {readout.step !== undefined && <>step {whole(readout.step)}</>}
         </span>
         {broken > 0 && (
           <span
@@ -162,7 +162,7 @@ export function Chart(props: Props) {
         <ul className="chart-marks">
           {near.slice(0, 3).map((mark) => (
             <li key={`${mark.step}-${mark.kind}-${mark.label}`} className={mark.kind}>
-              <span className="mono">{brief(mark.step)}</span> {mark.title}
+              <span className="mono">{whole(mark.step)}</span> {mark.title}
             </li>
           ))}
         </ul>

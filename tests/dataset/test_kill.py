@@ -20,7 +20,7 @@ from tests.dataset.streams import annotated, key
 from tests.dataset.train_forever import train_forever
 
 PROCESSES = multiprocessing.get_context("forkserver")  # children begin without this process's connections
-PATIENCE = 300
+PATIENCE = 1800
 """Seconds that one life may take: each starts up to four workers, on whatever the machine has left."""
 BACKLOG = 60
 """Samples that wait, at most: while a life is slow to begin, no more arrive than the last one can train."""

@@ -140,7 +140,7 @@ def measure(result: Result, versions: int, clients: int, windows: int) -> None:
         publisher = context.Process(target=publish_from, args=(root, orders), daemon=True)
         publisher.start()
         live: LiveModel[nn.Sequential] = LiveModel(Modules(model))
-        follower = Follower(DirectoryHub(root / "hub"), "stable", [key.public], root / "cache", live)
+        follower = Follower(DirectoryHub(root / "hub"), "stable", [key.public], root / "cache", live, apart=True)
 
         def wait_for(version: int) -> None:
             while follower.status().version != version:

@@ -1,6 +1,7 @@
 """Samples a second of three mixed sources, decoded to tensors, beside three other libraries on the same data and workers.
 
-All are measured in turns, each from a fresh start behind a warm-up, so that what else the machine does meets all alike;
+All are measured in turns, each from a fresh start behind a warm-up, so that what else the machine does meets all alike,
+and each worker may be as many batches ahead when the clock starts, in all libraries;
 ratios are those of turns in the same round, with an interval that holds the mean with 95 %. The memory of the process
 that mixes and of its workers is watched while the stream is read without a pause.
 """
@@ -21,7 +22,7 @@ import torch
 
 from benchmarks.pairs import best, middle, ratio
 from benchmarks.result import Result, Target
-from benchmarks.streams import BATCH, PEERS, Pipeline, ours, readable, write
+from benchmarks.streams import BATCH, PEERS, Data, Pipeline, ours, readable, write
 
 SIZES = {10: 4800, 100: 2400}
 """Kilobytes of a sample, and how many samples are written."""
@@ -45,9 +46,8 @@ def run(rounds: int, memory_seconds: float, cells: Sequence[tuple[int, int]] = C
     peers = readable()
     result.remark(**{f"{name}": "not installed" for name in PEERS if name not in peers})
     with tempfile.TemporaryDirectory(prefix="stovetop-stream-") as folder:
-        written = {size: Path(folder) / f"{size}kb" for size in SIZES if size == max(SIZES) or size in dict(cells)}
-        for size, data in written.items():
-            write(data, SIZES[size], size * 1000)
+        wanted = (size for size in SIZES if size == max(SIZES) or size in dict(cells))
+        written = {size: write(Path(folder) / f"{size}kb", SIZES[size], size * 1000) for size in wanted}
         for size, workers in cells:
             _compare({"ours": ours, **peers}, written[size], size, workers, SIZES[size], rounds, result)
         _memory(written[max(SIZES)], memory_seconds, result)
@@ -60,7 +60,7 @@ def _targets(cells: Sequence[tuple[int, int]], memory_seconds: float) -> tuple[T
 
 
 def _compare(
-    pipelines: dict[str, Pipeline], data: Path, size: int, workers: int, samples: int, rounds: int, result: Result
+    pipelines: dict[str, Pipeline], data: Data, size: int, workers: int, samples: int, rounds: int, result: Result
 ) -> None:
     cell = f"{size}kb_{workers}_workers"
     batches = int(samples * 0.85) // BATCH - WARM_UP  # less than one epoch, which some cannot go beyond
@@ -93,7 +93,7 @@ def _compare(
         )
 
 
-def _turn(pipeline: Pipeline, data: Path, workers: int, batches: int) -> Turn:
+def _turn(pipeline: Pipeline, data: Data, workers: int, batches: int) -> Turn:
     with closing(pipeline(data, workers)) as stream:  # type: ignore[type-var]  # all are generators
         for _ in range(WARM_UP):
             next(stream)
@@ -108,7 +108,7 @@ def _processor_seconds() -> float:
     return sum(sum(process.cpu_times()[:2]) for process in _family())
 
 
-def _memory(data: Path, seconds: float, result: Result) -> None:
+def _memory(data: Data, seconds: float, result: Result) -> None:
     """Resident bytes of every process of the stream: the last quarter of the time beside the second."""
     if seconds <= 0:
         return

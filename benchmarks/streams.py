@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,8 +27,19 @@ SHUFFLED = 500
 ENDLESS = 100_000
 
 Batches = Iterator[Mapping[str, torch.Tensor]]
-Pipeline = Callable[[Path, int], Batches]
-"""Batches from what was written in a folder, read by so many workers; closed with the iterator."""
+PREFETCH = 2
+"""Batches that a worker may load ahead, as a `DataLoader` has it; none may be further ahead when the clock starts."""
+
+
+class Data(NamedTuple):
+    """What was written in a folder, as each library would have it, in samples of so many bytes."""
+
+    folder: Path
+    sample_bytes: int
+
+
+Pipeline = Callable[[Data, int], Batches]
+"""Batches of some data, read by so many workers; closed with the iterator."""
 
 
 def decode(members: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -38,28 +49,31 @@ def decode(members: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     return {"frame": torch.from_numpy(frame), "action": torch.tensor([inputs["x"], inputs["y"]], dtype=torch.float32)}
 
 
-def write(folder: Path, samples: int, size: int) -> None:
+def write(folder: Path, samples: int, size: int) -> Data:
     """About `samples` samples of `size` bytes, in every source as many as its weight asks for."""
     for name, weight in WEIGHTS.items():
         made = list(_samples(round(samples * weight), size))
         for writer in (_write_tars, *(write for module, write in _WRITERS.items() if _importable(module))):
             writer(folder, name, made)
+    return Data(folder, size)
 
 
-def ours(folder: Path, workers: int) -> Batches:
+def ours(data: Data, workers: int) -> Batches:
     """Stovetop: every batch is booked as a training step would."""
-    sources = {name: folder / "tars" / name for name in WEIGHTS}
-    with closing(make_interactive_dataset(sources, WEIGHTS, decode=decode, workers=workers)) as mixture:
+    sources = {name: data.folder / "tars" / name for name in WEIGHTS}
+    ahead = max(1, PREFETCH * workers * BATCH * data.sample_bytes)
+    made = make_interactive_dataset(sources, WEIGHTS, decode=decode, workers=workers, ahead_bytes=ahead)
+    with closing(made) as mixture:
         for batch in MixtureLoader(mixture, BATCH):
             receipt = take_receipt(batch)
             yield batch
             mixture.complete([receipt])
 
 
-def webdataset(folder: Path, workers: int) -> Batches:
+def webdataset(data: Data, workers: int) -> Batches:
     """`WebDataset` and `RandomMix`, shuffled in a buffer."""
     sources = [
-        WebDataset([str(path) for path in sorted((folder / "tars" / name).glob("*.tar"))], resampled=True)
+        WebDataset([str(path) for path in sorted((data.folder / "tars" / name).glob("*.tar"))], resampled=True)
         .shuffle(SHUFFLED)
         .map(decode)
         for name in WEIGHTS
@@ -67,7 +81,7 @@ def webdataset(folder: Path, workers: int) -> Batches:
     return _of(DataLoader(RandomMix(sources, list(WEIGHTS.values())), BATCH, num_workers=workers))
 
 
-def mosaicml(folder: Path, workers: int) -> Batches:
+def mosaicml(data: Data, workers: int) -> Batches:
     """`StreamingDataset` of several `Stream`s."""
     streaming = _streaming()
 
@@ -76,18 +90,18 @@ def mosaicml(folder: Path, workers: int) -> Batches:
             return decode(super().__getitem__(at))
 
     streams = [
-        streaming.Stream(local=str(folder / "mds" / name), proportion=weight) for name, weight in WEIGHTS.items()
+        streaming.Stream(local=str(data.folder / "mds" / name), proportion=weight) for name, weight in WEIGHTS.items()
     ]
     streaming.base.util.clean_stale_shared_memory()
     dataset = Decoded(streams=streams, batch_size=BATCH, shuffle=True, epoch_size=ENDLESS)
     return _of(DataLoader(dataset, BATCH, num_workers=workers))
 
 
-def litdata(folder: Path, workers: int) -> Batches:
+def litdata(data: Data, workers: int) -> Batches:
     """`CombinedStreamingDataset`."""
     from litdata import CombinedStreamingDataset, StreamingDataLoader, StreamingDataset
 
-    parts = [StreamingDataset(str(folder / "litdata" / name), shuffle=True, transform=decode) for name in WEIGHTS]
+    parts = [StreamingDataset(str(data.folder / "litdata" / name), shuffle=True, transform=decode) for name in WEIGHTS]
     mixed = CombinedStreamingDataset(parts, seed=0, weights=list(WEIGHTS.values()), iterate_over_all=False)
     return _of(StreamingDataLoader(mixed, batch_size=BATCH, num_workers=workers))
 

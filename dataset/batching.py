@@ -8,7 +8,7 @@ from typing import Any
 
 from dataset.mixture import Draws, Weights
 from dataset.readers import Readers
-from dataset.receipt import Columns, Receipt, Redraw, filled, in_order
+from dataset.receipt import Columns, Head, Receipt, Redraw, filled, in_order, of_runs
 from dataset.source import Item, Run
 
 
@@ -19,11 +19,12 @@ class Batch:
     Where one has less, the rest goes draw by draw: which source gives a row is the same as if each had been asked alone.
     """
 
-    def __init__(self, readers: Readers, draws: Draws, weights: Weights, size: int, blank: Receipt) -> None:
-        self._readers, self._draws, self.weights, self._blank = readers, draws, weights, blank
-        self._picks = picks = draws.picks(weights, blank.first_draw, size)
+    def __init__(self, readers: Readers, draws: Draws, weights: Weights, size: int, head: Head) -> None:
+        self._readers, self._draws, self.weights, self._head = readers, draws, weights, head
+        self._picks = picks = draws.picks(weights, head.first_draw, size)
         self._wanted = {name: count for name in weights.by_source if (count := picks.count(name))}
         self._read: dict[str, Run | list[Item]] = {}
+        self._runs: dict[str, Run] = {}  # those of them that are runs
         self._whole = False  # all was read, and no draw repeated
         self._queues: dict[str, deque[Item]] | None = None  # what was read and not drawn yet, once a source was dry
         self._drawn: list[Item] = []
@@ -49,10 +50,12 @@ class Batch:
 
     def taken(self) -> tuple[list[Mapping[str, Any]], Receipt]:
         """The samples that are there, and their receipt."""
-        names, read = self._picks[: len(self)], self._by_source()
-        columns = {name: Columns.of(items) for name, items in read.items()}
+        if self._whole and len(self._runs) == len(self._read):  # as most are, of sources that are read in a known order
+            return of_runs(self._head, self._picks, self._runs)
+        names = self._picks[: len(self)]
+        columns = {name: Columns.of(items) for name, items in self._by_source().items()}
         samples = in_order(names, {name: own.samples for name, own in columns.items()})
-        return samples, filled(self._blank, names, columns, self._redraws)
+        return samples, filled(self._head, names, columns, self._redraws)
 
     def items(self) -> list[Item]:
         """The rows that are there, each by itself."""
@@ -63,7 +66,7 @@ class Batch:
     def keys(self) -> Iterator[str]:
         """The keys of all rows that are there, source by source."""
         for read in self._by_source().values():
-            yield from read.keys if isinstance(read, Run) else (item.key for item in read)
+            yield from map(str, read.keys) if isinstance(read, Run) else (item.key for item in read)
 
     def put_back(self) -> None:
         """Give it up, unfinished: what was read for it comes first, in the same order, whoever draws it."""
@@ -74,11 +77,13 @@ class Batch:
 
     def _read_all(self) -> bool:
         """Whether every source gave all that the draws want of it."""
-        whole = True
+        whole, polls = True, self._readers.polls
         for name, count in self._wanted.items():
             read = self._read.get(name)
             if read is None:
-                self._read[name] = read = self._readers.polls[name](count)
+                self._read[name] = read = polls[name](count)
+                if isinstance(read, Run):
+                    self._runs[name] = read
             if len(read) < count and not self._read_on(name, count):
                 whole = False
         return whole
@@ -90,13 +95,14 @@ class Batch:
                 self.loading = self.loading or self._readers.loading(name)
                 return False
             self._read[name] = [*_items(self._read[name]), *_items(more)]
+            self._runs.pop(name, None)
         return True
 
     def _draw(self, queues: dict[str, deque[Item]]) -> bool:
         """Go on draw by draw; where a source is dry, the draw is repeated among the others."""
         picks, drawn = self._picks, self._drawn
         while len(drawn) < len(picks):
-            draw, name, dry = self._blank.first_draw + len(drawn), picks[len(drawn)], list[str]()
+            draw, name, dry = self._head.first_draw + len(drawn), picks[len(drawn)], list[str]()
             while (item := self._next_of(name, queues)) is None:
                 dry.append(name)
                 again = None if self.loading else self._draws.again(self.weights, draw, dry)

@@ -15,10 +15,10 @@ from dataset.books import Books
 from dataset.crew import Notice
 from dataset.errors import LayoutError, ParameterError
 from dataset.forgetting import knowing_deletions
+from dataset.loading import AHEAD_BYTES, WORKER_PATIENCE, WORKER_TIMEOUT, Loading
 from dataset.metrics import MixtureMetrics
 from dataset.mixture import Weights
 from dataset.parameters import NAMES, changed_weights
-from dataset.pool import AHEAD_BYTES, WORKER_TIMEOUT
 from dataset.positions import Consumed
 from dataset.reading import Idle, Reading
 from dataset.receipt import Receipt
@@ -56,12 +56,13 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
         ahead_bytes: int = AHEAD_BYTES,
         decode: Callable[[Any], Mapping[str, Any]] | None = None,
         worker_timeout: float | None = WORKER_TIMEOUT,
+        worker_patience: float = WORKER_PATIENCE,
     ) -> None:
         self.sources = knowing_deletions(sources)
         self.seed = seed
         self.metrics = MixtureMetrics()
         self.rank, self.world = 0, 1
-        self._reading = Reading(self.sources, seed, workers, ahead_bytes, worker_timeout)
+        self._reading = Reading(self.sources, seed, Loading(workers, ahead_bytes, worker_timeout, worker_patience))
         self._board = Board()
         self._seat: Seat | None = None
         self._decode = decode  # of sources that are added
@@ -134,9 +135,9 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
             weights = dict.fromkeys(weights, 1.0)
         first = Weights.first(made_of, weights)
         sources = {name: source for name, (source, _) in made_of.items()}
-        reading = self._reading
+        ahead = self._reading.loading
         anew = InteractiveMixture(
-            sources, first, self.seed, reading.workers, reading.ahead_bytes, self._decode, reading.worker_timeout
+            sources, first, self.seed, ahead.workers, ahead.ahead_bytes, self._decode, ahead.timeout, ahead.patience
         )
         anew._known = {**self._known, **made_of}
         anew.metrics = self.metrics  # whoever scrapes them goes on
@@ -156,7 +157,7 @@ class InteractiveMixture(IterableDataset[Mapping[str, Any]]):
     @property
     def workers(self) -> int:
         """Processes that load ahead."""
-        return self._reading.workers
+        return self._reading.loading.workers
 
     def set_layout(self, rank: int, world: int) -> None:
         """Read as one of `world` ranks; before the first batch, or right after `load_state_dict`."""

@@ -11,8 +11,8 @@ from dataset.class_form import interactive_class
 from dataset.errors import SourceError
 from dataset.interactive import InteractiveMixture
 from dataset.kinds import source_of
+from dataset.loading import AHEAD_BYTES, WORKER_PATIENCE, WORKER_TIMEOUT
 from dataset.mixture import Weights
-from dataset.pool import AHEAD_BYTES, WORKER_TIMEOUT
 from dataset.remake import refuse_unfollowed
 
 
@@ -29,6 +29,7 @@ def make_interactive_dataset(
     workers: int = 0,
     ahead_bytes: int = AHEAD_BYTES,
     worker_timeout: float | None = WORKER_TIMEOUT,
+    worker_patience: float = WORKER_PATIENCE,
 ) -> InteractiveMixture: ...
 
 
@@ -40,6 +41,7 @@ def make_interactive_dataset(
     workers: int = 0,
     ahead_bytes: int = AHEAD_BYTES,
     worker_timeout: float | None = WORKER_TIMEOUT,
+    worker_patience: float = WORKER_PATIENCE,
 ) -> Any:
     """Mix named sources by weights that can be changed while training runs; or make a dataset class interactive.
 
@@ -49,7 +51,8 @@ def make_interactive_dataset(
     Weights are relative; a source that they do not name is paused, and without any all have the same.
     `workers` processes load samples ahead, up to about `ahead_bytes` of them, decoded; the order of the stream does not
     depend on how many there are. A worker that has said nothing for `worker_timeout` seconds while it was waited for is
-    replaced (None: never); commands are served meanwhile.
+    replaced (None: never); commands are served meanwhile, and after `worker_patience` seconds other workers load what
+    waits behind.
 
     Given a Dataset or IterableDataset class (the paper's form), returns a subclass that takes
     `interactive_parameter_names` beside the constructor's own keyword arguments.
@@ -64,4 +67,5 @@ def make_interactive_dataset(
         raise SourceError(f"{sources!r} names no sources; give a mapping, as {{'base': 'data/shards', 'live': log}}")
     read = {str(name): source_of(name, thing, decode) for name, thing in sources.items()}
     refuse_unfollowed(read)
-    return InteractiveMixture(read, Weights.first(read, weights), seed, workers, ahead_bytes, decode, worker_timeout)
+    first = Weights.first(read, weights)
+    return InteractiveMixture(read, first, seed, workers, ahead_bytes, decode, worker_timeout, worker_patience)

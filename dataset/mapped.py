@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, takewhile
+from itertools import takewhile
 from typing import Any, ClassVar, Protocol
 
 from dataset.decoding import BAD_LIMIT, Decoder
-from dataset.order import EpochOrder, Places
+from dataset.order import EpochOrder
 from dataset.planning import Finisher, Loaded, Planned
-from dataset.positions import IntervalSet, Span
+from dataset.positions import IntervalSet
+from dataset.runs import Decoded, next_run
 from dataset.source import Item, Run, Share, SourceStats
 
 logger = logging.getLogger(__name__)
-
-_DICT = {dict}
 
 
 class Indexable(Protocol):
@@ -77,7 +76,7 @@ class MapLoader:
         """The element, decoded."""
         return Loaded.decoded(self._fetch, index, str(index))
 
-    def many(self, indices: Sequence[int]) -> list[Mapping[str, Any]]:
+    def many(self, indices: Sequence[int]) -> Decoded:
         """The elements, decoded, up to one that cannot be used."""
         samples: list[Mapping[str, Any]] = []
         try:
@@ -88,7 +87,9 @@ class MapLoader:
             samples.extend(elements if self._decode is as_sample else map(self._decode, elements))
         except Exception:  # it is met again by itself, and judged there
             logger.debug("elements %s cannot all be used", indices, exc_info=True)
-        return samples if set(map(type, samples)) <= _DICT else list(takewhile(_is_mapping, samples))
+        if list(map(type, samples)).count(dict) < len(samples):
+            samples = list(takewhile(_is_mapping, samples))
+        return Decoded(samples, indices if len(samples) == len(indices) else indices[: len(samples)])
 
     def _fetch(self, index: int) -> Mapping[str, Any]:
         return self._decode(self._dataset[index])
@@ -127,16 +128,7 @@ class MapReader:
 
     def poll_many(self, count: int) -> Run | list[Item]:
         """The next items of the share, of one epoch."""
-        while (places := self._order.next_many(count)) is not None:
-            numbers, epoch, span, ends = places
-            samples = [] if self._finisher.uncovered else self._load.many(numbers)
-            if len(samples) == len(numbers):
-                self._finisher.gave(len(samples), repeat=epoch > 0)
-                return Run(span, ends, samples, list(map(repr, numbers)))
-            items = self._judged(places, samples)
-            if items:
-                return items
-        return []
+        return next_run(self._order, None, self._load, self._finisher, count)
 
     def exhausted(self) -> bool:
         """Whether the last epoch was read."""
@@ -153,16 +145,3 @@ class MapReader:
 
     def close(self) -> None:
         """Nothing to close."""
-
-    def _judged(self, places: Places, samples: Sequence[Mapping[str, Any]]) -> list[Item]:
-        """The items of these places, of which the first are decoded already: one by one, without those to be skipped."""
-        items: list[Item] = []
-        loaded = (Loaded(str(number), sample) for number, sample in zip(places.numbers, samples, strict=False))
-        rest = map(self._load, places.numbers[len(samples) :])
-        start = places.span.start
-        for each, end in zip(chain(loaded, rest), places.ends, strict=True):
-            item = self._finisher.item(each, Span(places.span.partition, start, end), repeat=places.epoch > 0)
-            if item is not None:
-                items.append(item)
-            start = end
-        return items

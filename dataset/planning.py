@@ -7,14 +7,14 @@ decided in one place, and are the same whoever loads, and however many do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from dataset.decoding import Decoder
 from dataset.positions import Span
-from dataset.source import Item, Source, SourceReader
+from dataset.source import Item, Key, Source, SourceReader
 from ingest.deletions import Deletions
 from ingest.errors import SampleRemoved
 
@@ -158,6 +158,8 @@ class Finisher:
     """
 
     def __init__(self, decoder: Decoder, deletions: Deletions | None = None) -> None:
+        self.uncovered = False
+        """Whether the next item has to cover one that was skipped."""
         self._decoder = decoder
         self._deleted = None if deletions is None else deletions.open()
         self._uncovered = Uncovered()
@@ -169,30 +171,33 @@ class Finisher:
 
     def item(self, loaded: Loaded, span: Span, jumped: Span | None = None, repeat: bool = False) -> Item | None:
         """The same, for a plan that was never written down."""
-        if self._uncovered:
+        if self.uncovered:
             span, jumped = self._uncovered.covered_by(span, jumped)
+            self.uncovered = bool(self._uncovered)
         sample = loaded.sample
         withheld = isinstance(loaded.error, SampleRemoved) or self._is_deleted(loaded.key)
         if sample is None or withheld:
             if not withheld:
                 self._decoder.skip(loaded.label or loaded.key, loaded.error or ValueError("nothing was decoded"))
             self._uncovered.add(span, jumped)
+            self.uncovered = True
             return None
         self._decoder.succeeded()
         self.polled += 1
         self.repeats += repeat
         return Item(sample, loaded.key, span, loaded.time, loaded.size, jumped)
 
-    @property
-    def uncovered(self) -> bool:
-        """Whether the next item has to cover one that was skipped."""
-        return bool(self._uncovered)
+    def gave_all(self, keys: Sequence[Key], repeat: bool) -> bool:
+        """Whether all samples of these keys can be given, at least one, that were decoded without a plan; if so, they are.
 
-    def gave(self, count: int, repeat: bool) -> None:
-        """So many samples were given without a plan, at least one: all decoded, and nothing skipped before them."""
+        Only where nothing is `uncovered`.
+        """
+        if self._deleted is not None and any(self._deleted.holds(str(key)) for key in keys):
+            return False
         self._decoder.succeeded()
-        self.polled += count
-        self.repeats += count * repeat
+        self.polled += len(keys)
+        self.repeats += len(keys) * repeat
+        return True
 
     def close(self) -> None:
         """Close the view of the deletions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import pickle
 import weakref
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from dataset.errors import SourceError, WorkerError
+from dataset.loading import Loading
 from dataset.parcels import unpacked
 from dataset.planning import Loaded, LoadingSource
 from dataset.ring import Ring
@@ -20,17 +22,12 @@ from dataset.worker import PART, STARTED, Raised, Task, work
 
 logger = logging.getLogger(__name__)
 
-AHEAD_BYTES = 64 << 20
-"""Bytes of decoded samples that may be ready and not yet asked for, in all workers together."""
 DEATHS = 5
 """Times that a worker may die, or hang, over the same samples before that is an error."""
-WORKER_TIMEOUT = 300.0
-"""Seconds after which a worker counts as hung, if a sample of it is waited for and it says nothing."""
 GRACE = 2.0
 """Seconds after which a worker that says nothing is no longer just waited for: other things are done meanwhile."""
 _SLICE = 0.05
 _START = 120.0  # seconds that a worker has at least to begin
-_SLOW = 30.0
 _LEAST_RING = 1 << 20
 
 
@@ -45,7 +42,7 @@ class _Worker:
         self.ring = Ring(ring_bytes)
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(
-            target=work, args=(sources, theirs, self.ring), name="stovetop-loader", daemon=True
+            target=work, args=(sources, theirs, self.ring, dict(os.environ)), name="stovetop-loader", daemon=True
         )
         try:
             self.process.start()
@@ -68,33 +65,27 @@ class _Worker:
 class Pool:
     """Loads samples in processes of its own. Used from one thread.
 
-    A worker that dies is replaced, and so is one that hangs: that has said nothing for `timeout` seconds in which it was
-    waited for (None: such a one is waited for as long as it takes; others do what waits behind). What it had not answered
+    A worker that dies is replaced, and so is one that hangs (see `Loading`). What it had not answered
     is loaded again; loading depends on nothing but what is loaded, so nobody can tell. Processes are started from a clean
     one (a fork server), never forked from this one, whose threads and clients would not survive that; so sources have to
     be picklable, and the main script has to guard what it does with `if __name__ == "__main__":`.
     """
 
-    def __init__(
-        self,
-        sources: Mapping[str, LoadingSource],
-        workers: int,
-        ahead_bytes: int = AHEAD_BYTES,
-        timeout: float | None = WORKER_TIMEOUT,
-    ) -> None:
+    def __init__(self, sources: Mapping[str, LoadingSource], loading: Loading) -> None:
         self._team: list[_Worker] = []
         _check_picklable(sources)
-        self.workers, self.ahead_bytes, self._timeout = workers, ahead_bytes, timeout
+        self.workers, self.ahead_bytes = loading.workers, loading.ahead_bytes
+        self._timeout, self._patience = loading.timeout, loading.patience
         self._sources = dict(sources)
         self._context = _context()
-        self._ring_bytes = max(_LEAST_RING, ahead_bytes // workers)
+        self._ring_bytes = max(_LEAST_RING, self.ahead_bytes // self.workers)
         self._next = 0
         self._deaths: dict[int, int] = {}
         self._answers: dict[int, bytearray] = {}
         self._of: dict[int, _Worker] = {}
         self._lanes: dict[tuple[str, int], int] = {}  # which worker of the team has it
         try:
-            for _ in range(workers):
+            for _ in range(self.workers):
                 self._team.append(self._started())
         except BaseException:
             self.close()
@@ -114,7 +105,7 @@ class Pool:
         task = Task(self._next, source, tuple(whats), lane)
         self._next += 1
         if lane is None:
-            worker = min(self._team, key=lambda each: (each.silent >= _SLOW, len(each.open)))
+            worker = min(self._team, key=lambda each: (each.silent >= self._patience, len(each.open)))
         else:
             worker = self._team[self._lanes.setdefault((source, lane), len(self._lanes) % len(self._team))]
         self._of[task.ticket] = worker
@@ -187,15 +178,15 @@ class Pool:
             worker.process.kill()
             self._replace(worker, f"a worker hung for {worker.silent:.0f} s and was ended")
             return
-        if worker.started and worker.silent >= _SLOW:
+        if worker.started and worker.silent >= self._patience:
             self._relieve(worker)
-        if worker.silent // _SLOW > before // _SLOW:
+        if worker.silent // self._patience > before // self._patience:
             oldest = next(iter(worker.open.values()))
             logger.warning("a worker has been loading samples of %s for %.0f s", oldest.source, worker.silent)
 
     def _relieve(self, worker: _Worker) -> None:
         """Let others load what waits behind that over which a worker hangs; whoever answers first is heard."""
-        others = [each for each in self._team if each.silent < _SLOW]
+        others = [each for each in self._team if each.silent < self._patience]
         for task in list(worker.open.values())[1:]:
             if others and task.lane is None and self._of.get(task.ticket) is worker:
                 other = min(others, key=lambda each: len(each.open))

@@ -88,7 +88,7 @@ class Readers:
 
     def hold_deleted(self, keys: Iterable[str]) -> bool:
         """Whether one of these keys belongs to a session that was deleted since it was read."""
-        return any(map(self._is_deleted, keys)) if any(map(len, self._deleted)) else False
+        return bool(self._deleted) and any(map(len, self._deleted)) and any(map(self._is_deleted, keys))
 
     def put_back(self, name: str, items: Sequence[Item]) -> None:
         """Keep items of a source that are not used after all: they are polled first, in the same order."""

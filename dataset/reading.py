@@ -8,12 +8,12 @@ from typing import Any, TypeAlias
 
 from dataset.batching import Batch
 from dataset.books import Books
-from dataset.errors import LayoutError
+from dataset.loading import Loading
 from dataset.mixture import Draws, Weights
 from dataset.planning import LoadingSource
-from dataset.pool import AHEAD_BYTES, WORKER_TIMEOUT, Pool
+from dataset.pool import Pool
 from dataset.readers import Readers
-from dataset.receipt import Receipt
+from dataset.receipt import Head
 from dataset.source import Share, Source
 
 WAIT = 0.001
@@ -29,24 +29,8 @@ class Reading:
 
     books: Books
 
-    def __init__(
-        self,
-        sources: Mapping[str, Source],
-        seed: int,
-        workers: int = 0,
-        ahead_bytes: int = AHEAD_BYTES,
-        worker_timeout: float | None = WORKER_TIMEOUT,
-    ) -> None:
-        if workers < 0 or ahead_bytes < 1:
-            raise LayoutError(
-                f"workers is {workers} and ahead_bytes is {ahead_bytes}, but there are at least 0 workers, and they "
-                "load at least 1 byte ahead; to load in this process, set workers to 0"
-            )
-        if worker_timeout is not None and not worker_timeout > 0:
-            raise LayoutError(
-                f"worker_timeout is {worker_timeout}, but it is above 0 seconds; None waits for a worker for ever"
-            )
-        self.workers, self.ahead_bytes, self.worker_timeout = workers, ahead_bytes, worker_timeout
+    def __init__(self, sources: Mapping[str, Source], seed: int, loading: Loading) -> None:
+        self.loading = loading
         self.pool: Pool | None = None
         self.readers: Readers | None = None
         self.next = self.stream = 0
@@ -64,10 +48,9 @@ class Reading:
         """The readers; opens them where they are not, where completed steps stand."""
         if self.readers is None:
             share = Share(self.books.rank, self.books.world, self._seed)
-            if self.workers and self.pool is None:
+            if self.loading.workers and self.pool is None:
                 loading = {name: source for name, source in self._sources.items() if isinstance(source, LoadingSource)}
-                timeout = self.worker_timeout
-                self.pool = Pool(loading, self.workers, self.ahead_bytes, timeout) if loading else None
+                self.pool = Pool(loading, self.loading) if loading else None
             self.readers = Readers(self._sources, share, self.books.passed, self.books.states, self.pool)
         return self.readers
 
@@ -136,7 +119,7 @@ class Reading:
         """What was open in the process that forked this one, which is no concern of this one any more."""
         behind = self.readers, self.pool
         self.readers = self.pool = None
-        self.workers = 0  # a worker of a DataLoader cannot have workers of its own
+        self.loading = Loading()  # a worker of a DataLoader cannot have workers of its own
         return behind
 
     def __getstate__(self) -> dict[str, Any]:
@@ -146,8 +129,8 @@ class Reading:
     def _begun(self, readers: Readers, size: int) -> Batch:
         weights = self.books.schedule.at(self.next)
         readers.adjust(weights)
-        blank = Receipt(self.books.rank, self.books.world, self.stream, weights.version, self.next)
-        return Batch(readers, self._draws, weights, size, blank)
+        head = Head(self.books.rank, self.books.world, self.stream, weights.version, self.next)
+        return Batch(readers, self._draws, weights, size, head)
 
     def _waited(self, readers: Readers, idle: Idle | None, loading: bool) -> bool:
         """Whether to go on waiting; not where `idle` gives up, or has restored or closed the stream."""

@@ -7,15 +7,16 @@ are its samples consumed; a batch that was fetched and never trained leaves no t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import repeat
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import msgspec
 
 from dataset.errors import ReceiptError
 from dataset.positions import Span
-from dataset.source import Item, Run
+from dataset.source import Item, Key, Run
 
 _Row = TypeVar("_Row")
 
@@ -31,7 +32,8 @@ class Redraw(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """One batch: row i was draw `first_draw + i`, of `sources[i]`, with `keys[i]`, received at `times[i]` (Unix seconds).
+    """One batch: row i was draw `first_draw + i`, of `sources[i]`, with `keys[i]`, received at `times[i]` (Unix seconds;
+    there are none where that is known of no row).
 
     `version` is that of the weights behind every row. `spans`, `jumped` and `own_keys` are by source, in order; `sizes`
     counts bytes of undecoded samples by source (0: unknown). `stream` tells batches from before and after a restore apart.
@@ -46,7 +48,7 @@ class Receipt(msgspec.Struct, frozen=True):
     version: int
     first_draw: int
     sources: tuple[str, ...] = ()
-    own_keys: Mapping[str, tuple[str, ...]] = {}
+    own_keys: Mapping[str, tuple[Key, ...]] = {}
     times: tuple[float | None, ...] = ()
     spans: Mapping[str, tuple[Span, ...]] = {}
     jumped: Mapping[str, tuple[Span, ...]] = {}
@@ -63,18 +65,28 @@ class Receipt(msgspec.Struct, frozen=True):
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of all rows."""
-        return tuple(in_order(self.sources, self.own_keys))
+        return tuple(map(str, in_order(self.sources, self.own_keys)))
 
     def keys_of(self, source: str) -> tuple[str, ...]:
         """The keys of the rows that came from `source`, in order."""
-        return self.own_keys.get(source, ())
+        return tuple(map(str, self.own_keys.get(source, ())))
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What is known of a batch before it is read, as its receipt tells it."""
+
+    rank: int
+    world: int
+    stream: int
+    version: int
+    first_draw: int
 
 
 class Columns(msgspec.Struct, frozen=True, gc=False):
     """What a receipt tells of the items of one source, in order; `times` is None where no step was received for any."""
 
     samples: Sequence[Mapping[str, Any]]
-    keys: Sequence[str]
+    keys: Sequence[Key]
     times: Sequence[float | None] | None
     spans: tuple[Span, ...]
     jumped: tuple[Span, ...] = ()
@@ -84,7 +96,7 @@ class Columns(msgspec.Struct, frozen=True, gc=False):
     def of(cls, items: Run | Sequence[Item]) -> Columns:
         """Those of items, at least one. Stretches that touch become one."""
         if isinstance(items, Run):
-            return cls(items.samples, items.keys, None, (items.span,))
+            return cls(items.samples, items.keys, None, (items.span,), (), sum(items.sizes))
         spans: list[Span] = []
         jumped: list[Span] = []
         size = 0
@@ -113,36 +125,66 @@ class Columns(msgspec.Struct, frozen=True, gc=False):
 
 def in_order(names: Sequence[str], by_source: Mapping[str, Iterable[_Row]]) -> list[_Row]:
     """Rows that each source has in order, in that of the draws, which came from these sources."""
-    rows = {name: iter(own) for name, own in by_source.items()}
-    return list(map(next, map(rows.__getitem__, names)))
+    return _gathered(names, {name: iter(own) for name, own in by_source.items()})
 
 
-def filled(
-    blank: Receipt, names: Sequence[str], by_source: Mapping[str, Columns], redraws: Sequence[Redraw]
-) -> Receipt:
+def _gathered(names: Sequence[str], rows: Mapping[str, Iterator[_Row]]) -> list[_Row]:
+    return list(map(next, itemgetter(*names)(rows))) if len(names) > 1 else [next(rows[name]) for name in names]
+
+
+def filled(head: Head, names: Sequence[str], by_source: Mapping[str, Columns], redraws: Sequence[Redraw]) -> Receipt:
     """A receipt with its rows: the sources that they came from, and what those tell of them."""
-    keys, spans, jumped, sizes, timed = {}, {}, {}, {}, False
+    keys: dict[str, tuple[Key, ...]] = {}
+    spans, jumped, sizes, timed = {}, {}, {}, False
     for name, own in by_source.items():
         keys[name], spans[name], sizes[name] = tuple(own.keys), own.spans, own.size
         timed = timed or own.times is not None
         if own.jumped:
             jumped[name] = own.jumped
-    times: tuple[float | None, ...] = (None,) * len(names)
+    times: tuple[float | None, ...] = ()
     if timed:
         times = tuple(in_order(names, {name: own.times or repeat(None) for name, own in by_source.items()}))
+    return _receipt(head, names, keys, times, spans, jumped, sizes, redraws)
+
+
+def of_runs(head: Head, names: Sequence[str], runs: Mapping[str, Run]) -> tuple[list[Mapping[str, Any]], Receipt]:
+    """The samples of whole runs, and their receipt: no draw was repeated, nothing left out, and nothing timed."""
+    rows: dict[str, Iterator[Mapping[str, Any]]] = {}
+    keys: dict[str, tuple[Key, ...]] = {}
+    spans, sizes = {}, {}
+    for name, run in runs.items():
+        rows[name], keys[name], spans[name], sizes[name] = (
+            iter(run.samples),
+            tuple(run.keys),
+            (run.span,),
+            sum(run.sizes),
+        )
+    return _gathered(names, rows), _receipt(head, names, keys, (), spans, {}, sizes, ())
+
+
+def _receipt(
+    head: Head,
+    names: Sequence[str],
+    keys: Mapping[str, tuple[Key, ...]],
+    times: tuple[float | None, ...],
+    spans: Mapping[str, tuple[Span, ...]],
+    jumped: Mapping[str, tuple[Span, ...]],
+    sizes: Mapping[str, int],
+    redraws: Sequence[Redraw],
+) -> Receipt:
     return Receipt(
-        rank=blank.rank,
-        world=blank.world,
-        stream=blank.stream,
-        version=blank.version,
-        first_draw=blank.first_draw,
-        sources=tuple(names),
-        own_keys=keys,
-        times=times,
-        spans=spans,
-        jumped=jumped,
-        sizes=sizes,
-        redraws=tuple(redraws),
+        head.rank,
+        head.world,
+        head.stream,
+        head.version,
+        head.first_draw,
+        tuple(names),
+        keys,
+        times,
+        spans,
+        jumped,
+        sizes,
+        tuple(redraws),
     )
 
 
@@ -161,12 +203,13 @@ def take_receipt(batch: MutableMapping[str, Any]) -> Receipt:
 
 def merged(rows: Sequence[Receipt]) -> Receipt:
     """One receipt out of those of the rows of a batch, which one worker drew one after the other."""
-    keys: dict[str, list[str]] = {}
+    keys: dict[str, list[Key]] = {}
     spans: dict[str, list[Span]] = {}
     jumped: dict[str, list[Span]] = {}
     sizes: Counter[str] = Counter()
     versions: list[tuple[int, int]] = []
     states: dict[str, Mapping[str, Any]] = {}
+    times = [received for row in rows for received in row.times or (None,) * len(row.sources)]
     expected = rows[0].first_draw
     for row in rows:
         if row.first_draw != expected or row.rank != rows[0].rank:
@@ -190,7 +233,7 @@ def merged(rows: Sequence[Receipt]) -> Receipt:
         version=min(row.version for row in rows),
         sources=tuple([name for row in rows for name in row.sources]),
         own_keys={name: tuple(own) for name, own in keys.items()},
-        times=tuple([received for row in rows for received in row.times]),
+        times=tuple(times) if times.count(None) < len(times) else (),
         spans={name: tuple(stretches) for name, stretches in spans.items()},
         jumped={name: tuple(stretches) for name, stretches in jumped.items()},
         sizes=dict(sizes),

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataset.errors import SourceError
-from dataset.tar import Stretch, TarShard, sample_in
+from dataset.in_place import sample_in
+from dataset.tar import Stretch, TarShard
 from ingest import IngestError
 from ingest.shards.cache import ShardCache
 from ingest.shards.fetching import Fetcher, Remote, patiently
@@ -129,7 +130,7 @@ class RemoteTars:
             )
         if len(data) != stretch.size:
             raise SourceError(f"{address}: it is shorter than it was; publish shards whole, under new names")
-        return sample_in(data, address)
+        return sample_in(data, stretch.size, address)
 
     def _index(self, item: S3Object, index: Path) -> None:
         with _as_source_error():

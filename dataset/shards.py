@@ -14,15 +14,19 @@ import msgspec
 
 from dataset.decoding import BAD_LIMIT, Decode, Decoder, as_members
 from dataset.errors import SourceError, StateError
+from dataset.in_place import Files
 from dataset.order import EpochOrder
 from dataset.planning import Finisher, Loaded, Planned, next_item
 from dataset.positions import IntervalSet
 from dataset.remote import DEFAULT_OPTIONS, RemoteOptions, RemoteTar, RemoteTars, is_remote, refuse_archive
-from dataset.source import Item, Share, SourceStats
-from dataset.tar import Stretch, TarShard, read_sample
+from dataset.runs import Decoded, next_run
+from dataset.source import Item, Run, Share, SourceStats
+from dataset.tar import Stretch, TarShard
 from ingest.deletions import Deletions
 
 logger = logging.getLogger(__name__)
+
+_TOGETHER = 8  # samples that are read before they are decoded: each of the two is quicker where it is not interrupted
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -100,10 +104,11 @@ class ShardSource:
 
     def path_of(self, name: str) -> Path:
         """Where a shard lies."""
-        folder = isinstance(self.paths, (str, Path)) and not Path(self.paths).is_file()
-        if folder:
-            return Path(str(self.paths)) / name
-        return Path(str(self.paths)) if isinstance(self.paths, (str, Path)) else Path(name)
+        if not isinstance(self.paths, (str, Path)):
+            return Path(name)
+        root = Path(self.paths)
+        alone = root.is_file() or (name == root.name and not root.is_dir())  # also where it is gone by now
+        return root if alone else root / name
 
     def open(
         self, share: Share, consumed: Mapping[str, IntervalSet], state: Mapping[str, Any] | None = None
@@ -117,16 +122,45 @@ class ShardSource:
 
 
 class ShardLoader:
-    """Loads samples by where they lie; needs no index, and keeps no file open."""
+    """Loads samples by where they lie; needs no index."""
 
     def __init__(self, decode: Decode, remote: RemoteTars | None = None) -> None:
-        self._decode, self._remote = decode, remote
+        self._decode = decode
+        self._remote, self._files = remote, Files()
 
     def __call__(self, stretch: Stretch) -> Loaded:
         """The sample, decoded. Raises `SourceError` for a shard that is gone or was replaced."""
-        key, members = read_sample(stretch) if self._remote is None else self._remote.read(stretch)
-        size = sum(map(len, members.values()))
-        return Loaded.decoded(self._decode, members, key, size, label=f"{key} in {stretch.path}")
+        ((key, members),) = self._read([stretch])
+        loaded = Loaded.decoded(self._decode, members, key, sum(map(len, members.values())))
+        if loaded.error is None:
+            return loaded
+        return msgspec.structs.replace(loaded, label=f"{key} in {stretch.path}")
+
+    def many(self, stretches: Sequence[Stretch]) -> Decoded:
+        """The samples, decoded, up to one that cannot be used."""
+        samples: list[Mapping[str, Any]] = []
+        keys: list[str] = []
+        sizes: list[int] = []
+        for first in range(0, len(stretches), _TOGETHER):
+            for key, members in self._read(stretches[first : first + _TOGETHER]):
+                try:
+                    sample = self._decode(members)
+                except Exception:  # it is met again by itself, and judged there
+                    logger.debug("%s cannot be used", key, exc_info=True)
+                    return Decoded(samples, keys, sizes)
+                if not isinstance(sample, Mapping):
+                    return Decoded(samples, keys, sizes)
+                samples.append(sample)
+                keys.append(key)
+                sizes.append(sum(map(len, members.values())))
+        return Decoded(samples, keys, sizes)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._files.close()
+
+    def _read(self, stretches: Sequence[Stretch]) -> list[tuple[str, dict[str, bytes]]]:
+        return self._files.read(stretches) if self._remote is None else list(map(self._remote.read, stretches))
 
 
 class ShardReader:
@@ -156,9 +190,7 @@ class ShardReader:
         place = self._order.next()
         if place is None:
             return None
-        at = bisect_right(self._ends, place.number)
-        stretch = self._shards[at].stretch(place.number - (self._ends[at - 1] if at else 0))
-        return Planned(stretch, place.span, repeat=place.epoch > 0)
+        return Planned(self._stretch(place.number), place.span, repeat=place.epoch > 0)
 
     def finish(self, planned: Planned, loaded: Loaded) -> Item | None:
         """Its item."""
@@ -167,6 +199,10 @@ class ShardReader:
     def poll(self) -> Item | None:
         """The next sample of the share's order."""
         return next_item(self, self._load)
+
+    def poll_many(self, count: int) -> Run | list[Item]:
+        """The next samples, of one epoch."""
+        return next_run(self._order, self._stretches, self._load, self._finisher, count)
 
     def exhausted(self) -> bool:
         """Whether the last epoch was read."""
@@ -183,8 +219,16 @@ class ShardReader:
         return built
 
     def close(self) -> None:
-        """Close the view of the deletions; no file is kept open."""
+        """Close the view of the deletions, and files that are open."""
         self._finisher.close()
+        self._load.close()
+
+    def _stretches(self, numbers: list[int]) -> list[Stretch]:
+        return list(map(self._stretch, numbers))
+
+    def _stretch(self, number: int) -> Stretch:
+        at = bisect_right(self._ends, number)
+        return self._shards[at].stretch(number - self._ends[at - 1] if at else number)
 
     def _size_of(self, epoch: int, fresh: bool) -> int:
         if fresh and (self._share.count == 1 or not self._listings):

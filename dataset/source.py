@@ -8,13 +8,16 @@ the mixture goes on without it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
-from typing import Any, Protocol, runtime_checkable
+from itertools import chain, repeat
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
 from dataset.positions import IntervalSet, Span
 from ingest import Point
+
+Key: TypeAlias = str | int
+"""What a sample is called in its source: a text, or its number in a dataset, which becomes one where it is asked for."""
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -43,22 +46,25 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 class Run(msgspec.Struct, frozen=True, gc=False):
     """Several items in columns: they cover `span` together, item i from the end of the one before to `ends[i]`.
 
-    Nothing was left out between them, and no step was received for them.
+    Nothing was left out between them, and no step was received for them. `sizes` are as those of items; there are none
+    where they are unknown.
     """
 
     span: Span
     ends: Iterable[Point]
     samples: Sequence[Mapping[str, Any]]
-    keys: Sequence[str]
+    keys: Sequence[Key]
+    sizes: Sequence[int] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def items(self) -> list[Item]:
         """Each by itself."""
-        starts = chain((self.span.start,), self.ends)
-        rows = zip(self.samples, self.keys, starts, self.ends, strict=False)
-        return [Item(sample, key, Span(self.span.partition, start, end)) for sample, key, start, end in rows]
+        starts, sizes = chain((self.span.start,), self.ends), self.sizes or repeat(0)
+        rows = zip(self.samples, self.keys, starts, self.ends, sizes, strict=False)
+        name = self.span.partition
+        return [Item(sample, str(key), Span(name, start, end), size=size) for sample, key, start, end, size in rows]
 
 
 class SourceStats(msgspec.Struct, frozen=True):

@@ -82,7 +82,7 @@ class Tally:
 
     def book(self, receipt: Receipt, now: float) -> None:
         """Take in a completed batch."""
-        if receipt.times.count(None) < len(receipt.times):
+        if receipt.times:
             for name, received in zip(receipt.sources, receipt.times, strict=True):
                 if received is not None:
                     self._ages[name].append(now - received)

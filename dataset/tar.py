@@ -1,4 +1,4 @@
-"""Random access to the samples of a WebDataset tar: where each lies, and its members read in place.
+"""The index of a WebDataset tar: where each of its samples lies.
 
 Reads uncompressed ustar, GNU and PAX archives. Grouping is webdataset's: members in a row whose names agree up to the
 first dot of the last part are one sample; names with a part `__…__`, links and folders are not read.
@@ -10,7 +10,6 @@ import hashlib
 import mmap
 import os
 import re
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,12 +23,11 @@ from ingest.shard_format import BODY, SUMMARY_NAME, decode_summary
 
 BLOCK = 512
 _END = bytes(2 * BLOCK)
-_LARGE = 1 << 15
-_HEADER = struct.Struct("100s24x12s20xs100x6s82x155s12x")  # name, size, kind, magic, prefix
+REGULAR, LONG_NAME, PAX = (ord("0"), 0, ord("7")), ord("L"), ord("x")
+"""Kinds of members: files, and GNU's and POSIX's way of giving a name to the member after them."""
 _USTAR = b"ustar\0"
 _SPLIT = re.compile(r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL)
 _HIDDEN = re.compile(r"(?:^|/)__[^/]*__(?:/|$)")
-_REGULAR, _LONG_NAME, _PAX = (b"0", b"\0", b"7"), b"L", b"x"
 
 
 class Member(NamedTuple):
@@ -52,16 +50,13 @@ class Stretch(NamedTuple):
 
 
 class TarShard:
-    """One tar, indexed when it is made: refused, by name, if it is torn or not what its summary says.
-
-    No file is kept open between reads, as there may be thousands of shards.
-    """
+    """One tar, indexed when it is made: refused, by name, if it is torn or not what its summary says."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        file = _opened(path)
+        self.path, self._name = path, str(path)
+        file = opened(self._name)
         try:
-            self._identity = _identity(file)
+            self._identity = identity(os.fstat(file))
             self._starts, self._sizes = self._indexed(file)
         finally:
             os.close(file)
@@ -72,11 +67,7 @@ class TarShard:
 
     def stretch(self, number: int) -> Stretch:
         """Where a sample lies."""
-        return Stretch(str(self.path), int(self._starts[number]), int(self._sizes[number]), self._identity)
-
-    def read(self, number: int) -> tuple[str, dict[str, bytes]]:
-        """The key of a sample and its members by extension."""
-        return read_sample(self.stretch(number))
+        return Stretch(self._name, int(self._starts[number]), int(self._sizes[number]), self._identity)
 
     def _indexed(self, file: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if os.fstat(file).st_size == 0:
@@ -102,67 +93,27 @@ class TarShard:
         return begins, np.array(ends, dtype=np.int64) - begins
 
 
-def read_sample(stretch: Stretch) -> tuple[str, dict[str, bytes]]:
-    """The key of a sample and its members by extension. Raises `SourceError` where the file is not the same any more."""
-    file = _opened(stretch.path)
-    try:
-        if _identity(file) != stretch.identity:
-            raise SourceError(
-                f"{stretch.path}: it was changed or replaced while it is read; publish shards whole, under new names"
-            )
-        data = os.pread(file, stretch.size, stretch.start)
-    finally:
-        os.close(file)
-    return sample_in(data, stretch.path)
-
-
-def sample_in(data: bytes, path: str) -> tuple[str, dict[str, bytes]]:
-    """The key of the sample whose members are `data`, and its members by extension."""
-    key, contents = "", {}
-    for member in members(data, path, checked=True):
-        key = key or (_split(member.name) or ("", ""))[0]  # all have the same, or they would not lie in one stretch
-        contents[member.name[len(key) + 1 :].lower()] = data[member.data : member.data + member.size]
-    return key, contents
-
-
-def _read_apart(file: int, stretch: Stretch) -> tuple[str, dict[str, bytes]] | None:
-    """The same, each member read by itself, so that nothing large is copied; None where names need more than a header."""
-    key, contents = "", dict[str, bytes]()
-    position, end = stretch.start, stretch.start + stretch.size
-    while position < end:
-        name, digits, kind, magic, prefix = _HEADER.unpack(os.pread(file, BLOCK, position))
-        if kind not in _REGULAR:
-            return None
-        size, full = _size(digits), _name(name, prefix, magic)
-        key = key or (_split(full) or ("", ""))[0]
-        contents[full[len(key) + 1 :].lower()] = os.pread(file, size, position + BLOCK)
-        position += BLOCK + size + (-size % BLOCK)
-    return key, contents
-
-
-def members(data: bytes | mmap.mmap, path: Path | str, checked: bool = False) -> Iterator[Member]:
-    """The regular files in `data`, in order: a whole tar, or members cut out of one whose headers were checked."""
+def members(data: mmap.mmap, path: Path) -> Iterator[Member]:
+    """The regular files in a tar, in order."""
     position, start, long_name = 0, 0, None
     while position < len(data):
         if not data[position] and data[position : position + 2 * BLOCK] == _END:
             return
-        if not checked:
-            _check(data[position : position + BLOCK], path, position)
-        name, digits, kind, magic, prefix = _HEADER.unpack_from(data, position)
-        size = _size(digits)
+        _check(data[position : position + BLOCK], path, position)
+        kind, size = data[position + 156], size_in(data[position + 124 : position + 136])
         content = position + BLOCK
         end = content + size + (-size % BLOCK)
         if end > len(data):
             raise SourceError(
                 f"{path}: it is torn: a member at byte {position} goes beyond its end; restore the whole file"
             )
-        if kind == _LONG_NAME:
+        if kind == LONG_NAME:
             long_name = data[content : content + size].rstrip(b"\0").decode()
-        elif kind == _PAX:
-            long_name = _pax_path(data[content : content + size]) or long_name
+        elif kind == PAX:
+            long_name = pax_path(data[content : content + size]) or long_name
         else:
-            if kind in _REGULAR:
-                yield Member(long_name or _name(name, prefix, magic), start, content, size, end)
+            if kind in REGULAR:
+                yield Member(long_name or name_in(data, position), start, content, size, end)
             start, long_name = end, None
         position = end
 
@@ -192,10 +143,13 @@ def _split(name: str) -> tuple[str, str] | None:
     return None if match is None else (match[1], match[2].lower())
 
 
-def _name(name: bytes, prefix: bytes, magic: bytes) -> str:
-    own = name.partition(b"\0")[0].decode(errors="surrogateescape")
-    if prefix[0] and magic == _USTAR:
-        return prefix.partition(b"\0")[0].decode(errors="surrogateescape") + "/" + own
+def name_in(data: bytes | mmap.mmap, header: int) -> str:
+    """The name that the header at a place tells."""
+    end = data.find(b"\0", header, header + 100)
+    own = data[header : end if end >= 0 else header + 100].decode(errors="surrogateescape")
+    if data[header + 345] and data[header + 257 : header + 263] == _USTAR:
+        prefix = data[header + 345 : header + 500].partition(b"\0")[0]
+        return f"{prefix.decode(errors='surrogateescape')}/{own}"
     return own
 
 
@@ -210,25 +164,27 @@ def _check(header: bytes, path: Path | str, position: int) -> None:
         raise SourceError(f"{path}: no tar header at byte {position}; it is damaged or not a tar")
 
 
-def _opened(path: Path | str) -> int:
+def opened(path: str) -> int:
+    """The descriptor of a file, to read. Raises `SourceError`."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise SourceError(f"{path}: cannot be opened ({error.strerror})") from error
 
 
-def _identity(file: int) -> tuple[int, int, int, int]:
-    status = os.fstat(file)
+def identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Tells a file from one that took its place, and from what it was before it was changed."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _size(digits: bytes) -> int:
+def size_in(digits: bytes) -> int:
+    """The number in the size field of a header."""
     if digits[0] & 0x80:  # GNU's base 256, for 8 GiB and more
         return int.from_bytes(digits[1:])
     return int(digits.rstrip(b" \0") or b"0", 8)
 
 
-def _pax_path(records: bytes) -> str | None:
+def pax_path(records: bytes) -> str | None:
     """The `path` of a PAX header (POSIX.1-2001: "length key=value\\n")."""
     while b" path=" in records:
         length, _, rest = records.partition(b" ")

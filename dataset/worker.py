@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import queue
@@ -18,6 +19,8 @@ import torch
 from dataset.parcels import packed, size_of
 from dataset.planning import Loaded, Loader, LoadingSource
 from dataset.ring import Ring
+
+logger = logging.getLogger(__name__)
 
 PART = struct.Struct("<QQQ")
 """A part of an answer is in the ring: the ticket, the bytes of the whole answer, those of this part."""
@@ -41,8 +44,9 @@ class Task(msgspec.Struct, frozen=True):
     lane: int | None = None
 
 
-def work(sources: Mapping[str, LoadingSource], tasks: Connection, ring: Ring) -> None:
-    """Load until `tasks` is closed."""
+def work(sources: Mapping[str, LoadingSource], tasks: Connection, ring: Ring, environment: Mapping[str, str]) -> None:
+    """Load until `tasks` is closed, with the environment that the starting process has now."""
+    os.environ.update(environment)  # the fork server has that of the time when it was started
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it decides
     torch.set_num_threads(1)
     loaders: dict[str, Loader] = {}
@@ -54,8 +58,7 @@ def work(sources: Mapping[str, LoadingSource], tasks: Connection, ring: Ring) ->
         task = waiting.get()
         if task.source not in loaders:
             loaders[task.source] = sources[task.source].loader()
-        answers = [_load(loaders[task.source], what) for what in task.whats]
-        _answer(task, answers, tasks, ring)
+        _answer(task, _load_all(loaders[task.source], task.whats), tasks, ring)
 
 
 def _receive(tasks: Connection, waiting: queue.SimpleQueue[Task]) -> None:
@@ -64,6 +67,18 @@ def _receive(tasks: Connection, waiting: queue.SimpleQueue[Task]) -> None:
             waiting.put(tasks.recv())
         except (EOFError, OSError):
             os._exit(0)
+
+
+def _load_all(loader: Loader, whats: tuple[Any, ...]) -> list[Loaded | Raised]:
+    """Together as far as that goes, and the rest one by one."""
+    together: list[Loaded | Raised] = []
+    many = getattr(loader, "many", None)
+    if many is not None and len(whats) > 1:
+        try:
+            together.extend(many(list(whats)).loaded())
+        except Exception:  # it is met again by itself
+            logger.debug("%d samples cannot be loaded together", len(whats), exc_info=True)
+    return together + [_load(loader, what) for what in whats[len(together) :]]
 
 
 def _load(loader: Loader, what: Any) -> Loaded | Raised:

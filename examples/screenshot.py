@@ -14,28 +14,36 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, ViewportSize, sync_playwright
+from playwright.sync_api import Page, TimeoutError, ViewportSize, sync_playwright
 from rich.console import Console
 
-from control import CommandName, ControlClient
+from control import ClientError, CommandName, ControlClient
 from examples.desktop.base_data import write_base_shards
-from examples.desktop.demo import BEGINNING, CONFIG, LATER, Plan, app_roles, await_app
+from examples.desktop.demo import BEGINNING, CONFIG, LATER, Plan, app_roles, await_app, end_on_sigterm
 from stovetop.errors import StovetopError
 from stovetop.secrets import Holder, local_token
 from stovetop.settings import load_settings
 from stovetop.up import Service
 
 CHROMIUM = os.environ.get("STOVETOP_CHROMIUM", "/usr/bin/chromium")
-VIEW = ViewportSize(width=1440, height=900)
-LARGEST = 300_000
+VIEW = ViewportSize(width=1440, height=1330)
+LARGEST = 400_000
 """Bytes of one picture: a README is read over slow lines, too."""
 
 COLOURS = 192
 BASE_SAMPLES = 2_000
-PATIENCE = 300.0
+SEATS, PACE = 2, 3.0
+"""Visitors, and what each does in a second: little enough that a slow machine trains on it as it comes."""
+
+PUBLISH_SECONDS = 20
+PATIENCE = 900.0
+SETTLING = 60_000
+"""Milliseconds in which a link that lags behind may catch up before it is shown as it is."""
+
 NAMES = {"dark": "dashboard.png", "light": "dashboard-light.png"}
 
 
@@ -45,6 +53,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("--steps", type=int, default=250, help="optimizer steps before the pictures are taken")
     given = parser.parse_args()
+    end_on_sigterm()
     with tempfile.TemporaryDirectory() as folder:
         for name, data in take(Path(folder), given.steps).items():
             given.out.mkdir(parents=True, exist_ok=True)
@@ -54,11 +63,15 @@ def main() -> None:
 
 def take(folder: Path, steps: int) -> dict[str, bytes]:
     """The pictures by name, of a service that has trained for so many steps."""
-    plan = Plan(folder, seed=1, minutes=0)
+    plan = Plan(folder, seed=1, minutes=0, seats=SEATS, pace=PACE)
     plan.data.mkdir(parents=True)
     write_base_shards(plan.data / "base", BASE_SAMPLES)
     settings = load_settings(CONFIG, data=plan.data)
-    environment = {"STOVETOP_APP__BASE_SHARDS": str(plan.data / "base"), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {
+        "STOVETOP_APP__BASE_SHARDS": str(plan.data / "base"),
+        "STOVETOP_TRAIN__PUBLISH_SECONDS": str(PUBLISH_SECONDS),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     service = Service(settings, CONFIG, environment, lambda doors: app_roles(plan, settings, doors))
     try:
         service.start()
@@ -88,7 +101,10 @@ def reaches(client: ControlClient, run: str, step: int) -> None:
     """Wait until training has come so far."""
 
     def there() -> bool:
-        known = {found.run: found for found in client.runs().runs}
+        try:
+            known = {found.run: found for found in client.runs().runs}
+        except ClientError:  # too busy to answer, or on its way up again
+            return False
         return run in known and (known[run].step or 0) >= step
 
     until(there, f"step {step} of {run}")
@@ -126,6 +142,8 @@ def await_whole(page: Page) -> None:
     page.locator('[data-link="served"][data-flow="flows"]').wait_for()
     page.locator('[data-flow="broken"], [data-flow="absent"]').first.wait_for(state="detached")
     page.locator(".source").first.wait_for()
+    with suppress(TimeoutError):
+        page.locator('[data-flow="behind"]').first.wait_for(state="detached", timeout=SETTLING)
     page.wait_for_timeout(1_500)
 
 

@@ -7,18 +7,22 @@ topic `certificates`             the same, appended once the archive is clean of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
 
+from ingest.keeper_places import Runs, points_of
 from ingest.log import Log
-from ingest.types import Position
+from ingest.types import Point, Position
 
 KEEPER = "keeper"
 """The name of the keeper's writer."""
 ERASURE_PREFIX = "erasure/"
 FORMAT = 1
+
+TrainedOn = Callable[[Mapping[str, Sequence[Point]]], tuple[str, ...] | None]
+"""Names the published versions that had trained on samples at these places, by partition; None where it cannot tell."""
 
 
 class State(StrEnum):
@@ -55,8 +59,10 @@ class Erasure(msgspec.Struct, frozen=True):
     """What was done about one session. Times in Unix seconds.
 
     All that it ever put into the log lies below these ends of its partition, by topic; `tombstone` is where its
-    deletion stands. `steps` and `samples` count the entries that the archive has lost (openings and ends are steps).
-    `log_gone_by` is when the log's retention by age forgets its copy (None: age is no limit), `log_gone_at` when it had.
+    deletion stands. `samples_at` is where its samples stood in the topic `samples` (runs: offset, first index, count), by
+    which it is told which versions had trained on them. `steps` and `samples` count the entries that the archive has lost
+    (openings and ends are steps). `log_gone_by` is when the log's retention by age forgets its copy (None: age is no
+    limit), `log_gone_at` when it had.
     """
 
     deletion: str
@@ -68,6 +74,7 @@ class Erasure(msgspec.Struct, frozen=True):
     shards: tuple[Rewritten, ...] = ()
     steps: int = 0
     samples: int = 0
+    samples_at: Runs = ()
     erased_at: float | None = None
     log_gone_by: float | None = None
     log_gone_at: float | None = None
@@ -84,7 +91,8 @@ class Erasure(msgspec.Struct, frozen=True):
 class Certificate(msgspec.Struct, frozen=True):
     """All that was done about one deletion, session by session; a session that is missing waits for the keeper.
 
-    `versions` are those published ones that had trained on it, where somebody has looked (None: nobody has). `sha256`
+    `versions` are those published ones that had trained on it, or through history may have, where that could be told
+    (None: it could not). `sha256`
     is that of the certificate's JSON, keys in order, with an empty `sha256`.
     """
 
@@ -112,14 +120,32 @@ def erasure_key(deletion: str, session_id: str = "") -> str:
     return f"{ERASURE_PREFIX}{deletion}/{session_id}"
 
 
-def certificate_of(log: Log, deletion: str, requested_at: float, due_by: float, sessions: Sequence[str]) -> Certificate:
-    """The certificate of a deletion as it stands now, sealed."""
+def certificate_of(
+    log: Log,
+    deletion: str,
+    requested_at: float,
+    due_by: float,
+    sessions: Sequence[str],
+    trained_on: TrainedOn | None = None,
+) -> Certificate:
+    """The certificate of a deletion as it stands now, sealed.
+
+    Once the archive is clean of it, it lists the versions that `trained_on` names.
+    """
     stored = log.writer_state(KEEPER, erasure_key(deletion))
     erasures = tuple(msgspec.msgpack.decode(stored[key], type=Erasure) for key in sorted(stored))
     order = list(State)
     states = [each.state for each in erasures] + [State.PENDING] * (len(sessions) - len(erasures))
     state = min(states, key=order.index) if states else State.GONE
-    return Certificate(deletion, tuple(sessions), requested_at, due_by, state, erasures).sealed()
+    versions = None if trained_on is None or state is State.PENDING else trained_on(_positions(erasures))
+    return Certificate(deletion, tuple(sessions), requested_at, due_by, state, erasures, versions).sealed()
+
+
+def _positions(erasures: Sequence[Erasure]) -> Mapping[str, Sequence[Point]]:
+    positions: dict[str, list[Point]] = {}
+    for each in erasures:
+        positions.setdefault(str(each.tombstone.partition), []).extend(points_of(each.samples_at))
+    return positions
 
 
 def _digest(certificate: Certificate) -> str:

@@ -32,7 +32,8 @@ HIDDEN = "__session__/"
 class Entry(msgspec.Struct, frozen=True):
     """One row of a shard: a sample, a step, or the opening or end of a session.
 
-    Of one that was deleted only its place is left, without key and members.
+    Of one that was deleted only its place is left, without key and members. `traceparent` is a sample's; a step has its
+    own in its JSON.
     """
 
     offset: int
@@ -41,6 +42,7 @@ class Entry(msgspec.Struct, frozen=True):
     time: float
     members: Mapping[str, bytes]
     model_version: str | None = None
+    traceparent: str | None = None
 
     @property
     def hidden(self) -> bool:
@@ -84,7 +86,7 @@ _hidden: dict[str, msgspec.json.Decoder[SessionRecord]] = {
 
 def sample_entry(sample: Sample, offset: int, index: int) -> Entry:
     """The row of a sample that is number `index` of the record at `offset`."""
-    return Entry(offset, index, sample.key, sample.time, sample.members, sample.model_version)
+    return Entry(offset, index, sample.key, sample.time, sample.members, sample.model_version, sample.traceparent)
 
 
 def sample_of(entry: Entry) -> Sample:
@@ -92,7 +94,7 @@ def sample_of(entry: Entry) -> Sample:
     _check_kept(entry)
     session_id, numbers = _split(entry.key)
     seq, _, index = numbers.partition("-")
-    return Sample(session_id, int(seq), int(index), entry.time, entry.members, entry.model_version)
+    return Sample(session_id, int(seq), int(index), entry.time, entry.members, entry.model_version, entry.traceparent)
 
 
 def record_entries(record: SessionRecord, offset: int) -> list[Entry]:

@@ -16,7 +16,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
@@ -24,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 from ingest.annotator_state import annotator_progress
 from ingest.certificates import ERASURE_PREFIX, KEEPER, Erasure, erasure_key
 from ingest.errors import IngestError, LogLocked
-from ingest.keeper_shards import Partition
+from ingest.keeper_places import Runs, samples_in_log, united
+from ingest.keeper_shards import CLOCKS, Partition
 from ingest.log import Append, Log, LogReader, LogWriter
 from ingest.records import session_deleted
 from ingest.shard_reader import archived_before
@@ -60,6 +61,16 @@ class KeepingSettings(BaseModel):
     )
 
 
+class KeeperHealth(msgspec.Struct, frozen=True):
+    """How many sessions were deleted and may still be in the archive, hidden; the oldest of these requests in seconds."""
+
+    time: float
+    pending: int = 0
+    pending_seconds: float = 0.0
+    erased: int = 0
+    """Sessions of which the archive is clean."""
+
+
 class Keeper:
     """Keeps one archive, and what was reannotated beside it. Runs in the thread that calls `run`.
 
@@ -69,6 +80,8 @@ class Keeper:
     def __init__(self, log: Log, store: ShardStore, settings: KeepingSettings | None = None) -> None:
         self._log, self._store = log, store
         self.settings = settings or KeepingSettings()
+        self.health: KeeperHealth | None = None
+        """As of the last look; None before that, and while another keeper is at work. May be read from any thread."""
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set. What fails is logged and tried again: nothing else waits for the keeper."""
@@ -77,8 +90,10 @@ class Keeper:
                 with self.working() as work:
                     while not stop.is_set():
                         work.turn(stop)
+                        self.health = work.health
                         stop.wait(self.settings.interval)
             except LogLocked:
+                self.health = None
                 logger.debug("another keeper is at work")
             except (IngestError, OSError) as error:
                 logger.error("the keeper failed, and tries again in %g s: %s", _RETRY_SECONDS, error)
@@ -119,6 +134,13 @@ class Work:
         """What the archive may still hold."""
         return [each for each in self.erasures.values() if each.erased_at is None]
 
+    @property
+    def health(self) -> KeeperHealth:
+        """How far it is."""
+        now, pending = time.time(), self.pending
+        waited = max((now - each.requested_at for each in pending), default=0.0)
+        return KeeperHealth(now, len(pending), max(0.0, waited), len(self.erasures) - len(pending))
+
     def turn(self, stop: threading.Event | None = None) -> None:
         """Look for deletions once, and do what can be done about them now."""
         self._take_notice()
@@ -133,9 +155,10 @@ class Work:
         for session_id, shards in here.unfinished(pending).items():
             self._change(session_id, shards=shards)
         if pending:
-            passed = [each.session_id for each in pending if self._passed(each)]  # before the look, or it may miss some
+            self._find_ends(number, pending)
             pending = [self.erasures[each.session_id] for each in pending]
-            here.erase(pending, lambda session_id, shards: self._change(session_id, shards=shards))
+            passed = [each.session_id for each in pending if self._passed(each)]  # before the look, or it may miss some
+            here.erase(pending, lambda session_id, shards: self._change(session_id, shards=shards), self._note_places)
             for session_id in passed:
                 self._note_removed(here, self.erasures[session_id])
                 if here.clean(session_id):
@@ -177,17 +200,37 @@ class Work:
         if shards != erasure.shards:
             self._change(erasure.session_id, shards=shards)
 
+    def _note_places(self, places: Mapping[str, Runs]) -> None:
+        """Note where samples stand that are about to be lost."""
+        for session_id, runs in places.items():
+            known = self.erasures[session_id].samples_at
+            if (all_of_them := united(known, runs)) != known:
+                self._change(session_id, samples_at=all_of_them)
+
+    def _find_ends(self, number: int, pending: Sequence[Erasure]) -> None:
+        """Find out below which offsets everything lies that the sessions ever put into the log, and note where."""
+        complete: dict[str, dict[str, int]] = {}
+        for each in pending:
+            ends = dict(each.ends)
+            if STEPS not in ends and time.time() >= each.requested_at + self._settings.grace:
+                ends[STEPS] = self._reader.bounds(STEPS, number).end
+                self._change(each.session_id, ends=ends)
+            if STEPS in ends and SAMPLES not in ends:
+                progress = annotator_progress(self._log).get(number)
+                if progress is not None and progress.done[0] >= ends[STEPS]:  # then it puts out nothing more of it
+                    ends |= {topic: self._reader.bounds(topic, number).end for topic in (SAMPLES, DEAD)}
+                    complete[each.session_id] = ends
+        if not complete:
+            return
+        since = min((self.erasures[name].opened_at or 0.0) for name in complete) - CLOCKS
+        places = samples_in_log(self._reader, number, complete, since, max(ends[SAMPLES] for ends in complete.values()))
+        for session_id, ends in complete.items():
+            runs = united(self.erasures[session_id].samples_at, places.get(session_id, ()))
+            self._change(session_id, ends=ends, samples_at=runs)
+
     def _passed(self, erasure: Erasure) -> bool:
-        """Whether everything that a session ever put into the log is archived by now; finds out how far that is."""
-        number, ends = erasure.tombstone.partition, dict(erasure.ends)
-        if STEPS not in ends and time.time() >= erasure.requested_at + self._settings.grace:
-            ends[STEPS] = self._reader.bounds(STEPS, number).end
-        if STEPS in ends and SAMPLES not in ends:
-            progress = annotator_progress(self._log).get(number)
-            if progress is not None and progress.done[0] >= ends[STEPS]:  # then it puts out nothing more of it
-                ends |= {topic: self._reader.bounds(topic, number).end for topic in (SAMPLES, DEAD)}
-        if ends != erasure.ends:
-            self._change(erasure.session_id, ends=ends)
+        """Whether everything that a session ever put into the log is archived by now."""
+        number, ends = erasure.tombstone.partition, erasure.ends
         return SAMPLES in ends and all(
             archived_before(self._store, topic, number) >= ends[topic] for topic in (STEPS, SAMPLES)
         )

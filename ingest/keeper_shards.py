@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -11,11 +11,12 @@ import msgspec
 from ingest.certificates import Erasure, Rewritten
 from ingest.entries import Entry, session_of
 from ingest.errors import ShardError, ShardGone
+from ingest.keeper_places import Runs, runs_of
 from ingest.reannotated import generations
 from ingest.replacing import replace, retire
 from ingest.shard_reader import Shard, ShardChain
 from ingest.shards import ShardStore, chain_folder, first_offset_of, generation_of, latest
-from ingest.types import SAMPLES, STEPS
+from ingest.types import SAMPLES, STEPS, Point
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ CLOCKS = 300.0
 
 Shards: TypeAlias = tuple[Rewritten, ...]
 Tell: TypeAlias = Callable[[str, Shards], None]
+Met: TypeAlias = Callable[[Mapping[str, Runs]], None]
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -68,8 +70,11 @@ class Partition:
                 found[erasure.session_id] = kept
         return found
 
-    def erase(self, pending: Sequence[Erasure], tell: Tell) -> None:
-        """Rewrite every shard that holds something of the pending ones; `tell` of it before and after each."""
+    def erase(self, pending: Sequence[Erasure], tell: Tell, met: Met) -> None:
+        """Rewrite every shard that holds something of the pending ones; `tell` of it before and after each.
+
+        `met` hears before that where the samples stand that the archive loses.
+        """
         self._clean.clear()
         wanted = {each.session_id: each for each in pending}
         for session_id in wanted:
@@ -80,6 +85,8 @@ class Partition:
             sessions = self._to_look_for(place, store, wanted)
             try:
                 counts = _counts(Shard(store, place.name), sessions) if sessions else {}
+                if counts and place.topic == SAMPLES and not place.archive:
+                    met(_places_in(Shard(store, place.name), counts))
                 if counts:
                     self._rewrite(place, store, counts, told, tell)
             except ShardGone:
@@ -223,6 +230,15 @@ def _counts(shard: Shard, sessions: Collection[str]) -> dict[str, int]:
             session_id = session_of(entry.key)
             counts[session_id] = counts.get(session_id, 0) + 1
     return counts
+
+
+def _places_in(shard: Shard, sessions: Collection[str]) -> Mapping[str, Runs]:
+    """Where a shard's samples of some sessions stand in the log."""
+    points: dict[str, list[Point]] = {}
+    for entry in shard.entries():
+        if not entry.removed and (session_id := session_of(entry.key)) in sessions:
+            points.setdefault(session_id, []).append((entry.offset, entry.index))
+    return {session_id: runs_of(found) for session_id, found in points.items()}
 
 
 def _finished(plan: Rewritten, made: Shard) -> Rewritten:

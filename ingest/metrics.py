@@ -15,6 +15,7 @@ from ingest.archive_lane import Rotation
 from ingest.archiver import SIZES, ArchiverHealth
 
 if TYPE_CHECKING:
+    from ingest.keeper import KeeperHealth
     from ingest.pipeline import PipelineHealth
 
 _COUNTERS = {
@@ -33,7 +34,7 @@ _GAUGES = {
 
 
 class PipelineCollector(Collector):
-    """Turns a `PipelineHealth` into metrics called `stovetop_annotator_…` and `stovetop_archive_…`."""
+    """Turns a `PipelineHealth` into metrics: `stovetop_annotator_…`, `stovetop_archive_…` and `stovetop_deletion_…`."""
 
     def __init__(self, health: Callable[[], PipelineHealth]) -> None:
         self._health = health
@@ -48,6 +49,8 @@ class PipelineCollector(Collector):
                 yield GaugeMetricFamily(f"stovetop_annotator_{name}", text, value=getattr(health.annotator, name))
         if health.archiver is not None:
             yield from archive_metrics(health.archiver)
+        if health.keeper is not None:
+            yield from deletion_metrics(health.keeper)
 
 
 def archive_metrics(health: ArchiverHealth) -> Iterator[Metric]:
@@ -75,6 +78,17 @@ def archive_metrics(health: ArchiverHealth) -> Iterator[Metric]:
     yield HistogramMetricFamily(
         "stovetop_archive_shard_bytes", "sizes of published shards", buckets=sizes, sum_value=health.bytes
     )
+
+
+def deletion_metrics(health: KeeperHealth) -> Iterator[Metric]:
+    """Those of the keeper; whoever promised a time for deletions watches the oldest."""
+    for name, text, value in (
+        ("pending", "deleted sessions of which the archive may still hold something, hidden", health.pending),
+        ("pending_seconds", "age of the oldest request among them", health.pending_seconds),
+    ):
+        yield GaugeMetricFamily(f"stovetop_deletion_{name}", text, value=value)
+    erased = "deleted sessions of which the archive is clean"
+    yield GaugeMetricFamily("stovetop_deletion_erased", erased, value=health.erased)
 
 
 @contextlib.contextmanager

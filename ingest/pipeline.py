@@ -16,6 +16,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -28,7 +29,7 @@ from ingest.annotator_worker import AnnotatorHealth, AnnotatorSettings, Annotato
 from ingest.archive_lane import ArchiverSettings
 from ingest.archiver import Archiver, ArchiverHealth
 from ingest.errors import IngestError
-from ingest.keeper import Keeper, KeepingSettings
+from ingest.keeper import Keeper, KeeperHealth, KeepingSettings
 from ingest.log import Log
 from ingest.metrics import serve_metrics
 from ingest.shard_reader import archived_before
@@ -59,10 +60,18 @@ class PipelineSettings(BaseModel):
 
 
 class PipelineHealth(msgspec.Struct, frozen=True):
-    """How both parts fare; None for a part that has not reported yet."""
+    """How the parts fare; None for a part that has not reported yet, or whose work another pipeline does."""
 
     annotator: AnnotatorHealth | None = None
     archiver: ArchiverHealth | None = None
+    keeper: KeeperHealth | None = None
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What the child reports."""
+
+    archiver: ArchiverHealth
+    keeper: KeeperHealth | None = None
 
 
 class PipelineError(IngestError):
@@ -77,7 +86,7 @@ class Pipeline:
         self._log = log
         self._store = store
         self._annotator = annotator_team(settings.annotator, log, store)
-        self._archiver_health: ArchiverHealth | None = None
+        self._told: _Told | None = None
         self.archiver_heard = time.time()
         """When the archiver's process last said anything, in Unix seconds: twice a second while it lives."""
         self._failure: str | None = None
@@ -85,8 +94,11 @@ class Pipeline:
 
     @property
     def health(self) -> PipelineHealth:
-        """The latest measurements of both parts, each with its time."""
-        return PipelineHealth(self._annotator.health, self._archiver_health)
+        """The latest measurements of each part, with its time."""
+        told = self._told
+        if told is None:
+            return PipelineHealth(self._annotator.health)
+        return PipelineHealth(self._annotator.health, told.archiver, told.keeper)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, and leave all that was read committed and published.
@@ -131,7 +143,7 @@ class Pipeline:
         """Take the archiver's reports until it ends; if nobody asked for that, stop the annotator too."""
         with contextlib.suppress(EOFError, OSError):
             while True:
-                self._archiver_health = msgspec.msgpack.decode(pipe.recv_bytes(), type=ArchiverHealth)
+                self._told = msgspec.msgpack.decode(pipe.recv_bytes(), type=_Told)
                 self.archiver_heard = time.time()
         child.join(_GRACE)
         if child.exitcode != 0 or not stop.is_set():
@@ -184,14 +196,18 @@ def _archive(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this in order
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
-    archiver = Archiver(log, store, settings)
-    threading.Thread(target=_follow_parent, args=(archiver, pipe, stop), name="parent", daemon=True).start()
-    keeper = threading.Thread(target=Keeper(log, store, keeping).run, args=(stop,), name="keeper", daemon=True)
-    keeper.start()
+    archiver, keeper = Archiver(log, store, settings), Keeper(log, store, keeping)
+
+    def tell() -> None:
+        pipe.send_bytes(msgspec.msgpack.encode(_Told(archiver.health, keeper.health)))
+
+    threading.Thread(target=_follow_parent, args=(tell, pipe, stop), name="parent", daemon=True).start()
+    keeping_thread = threading.Thread(target=keeper.run, args=(stop,), name="keeper", daemon=True)
+    keeping_thread.start()
     archive_mine(archiver, log, stop)
-    keeper.join(_GRACE / 2)
+    keeping_thread.join(_GRACE / 2)
     with contextlib.suppress(OSError):
-        pipe.send_bytes(msgspec.msgpack.encode(archiver.health))
+        tell()
 
 
 def archive_mine(archiver: Archiver, log: Log, stop: threading.Event) -> None:
@@ -220,10 +236,10 @@ def _end_turn(sharing: Sharing, mine: frozenset[int], turn: threading.Event, sto
     turn.set()
 
 
-def _follow_parent(archiver: Archiver, pipe: Connection, stop: threading.Event) -> None:
+def _follow_parent(tell: Callable[[], None], pipe: Connection, stop: threading.Event) -> None:
     with contextlib.suppress(EOFError, OSError):
         while not pipe.poll(_BEAT):
-            pipe.send_bytes(msgspec.msgpack.encode(archiver.health))
+            tell()
     stop.set()
     time.sleep(_GRACE)
     os._exit(1)  # a store that hangs must not keep an orphan

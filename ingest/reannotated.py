@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from ingest.errors import ShardError
-from ingest.shards import DirectoryStore, ShardStore
+from ingest.shards import ShardStore
 
 FOLDER = "reannotated"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -20,14 +20,9 @@ def generation(store: ShardStore, name: str) -> ShardStore:
     """The archive of what was reannotated under a name; nothing is made yet."""
     if not NAME.fullmatch(name):
         raise ShardError(f"{name!r}: a name of 1 to 64 small letters, digits and - is wanted, as in v2")
-    if isinstance(store, DirectoryStore):
-        return DirectoryStore(store.root / FOLDER / name)
-    raise ShardError(f"{store!r}: what is reannotated goes beside an archive in a directory or on S3")
+    return store.beside(f"{FOLDER}/{name}")
 
 
 def generations(store: ShardStore) -> dict[str, ShardStore]:
     """All that was reannotated beside an archive, by name."""
-    if not isinstance(store, DirectoryStore) or not (store.root / FOLDER).is_dir():
-        return {}
-    names = sorted(path.name for path in (store.root / FOLDER).iterdir() if NAME.fullmatch(path.name))
-    return {name: generation(store, name) for name in names}
+    return {name: generation(store, name) for name in store.folders(FOLDER) if NAME.fullmatch(name)}

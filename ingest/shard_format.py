@@ -4,6 +4,7 @@
     __stovetop__/shard.json     `ShardSummary`, padded with spaces to 1 KiB, so that it can be filled in at the end
     {key}.{extension} …         the entries, in order of (offset, index): what webdataset reads
     __stovetop__/index          one fixed-width `Row` an entry, then the model versions as a JSON list
+                                (format 2: of some samples [version, traceparent] instead)
     (1,024 zero bytes)          the end of the archive
 
 Names that begin with `__word__/` are skipped by webdataset. Everything after the summary is written once and never
@@ -22,6 +23,8 @@ import msgspec
 from ingest.errors import ShardError
 
 FORMAT = 1
+TRACED = 2
+"""The format of a shard of which some samples have a trace: its list of versions tells those too."""
 BLOCK = 512
 END = bytes(2 * BLOCK)
 SUMMARY_NAME = "__stovetop__/shard.json"
@@ -71,6 +74,22 @@ class Row(NamedTuple):
 ROW = struct.Struct("<qqqqdII")
 """offset, index, position, size, time, crc32c, version (a place in the versions; the first is None)."""
 
+Made = tuple[str | None, str | None]
+"""By which model version a sample was seen, and in which trace (W3C) its step came in."""
+Version = str | None | Made
+"""An item of the index's list: a version alone where there is no trace."""
+
+
+def told(made: Made) -> Version:
+    """As it stands in the list."""
+    version, trace = made
+    return version if trace is None else made
+
+
+def made_of(told: Version) -> Made:
+    """The inverse."""
+    return told if isinstance(told, tuple) else (told, None)
+
 
 def encode_summary(summary: ShardSummary) -> bytes:
     """The first member, header and all: always `BODY` bytes."""
@@ -88,8 +107,10 @@ def decode_summary(name: str, head: bytes) -> ShardSummary:
         raise ShardError(f"{name}: does not begin with {SUMMARY_NAME}, so it is no shard; move it out of the archive")
     try:
         known = msgspec.json.decode(head[BLOCK:BODY], type=_Format).format
-        if known != FORMAT:
-            raise ShardError(f"{name}: shard format {known} is not known here, only {FORMAT}; update this installation")
+        if known not in (FORMAT, TRACED):
+            raise ShardError(
+                f"{name}: shard format {known} is not known here, only {FORMAT} and {TRACED}; update this installation"
+            )
         return msgspec.json.decode(head[BLOCK:BODY], type=ShardSummary)
     except msgspec.DecodeError as error:
         raise ShardError(f"{name}: its summary cannot be read ({error}); restore the shard from a copy") from None

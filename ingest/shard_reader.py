@@ -20,7 +20,7 @@ from crc32c import crc32c
 
 from ingest.entries import Entry, record_of, sample_of
 from ingest.errors import ShardError, ShardGone
-from ingest.shard_format import BLOCK, BODY, ROW, Row, decode_summary, members
+from ingest.shard_format import BLOCK, BODY, ROW, Made, Row, Version, decode_summary, made_of, members
 from ingest.shards import ShardStore, chain_folder, first_offset_of, generation_of, latest, shard_name
 from ingest.types import Point, Position, Sample, SessionRecord
 
@@ -40,7 +40,7 @@ class Shard:
         self.summary = decode_summary(name, head.data)
         self.size, self.published = head.size, head.published
         self._store = store
-        self._versions: list[str | None] | None = None
+        self._versions: list[Version] | None = None
         self._whole = False
         self._check_identity()
 
@@ -105,13 +105,13 @@ class Shard:
             raise ShardError(f"{self.name}: its index ends early: it is torn; restore it from a copy")
         return data
 
-    def _version(self, number: int) -> str | None:
+    def _made(self, number: int) -> Made:
         if self._versions is None:
             header = self._store.read(self.name, self.summary.index_position, BLOCK)
             rows = self.summary.rows * ROW.size
             text = self._index(rows, int(header[124:135], 8) - rows)
-            self._versions = msgspec.json.decode(text, type=list[str | None])
-        return self._versions[number]
+            self._versions = msgspec.json.decode(text, type=list[Version])
+        return made_of(self._versions[number])
 
     def _entry(self, row: Row, data: bytes) -> Entry:
         if crc32c(data) != row.crc32c or len(data) != row.size:
@@ -123,8 +123,8 @@ class Shard:
             stem, _, extension = file.partition(".")
             key = f"{folder}{slash}{stem}"
             contents[extension] = value
-        version = self._version(row.version) if row.version else None
-        return Entry(row.offset, row.number, key, row.time, contents, version)
+        version, trace = self._made(row.version) if row.version else (None, None)
+        return Entry(row.offset, row.number, key, row.time, contents, version, trace)
 
 
 class ShardChain:

@@ -14,12 +14,16 @@ from ingest.errors import ShardError, StoreError
 from ingest.shard_format import (
     BODY,
     END,
+    FORMAT,
     INDEX_NAME,
     ROW,
+    TRACED,
+    Made,
     ShardSummary,
     encode_summary,
     member_header,
     padding,
+    told,
 )
 from ingest.shards import ShardStore, chain_folder, shard_name
 
@@ -51,7 +55,7 @@ class ShardWriter:
         self.size = BODY
         self._store = store
         self._index = bytearray()
-        self._versions: dict[str | None, int] = {None: 0}
+        self._versions: dict[Made, int] = {(None, None): 0}
         self._digest = hashlib.sha256()
         self._unsynced = 0
         self._last = (-1, -1)
@@ -86,7 +90,8 @@ class ShardWriter:
         for extension, value in entry.members.items():
             parts += (member_header(f"{entry.key}.{extension}", len(value)), value, padding(len(value)))
         block = b"".join(parts)
-        version = self._versions.setdefault(entry.model_version, len(self._versions))
+        made = (entry.model_version, entry.traceparent)
+        version = self._versions.setdefault(made, len(self._versions))
         self._index += ROW.pack(*here, self.size, len(block), entry.time, crc32c(block), version)
         self._write(block)
         self._last = here
@@ -128,10 +133,12 @@ class ShardWriter:
 
     def _finish(self) -> None:
         index_position = self.size
-        versions = msgspec.json.encode(list(self._versions))
+        versions = msgspec.json.encode([told(made) for made in self._versions])
         index = b"".join((self._index, versions))
         self._write(b"".join((member_header(INDEX_NAME, len(index)), index, padding(len(index)), END)))
+        traced = any(trace is not None for _, trace in self._versions)
         summary = ShardSummary(
+            format=TRACED if traced else FORMAT,
             topic=self.topic,
             partition=self.partition,
             first_offset=self.first_offset,

@@ -152,6 +152,11 @@ class Cache:
             raise Unreadable(f"{folder}: the cached version is not whole ({error})") from error
         return manifest, folder
 
+    def standing(self, digest: str) -> tuple[Manifest, Path]:
+        """A version that was put here just now: its manifest verified again, its files as `obtain` left them."""
+        folder = self._folder(digest)
+        return self._check((folder / MANIFEST).read_bytes(), digest), folder
+
     def prune(self, keep: Iterable[str]) -> None:
         """Delete every version but these digests."""
         kept = set(keep)

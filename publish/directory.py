@@ -27,6 +27,7 @@ from publish import durable
 from publish.errors import ChannelMoved, HubUnavailable, Unreadable, VersionMissing, VersionTaken
 from publish.manifest import MANIFEST, Manifest, check_names
 from publish.pointer import Pointer, check_channel, decode_pointer
+from publish.settings import FollowSettings
 
 FORMAT = 1
 MARK = "hub.json"
@@ -54,6 +55,11 @@ class DirectoryHub:
     def name(self) -> str:
         """The directory's address."""
         return self._root.resolve().as_uri()
+
+    @property
+    def place(self) -> FollowSettings:
+        """What a follower in another process opens."""
+        return FollowSettings(hub=self._root.absolute())
 
     def numbers(self) -> Sequence[int]:
         """Every number that was ever committed, ascending."""

@@ -22,8 +22,9 @@ import msgspec
 
 from publish.alarms import Alarm, Alarms
 from publish.cache import FORMAT as STATE_FORMAT
-from publish.cache import Cache, State
+from publish.cache import Cache, Obtained, State
 from publish.errors import NotServing, Replayed
+from publish.fetcher import Fetcher, place_of
 from publish.hub import ReadableHub
 from publish.live_model import BASE, LiveModel
 from publish.pointer import Pointer
@@ -93,6 +94,9 @@ class Follower(Generic[M]):
 
     With `alarms`, a version that breaks their rules is sent back at once, here, and `raise_alarm` is told, so that the
     publisher may take the channel back for all; it must not block either.
+
+    With `apart`, versions are fetched, verified and rebuilt in a process of its own, so that requests in this one do not
+    feel it (`publish.fetcher`). Raises ValueError for a hub that cannot be opened a second time.
     """
 
     def __init__(
@@ -108,11 +112,13 @@ class Follower(Generic[M]):
         longest_wait: float = 5.0,
         alarms: Alarms | None = None,
         raise_alarm: Callable[[Alarm], None] = lambda alarm: None,
+        apart: bool = False,
     ) -> None:
         self._hub = hub
         self._channel = channel
         self._keys = TrustedKeys(keys)
         self._cache = Cache(cache, self._keys)
+        self._fetcher = Fetcher(place_of(hub, cache, self._keys.texts)) if apart else None
         self._live = live
         self._tell = tell
         self._heartbeat = heartbeat
@@ -138,12 +144,16 @@ class Follower(Generic[M]):
         Raises CacheLocked where another follower uses the cache.
         """
         self.restore()
+        if self._fetcher is not None:
+            self._fetcher.start()
         self._thread = threading.Thread(target=self._run, name=f"follow-{self._channel}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop following; what is served stays."""
         self._stop.set()
+        if self._fetcher is not None:
+            self._fetcher.close()
         if self._thread is not None:
             self._thread.join()
         self._held.close()
@@ -246,7 +256,7 @@ class Follower(Generic[M]):
         if digest == self._served_digest():
             self._remember(msgspec.structs.replace(state, digest=digest))
             return
-        obtained = self._cache.obtain(self._hub, pointer)
+        obtained = self._obtain(pointer)
         manifest = obtained.manifest
         self._update(
             received_bytes=self._status.received_bytes + obtained.received,
@@ -258,6 +268,12 @@ class Follower(Generic[M]):
         self._served(ServedFrom.HUB, manifest.newest_sample_time, swap.load_seconds)
         logger.info("channel %s: serving version %s", self._channel, manifest.label)
         self._cache.prune({digest, current})
+
+    def _obtain(self, pointer: Pointer) -> Obtained:
+        if self._fetcher is None:
+            return self._cache.obtain(self._hub, pointer)
+        fetched = self._fetcher.obtain(pointer)
+        return Obtained(*self._cache.standing(pointer.manifest_sha256), fetched.received, fetched.links)
 
     def roll_back(self, reason: str) -> None:
         """Serve the version before at once, and not this one again until the channel has named another.

@@ -16,6 +16,7 @@ import msgspec
 
 from publish.errors import HubUnavailable, VersionMissing
 from publish.pointer import Pointer, check_channel, decode_pointer
+from publish.settings import FollowSettings
 
 LIVE = "/api/stovetop/v1"
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
@@ -38,7 +39,7 @@ class HttpHub:
     """
 
     def __init__(self, url: str, token: str) -> None:
-        self._url = url.rstrip("/")
+        self._url, self._token = url.rstrip("/"), token
         self._client = httpx.Client(
             base_url=self._url + LIVE,
             headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"},
@@ -51,6 +52,11 @@ class HttpHub:
     def name(self) -> str:
         """The hub's address."""
         return self._url
+
+    @property
+    def place(self) -> FollowSettings:
+        """What a follower in another process opens."""
+        return FollowSettings(url=self._url, token=self._token)
 
     def close(self) -> None:
         """End the streams and let connections go."""

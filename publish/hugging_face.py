@@ -38,6 +38,7 @@ from publish.http_hub import TIMEOUT, Body
 from publish.manifest import MANIFEST, Base, FileDigest, Manifest, check_names, decode_manifest
 from publish.pace import Bucket, LimitedFile
 from publish.pointer import Pointer, check_channel, decode_pointer
+from publish.settings import FollowSettings
 
 VERSIONS = "versions"
 CHANNEL = "channel.json"
@@ -85,6 +86,7 @@ class HuggingFaceHub:
     ) -> None:
         self._repository, self._poll, self._upload = repository, poll, upload
         self._endpoint = (endpoint or ENDPOINT).rstrip("/")
+        self._place = FollowSettings(repository=repository, endpoint=endpoint, token=token or "")
         self._plain = endpoint is not None or upload is not None
         self._api = HfApi(endpoint=self._endpoint, token=token, headers={"Stovetop-Uploads": "http"})
         secret = token or get_token()
@@ -107,6 +109,11 @@ class HuggingFaceHub:
     def name(self) -> str:
         """The repository's address."""
         return f"{self._endpoint}/{self._repository}"
+
+    @property
+    def place(self) -> FollowSettings:
+        """What a follower in another process opens."""
+        return self._place
 
     def close(self) -> None:
         """Let connections go."""

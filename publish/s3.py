@@ -36,6 +36,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from publish.errors import ChannelMoved, HubUnavailable, Unreadable, VersionMissing, VersionTaken
 from publish.manifest import MANIFEST, Base, Manifest, check_names
 from publish.pointer import Pointer, check_channel, decode_pointer
+from publish.settings import FollowSettings
 
 FORMAT = 1
 MARK = "hub.json"
@@ -94,6 +95,11 @@ class S3Hub:
         """The address, and the service's where it is not Amazon's."""
         place = f"s3://{self._bucket}/{self._prefix}"
         return f"{place} at {self._endpoint}" if self._endpoint else place
+
+    @property
+    def place(self) -> FollowSettings:
+        """What a follower in another process opens."""
+        return FollowSettings(bucket=f"s3://{self._bucket}/{self._prefix}", endpoint=self._endpoint)
 
     def numbers(self) -> Sequence[int]:
         """The manifests that there are."""

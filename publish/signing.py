@@ -158,6 +158,11 @@ class TrustedKeys:
             raise ValueError("trusted keys: none given; put the publisher's public key into the follower's settings")
         self._keys = {key.key_id: key for key in parsed}
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The keys as settings name them."""
+        return tuple(str(key) for key in self._keys.values())
+
     def verify(self, signed: Manifest | Pointer) -> None:
         """Return if one of the keys signed exactly this. Raises Untrusted otherwise."""
         what = f"version {signed.label}" if isinstance(signed, Manifest) else f"channel {signed.channel!r}"

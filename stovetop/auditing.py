@@ -65,10 +65,15 @@ def trained_on(settings: Settings, session_id: str) -> tuple[int, Record]:
     count = sum(map(len, positions.values()))
     if not count:
         raise StovetopError(f"session {session_id!r}: neither the log nor the archive holds a sample of it")
+    return count, record_of(settings, positions)
+
+
+def record_of(settings: Settings, positions: Positions) -> Record:
+    """The versions that have trained on the samples at these places. Raises StovetopError."""
     keys = TrustedKeys(settings.follow.trusted_keys or (Doors.read(settings).public_key,))
     hub = cast(Numbered, followers_hub(settings.follow))  # every kind has numbers
     try:
-        return count, versions_trained_on(hub, keys, positions)
+        return versions_trained_on(hub, keys, positions)
     except PublishError as error:
         raise StovetopError(str(error)) from error
 

@@ -259,7 +259,7 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
 
 def _log(settings: Settings) -> Iterator[Finding]:
     """The log, or its broker: whether every topic can be looked at."""
-    kind = getattr(settings.log, "kind", "sqlite")
+    kind = settings.log.backend
     try:
         with contextlib.closing(settings.log.open().reader()) as reader:
             bounds = {

@@ -1,4 +1,4 @@
-"""Brokers and servers that all tests of a worker share; each is started by the first test that asks for it."""
+"""Brokers and servers that all tests of a worker share, each started by the first that asks; and what none may leave."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from ingest.kafka import KafkaLayout, KafkaLog, KafkaOptions
 from tests import s3_servers
 from tests.brokers import Broker, Kafka, Tansu, kafka_home, tansu
+from tests.leftovers import State
 
 _names = itertools.count()
 
@@ -20,8 +21,70 @@ _names = itertools.count()
 os.environ.update(s3_servers.CREDENTIALS)
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # its threads talk on when a broker was killed on purpose
 
+
 KafkaLogs = Callable[..., KafkaLog]
 """Makes an empty log on a broker: `make(partitions=4, shares=1, **options)`."""
+
+
+SLOWEST = (
+    "tests/system/test_loop.py",
+    "tests/ingest/kafka/test_gateway_on_kafka.py",
+    "tests/system/test_accounting.py",
+    "tests/system/test_kill.py",
+    "tests/trainer/test_crashes.py",
+    "tests/trainer/test_ranks.py",
+    "tests/system/test_way.py",
+    "tests/browser/test_desktop.py",
+    "tests/ingest/kafka/test_limits.py",
+    "tests/browser/test_dashboard.py",
+    "tests/trainer/test_kills.py",
+    "tests/trainer/test_desired_state.py",
+    "tests/system/test_kafka.py",
+    "tests/ingest/test_log_contract.py",
+    "tests/trainer/test_torchrun.py",
+    "tests/trainer/test_launchers.py",
+    "tests/trainer/test_fuzz.py",
+)
+"""Files that take long with few tests: begun first, they leave no process with nothing to do at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files first; the others as they are."""
+    place = {name: number for number, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.split("::")[0], len(place)))
+
+
+_before = pytest.StashKey[State]()
+
+
+class Shared:
+    """Remembers what fixtures for several tests start, which may stay. A plugin, as those are no part of this folder."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+    ) -> Iterator[None]:
+        if fixturedef.scope == "function" or _before not in request.config.stash:
+            return (yield)
+        before = State.now()
+        try:
+            return (yield)
+        finally:
+            request.config.stash[_before] = request.config.stash[_before].with_(before, State.now())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Shared())
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test after which the process is not what it was, and others may read something else than they wrote."""
+    request.config.stash[_before], path = State.now(), list(sys.path)
+    yield
+    sys.path[:] = path  # the command line adds the folder of its settings
+    left = request.config.stash[_before].left()
+    assert not left, f"this test left behind: {'; '.join(left)}"
 
 
 def quick_options(**given: object) -> KafkaOptions:
@@ -34,15 +97,6 @@ def log_on(broker: Broker, partitions: int = 4, shares: int = 1, **options: obje
     """An empty log, with topics of its own."""
     layout = KafkaLayout(f"test{next(_names)}", partitions, shares)
     return KafkaLog(broker.servers, layout, quick_options(topic_prefix=layout.prefix, **options))
-
-
-@pytest.fixture(autouse=True)
-def no_worker_identity_is_left() -> Iterator[None]:
-    """What torch says of the worker that a process is decides which shards later tests of the process would read."""
-    yield
-    if (worker := sys.modules.get("torch.utils.data._utils.worker")) is not None:
-        left, worker._worker_info = worker._worker_info, None
-        assert left is None, f"the test left {left} behind"
 
 
 @pytest.fixture(scope="session")

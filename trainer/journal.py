@@ -47,8 +47,8 @@ class TrainedJournal:
         """Append the samples of a completed step."""
         keys: dict[str, list[str]] = {}
         for receipt in receipts:
-            for source, own in receipt.own_keys.items():
-                keys.setdefault(source, []).extend(own)
+            for source in receipt.own_keys:
+                keys.setdefault(source, []).extend(receipt.keys_of(source))
         if not keys:
             return
         line = msgspec.json.encode(Trained(step, time.time(), keys)) + b"\n"

@@ -32,6 +32,7 @@ class Lifecycle:
         self._steering = steering
         self._start: Start | None = None
         self._on_trial: Departure | None = None
+        self._new_data = False
 
     @contextlib.contextmanager
     def run(self, ranks: Ranks, link: Link) -> Iterator[None]:
@@ -57,10 +58,11 @@ class Lifecycle:
 
     def prepare(self, start: Start) -> None:
         """Before the Trainer loads anything: the data goes on where the checkpoint stands."""
-        self._start = start
+        self._start, self._new_data = start, start.construction is not None
         if start.checkpoint is not None:
             start.checkpoint.check()
-            self._steering.saver.restore_data(start.checkpoint, start.construction)
+            if self._steering.saver.restore_data(start.checkpoint, start.construction):
+                self._new_data = True  # also that of a checkpoint from before it was changed
 
     def begin(self) -> None:
         """The Trainer has loaded everything: a segment begins."""
@@ -81,7 +83,7 @@ class Lifecycle:
         steering.status(RunStatus.PAUSED if steering.paused else RunStatus.RUNNING)
         steering.reporter.everything()
         # new data has proved itself only when a step has been trained on it
-        self._on_trial = departure if start.construction is not None else None
+        self._on_trial = departure if self._new_data else None
         if departure is not None and (self._on_trial is None or steering.paused):
             self._answer(departure, Outcome.SUCCESS)
 

@@ -77,14 +77,15 @@ class Saver:
         if steering.ema is not None and (checkpoint.path / EMA_FILE).exists():
             steering.ema.load(checkpoint.path)
 
-    def restore_data(self, checkpoint: Checkpoint, construction: Mapping[str, Any] | None = None) -> None:
+    def restore_data(self, checkpoint: Checkpoint, construction: Mapping[str, Any] | None = None) -> bool:
         """Let the data go on where the checkpoint stands, up to its last step; before the loader is made.
-        `construction` overrides its own."""
+        `construction` overrides its own. Returns whether the data was made anew for that."""
         trainer, state = self._steering.trainer, checkpoint.state()
         self._steering.horizon.restore(state.max_steps, state.scheduled_steps)
         wanted = state.construction if construction is None else construction
         rebuilds = isinstance(trainer.train_dataset, Reconstructable) and wanted is not None
-        if rebuilds and dict(trainer.train_dataset.construction) != dict(wanted or {}):
+        made_anew = rebuilds and dict(trainer.train_dataset.construction) != dict(wanted or {})
+        if made_anew:
             before = trainer.train_dataset
             if isinstance(before, InteractiveMixture):
                 trainer.train_dataset = before.constructed(wanted or {})
@@ -96,6 +97,7 @@ class Saver:
         mixtures = checkpoint.mixtures()
         if isinstance(trainer.train_dataset, InteractiveMixture) and mixtures:
             trainer.train_dataset.load_state_dict(merge_states(mixtures))
+        return made_anew
 
     # Within
 

@@ -35,6 +35,7 @@ from ingest.async_client import AsyncSessionClient
 from ingest.errors import ClientError
 from publish import DirectoryHub, Follower, LiveModel, Status
 from publish.loading import Pretrained
+from stovetop.lifeline import watch_lifeline
 from stovetop.word import Word
 
 APP = "desktop"
@@ -87,6 +88,7 @@ def create_app(options: AppOptions) -> FastAPI:
         options.cache,
         live,
         tell=tell,
+        apart=True,
     )
 
     @asynccontextmanager
@@ -231,6 +233,7 @@ def main() -> None:
     parser.add_argument("--control", default=AppOptions.control)
     parser.add_argument("--run", default=AppOptions.run)
     given = parser.parse_args()
+    watch_lifeline()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     options = AppOptions(

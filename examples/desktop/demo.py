@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import httpx
 import torch
@@ -53,6 +55,8 @@ class Plan:
     output: Path
     seed: int
     minutes: float
+    seats: int = SEATS
+    pace: float = PACE
 
     @property
     def data(self) -> Path:
@@ -67,6 +71,7 @@ class Plan:
 
 def run_demo(output: Path, *, seed: int, minutes: float) -> int:
     """Run it all; the exit status is 0 when every promise held, 1 otherwise."""
+    end_on_sigterm()
     plan, console = Plan(output.absolute(), seed, minutes), Console()
     began = time.time()
     say = Progress(console, began)
@@ -116,6 +121,20 @@ def _live(plan: Plan, say: Progress) -> tuple[Settings, float, Told]:
         service.close()
 
 
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this process as an error would, so that it takes its service down with it.
+
+    Only the first one does: what is on its way down is not interrupted. A process that is killed takes its roles along
+    by their lifelines.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
 def app_roles(plan: Plan, settings: Settings, doors: Doors) -> Sequence[Role]:
     """The deployed app and its visitors, kept alive like the rest."""
     port = choose_port("app", "127.0.0.1", APP_PORT, None)
@@ -127,7 +146,7 @@ def app_roles(plan: Plan, settings: Settings, doors: Doors) -> Sequence[Role]:
     )
     visitors = (
         *(sys.executable, "-m", "examples.desktop.visitors", "--url", f"ws://127.0.0.1:{port}/ws"),
-        *("--journal", str(plan.data / "visits.jsonl"), "--seats", str(SEATS), "--pace", str(PACE)),
+        *("--journal", str(plan.data / "visits.jsonl"), "--seats", str(plan.seats), "--pace", str(plan.pace)),
         *("--seed", str(plan.seed)),
     )
     return [Role("app", app), Role("visitors", visitors)]

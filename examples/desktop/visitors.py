@@ -27,6 +27,7 @@ from examples.desktop.screen import Frame
 from examples.desktop.scripted import VISITOR_GOALS, Goal, pursue
 from examples.desktop.wire import Shown, unpack
 from examples.desktop.world import MAX_FOLDERS, World
+from stovetop.lifeline import watch_lifeline
 
 logger = logging.getLogger(__name__)
 
@@ -162,6 +163,7 @@ def main() -> None:
     parser.add_argument("--pace", type=float, default=Habits.pace)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    watch_lifeline()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     asyncio.run(crowd(options.url, options.seats, options.seed, Habits(pace=options.pace), options.journal))
 

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+SLOW = 1.0
+"""Seconds of a commit beyond which its time counts as nobody's silence: what came meanwhile had to wait."""
 SPOOLING_PAUSE = 0.02
 """Seconds that a quiet committer waits between two pieces of a spool that is drained."""
 
@@ -116,6 +118,8 @@ class Committer:
             if self._outage is not None and self._outage.spooling:
                 self._try(self._outage.drain)
                 self._metrics.spool_bytes.set(self._outage.spooled_bytes)
+                if self._outage.nearly_full:  # then this gateway is not ready, and clients are kept away
+                    self._index.silence.stand(time.monotonic())
                 continue
             self._try(self._writer.tidy)
             self._try(self._trim)
@@ -160,6 +164,7 @@ class Committer:
         return min(self._next_sweep, self._next_trim) if self._trimming is not None else self._next_sweep
 
     def _commit(self, group: Sequence[_Request[Any]]) -> None:
+        began = time.monotonic()
         try:
             draft = self._index.draft()
             for request in group:
@@ -170,8 +175,11 @@ class Committer:
             forgotten = self._sweep(draft)
             if draft.appends or draft.changed:
                 (self._writer if self._outage is None else self._outage).commit(draft.appends, draft.state())
+            if time.monotonic() - began > SLOW:
+                self._index.silence.stand(began, grace=0.0)
             self._index.adopt(draft)
         except BaseException as error:
+            self._index.silence.stand(began)
             for request in group:
                 request.outcome = error if isinstance(error, IngestError) else LogError(repr(error))
             raise

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from ingest.certificates import TrainedOn
 from ingest.errors import LogError
 from ingest.gateway.admission import Admission
 from ingest.gateway.budget import Budget
@@ -26,7 +27,8 @@ class Gateway:
 
     `floor(partition)` is the offset of steps below which nobody needs the log's records any more, for retention;
     without it nothing is ever forgotten. It is called from a committing thread. `spool` is a folder for what comes in
-    while no broker answers; `address` is where other gateways of the same log reach this one.
+    while no broker answers; `address` is where other gateways of the same log reach this one. `trained_on` names versions
+    for the certificates of deletions; it may block, and is called from a thread.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class Gateway:
         floor: Callable[[int], int] | None = None,
         spool: Path | None = None,
         address: str = "",
+        trained_on: TrainedOn | None = None,
     ) -> None:
         self.settings, self.metrics, self.log = settings, Metrics(), log
+        self.trained_on = trained_on
         self.schemas = SessionSchemas(settings.schemas)
         self.pseudonyms = None if settings.subject_key is None else Pseudonyms(settings.subject_key)
         self.admission = Admission(settings, self.metrics)

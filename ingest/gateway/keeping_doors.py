@@ -105,7 +105,7 @@ def deletions_router(gateway: Gateway, tokens: TokenStore) -> APIRouter:
         sessions = tombstone.sessions if isinstance(tombstone, SubjectTombstone) else (tombstone.session_id,)
         due_by = tombstone.time + gateway.settings.deletion_seconds
         certificate = await asyncio.to_thread(
-            certificate_of, gateway.log, tombstone.deletion, tombstone.time, due_by, sessions
+            certificate_of, gateway.log, tombstone.deletion, tombstone.time, due_by, sessions, gateway.trained_on
         )
         return DeletionReply.of(certificate)
 

@@ -41,6 +41,11 @@ class OutageProof:
         """Bytes that wait in the spool."""
         return self._spool.bytes
 
+    @property
+    def nearly_full(self) -> bool:
+        """Whether the spool has little room left."""
+        return self._spool.nearly_full
+
     def commit(self, appends: Sequence[Append], state: Mapping[str, bytes | None]) -> None:
         """Make a commit durable, here or there. Raises `SpoolFull`, and what the log raises otherwise."""
         if not self.spooling:
@@ -124,7 +129,7 @@ def _lacking(append: Append, session: Session) -> Append | None:
         return None
     if len(steps) == len(record.steps):
         return append
-    value = msgspec.msgpack.encode(StepsAppended(record.session_id, steps))
+    value = msgspec.msgpack.encode(msgspec.structs.replace(record, steps=steps))
     return msgspec.structs.replace(append, value=value)
 
 

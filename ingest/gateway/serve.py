@@ -16,6 +16,7 @@ from types import FrameType
 import uvicorn
 
 from auth.tokens import TokenStore
+from ingest.certificates import TrainedOn
 from ingest.errors import GatewayError
 from ingest.gateway.app import create_app
 from ingest.gateway.gateway import Gateway
@@ -43,18 +44,19 @@ def serve_gateway(
     announce: Callable[[str, int], None] | None = None,
     stop: threading.Event | None = None,
     observe: Callable[[Gateway], AbstractContextManager[object]] = lambda gateway: nullcontext(),
+    trained_on: TrainedOn | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or `stop`; returns when everything that was acknowledged or waits is on disk.
 
-    `announce(host, port)` is called once requests are taken, with the port that was bound. `floor` is the retention's
-    (see `Gateway`), `spool` the folder for outages, and `observe` is entered while it serves. Raises `LogLocked` where
-    another gateway runs on this log and only one can, `GatewayError` where the port is taken, and `LogBroken` when the
-    disk failed: start again then.
+    `announce(host, port)` is called once requests are taken, with the port that was bound. `floor` and `trained_on`
+    are told of at `Gateway`, `spool` is the folder for outages, and `observe` is entered while it serves. Raises
+    `LogLocked` where another gateway runs on this log and only one can, `GatewayError` where the port is taken, and
+    `LogBroken` when the disk failed: start again then.
     """
     listener = _bind(settings)
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        gateway = Gateway(settings, log, floor, spool, settings.advertise or _address(listener))
+        gateway = Gateway(settings, log, floor, spool, settings.advertise or _address(listener), trained_on)
         try:
             with observe(gateway):
                 _Server(gateway, tokens, announce, stop).run([listener])

@@ -24,6 +24,8 @@ from ingest.kafka.layout import KafkaLayout
 from ingest.kafka.topics import open_admin
 from ingest.kafka_options import KafkaOptions
 
+POLL_MILLISECONDS = 100
+"""Between two looks at the group; a consumer without records looks anew after each `retry_backoff_ms`."""
 ADDRESSES_FOR = 2.0
 """Seconds for which the members' addresses are believed."""
 
@@ -105,7 +107,7 @@ class Membership:
             try:
                 consumer = self._join()
                 while not self._stop.is_set():
-                    consumer.poll(timeout_ms=100)
+                    consumer.poll(timeout_ms=POLL_MILLISECONDS)
             except KafkaError as error:
                 logger.warning("%s: the group cannot be reached (%r); joining again", self.group, error)
                 self._stop.wait(0.5)
@@ -135,6 +137,7 @@ class Membership:
                 "heartbeat_interval_ms": max(50, session // 5),
                 "max_poll_interval_ms": max(60_000, session),
                 "request_timeout_ms": max(int(self._options.request_seconds * 1000), 1_000),
+                "retry_backoff_ms": POLL_MILLISECONDS,
                 "partition_assignment_strategy": (CooperativeStickyAssignor,),
                 "metrics_enabled": False,
                 "allow_auto_create_topics": False,

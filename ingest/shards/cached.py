@@ -65,6 +65,12 @@ class CachedStore:
     def clean(self, folder: str) -> int:
         return self.store.clean(folder)
 
+    def beside(self, folder: str) -> CachedStore:
+        return CachedStore(self.store.beside(folder), self.cache)
+
+    def folders(self, below: str) -> list[str]:
+        return patiently(lambda: self.store.folders(below))
+
     def for_writing(self, log: Log) -> ShardStore:
         return self.store.for_writing(log)
 

@@ -106,6 +106,16 @@ class DirectoryStore:
     def clean(self, folder: str) -> int:
         return clean_in(self.root / folder)
 
+    def beside(self, folder: str) -> DirectoryStore:
+        return DirectoryStore(self.root / folder)
+
+    def folders(self, below: str) -> list[str]:
+        try:
+            with os.scandir(self.root / below) as found:
+                return sorted(entry.name for entry in found if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
     def for_writing(self, log: Log) -> DirectoryStore:
         return self
 

@@ -130,6 +130,14 @@ class S3Store:
             strays = abort_strays(self.client, self.bucket, self.key(folder) + "/")
         return strays + clean_in(self.staging)
 
+    def beside(self, folder: str) -> S3Store:
+        store = copy.copy(self)
+        store.place = self.place._replace(prefix=self.key(folder))
+        return store
+
+    def folders(self, below: str) -> list[str]:
+        return list(self.place.folders(self.key(below) + "/"))
+
     def for_writing(self, log: Log) -> S3Store:
         store = copy.copy(self)
         store._log = log if isinstance(log, ClaimingLog) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -67,6 +67,15 @@ class S3Bucket(NamedTuple):
                 for page in pages
                 for item in page.get("Contents", ())
             ]
+
+    def folders(self, below: str) -> Sequence[str]:
+        """The next parts of the keys that begin with `below` and go on behind a slash, in order."""
+        with asking(self.address):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=below, Delimiter="/"
+            )
+            found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())]
+        return sorted(prefix[len(below) :].rstrip("/") for prefix in found)
 
     def get(self, key: str, start: int, size: int, etag: str = "") -> tuple[bytes, Mapping[str, Any]]:
         """Up to `size` bytes from `start` on, and the answer that they came with.

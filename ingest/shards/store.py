@@ -92,6 +92,14 @@ class ShardStore(Protocol):
         """Make durable what can be seen in a chain, also where its writer died right after publishing."""
         ...
 
+    def beside(self, folder: str) -> ShardStore:
+        """The archive of its own that lies in a folder of this one; nothing is made yet."""
+        ...
+
+    def folders(self, below: str) -> list[str]:
+        """The names of the folders right below one, in order."""
+        ...
+
     def for_writing(self, log: Log) -> ShardStore:
         """This store for one that publishes what `log` holds; raises `StoreError` where the promises cannot be kept."""
         ...

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
+
 from auth import TokenStore
 from control import EventType
 from control.api import ReportedEvent
 from ingest.gateway.gateway import Gateway
 from ingest.gateway.serve import serve_gateway
 from ingest.retention import steps_floor
+from ingest.types import Point
+from stovetop.errors import StovetopError
 from stovetop.reporting import Telling
 from stovetop.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def versions_on(settings: Settings, positions: Mapping[str, Sequence[Point]]) -> tuple[str, ...] | None:
+    """The published versions that had trained on samples; None where the hub, or whom to trust, is not known now."""
+    from stovetop.auditing import record_of  # the hub's libraries are needed for a certificate only
+
+    try:
+        return tuple(trained.label for trained in record_of(settings, positions).versions)
+    except (StovetopError, OSError) as error:
+        logger.warning("the certificate names no versions: %s", error)
+        return None
 
 
 def run(settings: Settings) -> None:
@@ -21,6 +39,7 @@ def run(settings: Settings) -> None:
         log,
         floor=lambda partition: steps_floor(log, store, partition),
         spool=settings.log.folder / "spool",
+        trained_on=lambda positions: versions_on(settings, positions),
         observe=lambda gateway: Telling(settings, lambda: [_figures(gateway, settings.run)]),
     )
 

@@ -22,9 +22,10 @@ from playwright.sync_api import Browser, Page
 
 from ingest.sqlite import SqliteLog
 from ingest.types import Step, StepsAppended
-from tests.ingest.gateways import INGEST, seqs, shape, stored, tokens_in, until
+from tests.ingest.gateways import INGEST, seqs, shape, stored, tokens_in
+from tests.waiting import until
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "ingest" / "programs" / "run_gateway.py"

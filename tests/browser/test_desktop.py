@@ -18,10 +18,11 @@ from examples.desktop import screen
 from examples.desktop.model import load_base
 from ingest.types import Step, StepsAppended
 from publish import DirectoryHub, Outbox, Publisher, SigningKey, put
-from tests.ingest.gateways import INGEST, RunningGateway, running, stored, until
+from tests.ingest.gateways import INGEST, RunningGateway, running, stored
 from tests.publish.parts import ticket
+from tests.waiting import until
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +64,7 @@ def page(browser: Browser, deployed: Deployed) -> Iterator[Page]:
     complaints: list[str] = []
     opened = browser.new_page(viewport={"width": 900, "height": 800})
     opened.on("pageerror", lambda error: complaints.append(str(error)))
-    until(lambda: _answers(opened, deployed.url), "the app answers", 60)
+    until(lambda: _answers(opened, deployed.url), "the app answers")
     expect(opened.locator("#state")).to_have_text("connected")
     expect(opened.locator("#step")).to_have_text(re.compile(r"\d+"))
     yield opened

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,18 +22,6 @@ HTTP = httpx.Client(trust_env=False, timeout=30)
 """For plain requests; making one each time would read all certificates each time."""
 
 Found = TypeVar("Found")
-
-
-def until(what: Callable[[], Found], seconds: float = 30.0) -> Found:
-    """The first true value of `what`, asked again and again; fails the test after `seconds`."""
-    end = time.monotonic() + seconds
-    while True:
-        found = what()
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise AssertionError(f"{what} was not true within {seconds:g} s; last: {found!r}")
-        time.sleep(0.01)
 
 
 class Tokens:

@@ -20,7 +20,8 @@ from control.protocol import EventType
 from control.server import ControlThread
 from control.server.compat import NoFalseAlarm
 from tests.control.conftest import Serve
-from tests.control.servers import HTTP, Served, Tokens, until
+from tests.control.servers import HTTP, Served, Tokens
+from tests.waiting import until
 
 OPEN = {"/livez", "/readyz"}
 

@@ -27,7 +27,8 @@ from control.bodies import RunBody
 from control.fake import TRAINER
 from control.protocol import CommandSpec
 from tests.control.conftest import Serve
-from tests.control.servers import PROGRAMS, Served, ServedProcess, end, python, until
+from tests.control.servers import PROGRAMS, Served, ServedProcess, end, python
+from tests.waiting import until
 
 SLOW = {**TRAINER, "slow": FakeCommand(lambda command: None)}
 
@@ -302,7 +303,7 @@ def test_a_killed_trainer_fails_what_it_had_begun_and_its_successor_gets_the_set
     arguments = (served.url, served.tokens.operate, "demo", "0", "20")
     first = python(PROGRAMS / "train.py", *arguments)
     try:
-        until(lambda: any(run.status is RunStatus.RUNNING for run in served.client.runs().runs), 20)
+        until(lambda: any(run.status is RunStatus.RUNNING for run in served.client.runs().runs))
         setting = served.client.send("update_optimizer", {"lr": {"value": 0.1}})
         evaluation = served.client.send("do_evaluate", wait=False)
         until(lambda: served.client.command(evaluation.uuid).command.status is Status.RUNNING)

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from control import ControlSettings, EventType
 from control.api import ReportedEvent
 from tests.control.conftest import Serve
-from tests.control.servers import Served, until
+from tests.control.servers import Served
+from tests.waiting import until
 
 
 class Hook:

@@ -7,7 +7,8 @@ import httpx
 from control import ControlClient, EventType, FakeActor, Outcome
 from control.bodies import BranchBody, BranchDeletedBody
 from control.store import Store
-from tests.control.servers import Served, until
+from tests.control.servers import Served
+from tests.waiting import until
 
 
 def trained(served: Served, run: str, losses: dict[str, list[float]]) -> FakeActor:

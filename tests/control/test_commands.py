@@ -27,7 +27,8 @@ from control.api import CommandRecord
 from control.bodies import RunBody
 from control.fake import TRAINER
 from tests.control.conftest import Serve
-from tests.control.servers import Served, until
+from tests.control.servers import Served
+from tests.waiting import until
 
 
 def statuses(client: ControlClient, record: CommandRecord) -> list[Status]:

@@ -10,8 +10,9 @@ import pytest
 
 from control import EventType, FakeActor
 from control.server.desk import Desk
-from tests.control.servers import HTTP, Served, until
+from tests.control.servers import HTTP, Served
 from tests.control.test_watchers import watch
+from tests.waiting import until
 
 
 def test_work_is_done_in_order_on_one_thread_and_what_it_raises_is_raised() -> None:

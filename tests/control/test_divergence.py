@@ -14,7 +14,8 @@ from control.fake import TRAINER, FakeCommand
 from control.openapi import document
 from control.protocol import Command
 from tests.control.conftest import Serve
-from tests.control.servers import HTTP, until
+from tests.control.servers import HTTP
+from tests.waiting import until
 
 NAN, INF = math.nan, math.inf
 BROKEN = {"loss": NAN, "grad_norm": INF, "learning_rate": 1e-3, "health/std/h.0": -INF}

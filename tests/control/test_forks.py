@@ -8,7 +8,8 @@ from pathlib import Path
 
 from control import ControlSettings
 from control.server import ControlThread
-from tests.control.servers import Served, Tokens, end, python, until
+from tests.control.servers import Served, Tokens, end, python
+from tests.waiting import until
 
 WORKER = (
     "import os, sys, time\n"
@@ -40,7 +41,7 @@ def test_a_forked_worker_keeps_neither_the_line_nor_the_folder_nor_the_port(serv
         until(lambda: served.client.run("demo").actors[0].connected)
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-        until(lambda: not served.client.run("demo").actors[0].connected, 3)
+        until(lambda: not served.client.run("demo").actors[0].connected)
         os.kill(worker, 0)  # it lives
         port = int(url.rsplit(":", 1)[1])
         with ControlThread(ControlSettings(port=port, data=tmp_path / "data"), tokens.store) as successor:

@@ -12,7 +12,8 @@ from control import EventType, FakeActor
 from control.api import CommandRecord
 from control.fake import TRAINER
 from tests.control.conftest import Serve
-from tests.control.servers import HTTP, Served, until
+from tests.control.servers import HTTP, Served
+from tests.waiting import until
 
 SENDERS, EACH = 4, 40
 
@@ -94,7 +95,7 @@ def test_each_of_many_odd_commands_has_one_outcome_and_nothing_breaks(serve: Ser
     assert not any(status >= 500 for status in answers), answers
     assert answers[200] + answers[202] > SENDERS * EACH / 2
     with FakeActor(served.url, served.tokens.operate):
-        until(lambda: all(record.outcome for record in everything(served)), 20)
+        until(lambda: all(record.outcome for record in everything(served)))
     ended: Counter[str] = Counter()
     place, more = 0, True
     while more:

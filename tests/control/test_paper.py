@@ -14,7 +14,8 @@ from control import Command, CommandKind, EventType, FakeActor, FakeCommand, Out
 from control.bodies import BranchBody, CheckpointBody, RunBody
 from control.fake import TRAINER
 from tests.control.conftest import Serve
-from tests.control.servers import HTTP, Served, until
+from tests.control.servers import HTTP, Served
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from control.api import WatchWelcome
 from control.client import WATCHED
 from control.server.hub import Hub
 from tests.control.conftest import Serve
-from tests.control.servers import Served, ServedProcess, until
+from tests.control.servers import Served, ServedProcess
 from tests.control.test_actors import cut_lines, line_to
+from tests.waiting import until
 
 
 def watch(served: Served | ServedProcess, query: str = "", **options: object) -> ClientConnection:
@@ -121,7 +122,7 @@ def test_eight_clients_get_every_event_once_through_cut_lines(
         thread.start()
     for begin in range(0, total, 1000):
         numbers(line, begin, 1000)
-        until(lambda begin=begin: any(known and known[-1] >= begin + 200 for known in found), 60)  # type: ignore[misc]
+        until(lambda begin=begin: any(known and known[-1] >= begin + 200 for known in found))  # type: ignore[misc]
         if begin < total - 1000:
             cut_lines(served)
     for thread in threads:
@@ -202,7 +203,7 @@ def test_a_client_that_was_too_slow_is_told_1013_and_where_to_go_on(serve: Serve
     with watch(served, "?since=0", sock=narrow_line(served), max_queue=1, close_timeout=1) as slow:
         for n in range(400):
             line.tell(EventType.LOG, {"message": "x" * 60_000, "n": n})
-        until(lambda: hub.sent_away == 1, 20)
+        until(lambda: hub.sent_away == 1)
         place, code = drain(slow)
     assert code == 1013
     assert 0 < place < hub.last
@@ -233,7 +234,7 @@ def test_a_stream_goes_on_over_a_killed_server(served_process: ServedProcess) ->
     watcher.start()
     with FakeActor(served.url, served.tokens.operate) as trainer:
         numbers(trainer.connection, 0, 300)
-        until(lambda: len(found) >= 100, 20)
+        until(lambda: len(found) >= 100)
         served.kill()
         numbers(trainer.connection, 300, 300)
         served.start()

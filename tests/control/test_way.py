@@ -18,7 +18,8 @@ from control.server.sight import LATE, Sight
 from control.store import StoredActor
 from control.store.runs import StoredRun
 from control.way import Flow, LinkInfo, LinkName
-from tests.control.servers import HTTP, Served, until
+from tests.control.servers import HTTP, Served
+from tests.waiting import until
 
 T = TypeVar("T", StoredRun, StoredActor)
 NOW = 1_800_000_000.0

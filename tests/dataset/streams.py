@@ -26,6 +26,7 @@ from dataset import (
     SourceReader,
 )
 from dataset.ahead import AheadReader
+from dataset.loading import Loading
 from dataset.parcels import packed, unpacked
 from ingest import SAMPLES, Annotated, Append, Bounds, Fetch, OffsetOutOfRange, Record, Sample, StepOutcome
 from ingest.entries import sample_entry
@@ -283,7 +284,7 @@ class InlinePool:
 
 def with_inline_workers(data: InteractiveMixture, workers: int) -> InteractiveMixture:
     """The mixture, loading ahead as with so many workers."""
-    data._reading.workers = workers
+    data._reading.loading = Loading(workers)
     data._reading.pool = InlinePool(data.sources, workers) if workers else None  # type: ignore[assignment]
     return data
 

@@ -6,7 +6,6 @@ Quick enough for many trials; `tests/trainer/test_kills.py` does the same to a m
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import time
 from collections import Counter
@@ -18,8 +17,13 @@ import pytest
 from ingest.sqlite import Layout, SqliteLog
 from tests.dataset.streams import annotated, key
 from tests.dataset.train_forever import train_forever
+from tests.forks import Forked
 
-PROCESSES = multiprocessing.get_context("forkserver")  # children begin without this process's connections
+PRELOAD = ("tests.dataset.train_forever",)
+PATIENCE = 1800
+"""Seconds that one life may take: each starts up to four workers, on whatever the machine has left."""
+BACKLOG = 60
+"""Samples that wait, at most: while a life is slow to begin, no more arrive than the last one can train."""
 
 
 def trained(checkpoint: Path) -> list[str]:
@@ -27,11 +31,10 @@ def trained(checkpoint: Path) -> list[str]:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("lives", [50])
 def test_kill_9_at_any_moment_loses_and_repeats_no_live_sample(tmp_path: Path, lives: int) -> None:
     """Each life loads with another number of workers than the one before."""
-    PROCESSES.set_forkserver_preload(["tests.dataset.train_forever"])
     checkpoint = tmp_path / "checkpoint.json"
     writer = SqliteLog(tmp_path / "log", Layout(partitions=2)).writer("annotator")
     sent: list[str] = []
@@ -45,16 +48,16 @@ def test_kill_9_at_any_moment_loses_and_repeats_no_live_sample(tmp_path: Path, l
 
     for life in range(lives):
         count = (0, 2, 4)[life % 3]
-        process = PROCESSES.Process(target=train_forever, args=(tmp_path / "log", checkpoint, count))
+        process = Forked(PRELOAD, train_forever, tmp_path / "log", checkpoint, count)
         process.start()
         try:
             target = len(trained(checkpoint)) + 15
-            deadline = time.monotonic() + 100
+            deadline = time.monotonic() + PATIENCE
             last = life == lives - 1
-            while len(trained(checkpoint)) < target or (last and len(trained(checkpoint)) < len(sent)):
+            while (done := len(trained(checkpoint))) < target or (last and done < len(sent)):
                 assert process.is_alive()
-                assert time.monotonic() < deadline
-                if len(trained(checkpoint)) < target:
+                assert time.monotonic() < deadline, f"life {life}: {done} trained of {len(sent)}, wanted {target}"
+                if done < target and len(sent) < done + BACKLOG:
                     send(chance.randrange(1, 4))
                 time.sleep(chance.random() / 100)
         finally:

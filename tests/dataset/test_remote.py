@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import time
 from collections.abc import Callable
@@ -15,9 +14,10 @@ import pytest
 from dataset import RemoteOptions, ShardSource, SourceError, make_interactive_dataset
 from tests.dataset.streams import MemoryLog, Reading, archive_of, decode, key, step, write_tar
 from tests.dataset.train_from_s3 import PARTITIONS, sources_in_folder, sources_in_s3, train, train_in_s3
+from tests.forks import Forked
 from tests.s3_servers import moto_server, new_bucket
 
-PROCESSES = multiprocessing.get_context("forkserver")  # children begin without this process's connections
+PRELOAD = ("tests.dataset.train_from_s3",)
 Address = tuple[str, str]
 
 
@@ -123,7 +123,6 @@ def test_a_run_that_is_killed_again_and_again_reads_what_one_reads_that_is_not(
     folder: Path, address: Address, tmp_path: Path, lives: int
 ) -> None:
     """Each life has another number of workers, and copies that were cut short, removed or left by the one before."""
-    PROCESSES.set_forkserver_preload(["tests.dataset.train_from_s3"])
     chance = random.Random(11)
     checkpoint, steps = tmp_path / "checkpoint.json", 15 * lives
 
@@ -133,7 +132,7 @@ def test_a_run_that_is_killed_again_and_again_reads_what_one_reads_that_is_not(
     for life in range(lives):
         last = life == lives - 1
         arguments = (*address, tmp_path / "cache", 45_000, checkpoint, (0, 2)[life % 2], steps if last else 1 << 30)
-        process = PROCESSES.Process(target=train_in_s3, args=arguments)
+        process = Forked(PRELOAD, train_in_s3, *arguments)
         process.start()
         target = trained() + 30
         deadline = time.monotonic() + 100

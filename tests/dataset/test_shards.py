@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import logging
@@ -14,7 +15,8 @@ import webdataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataset import ShardSource, Share, SourceError, StateError, make_interactive_dataset, merge_states
+from dataset import ShardSource, Share, SourceError, StateError, in_place, make_interactive_dataset, merge_states
+from dataset.in_place import Files
 from dataset.tar import TarShard
 from tests.dataset.streams import MemoryLog, Reading, archive_of, decode, json_copy, key, step, write_tar
 
@@ -40,7 +42,8 @@ def samples_by_webdataset(path: Path) -> list[tuple[str, dict[str, bytes]]]:
 
 def samples_in_place(path: Path) -> list[tuple[str, dict[str, bytes]]]:
     shard = TarShard(path)
-    return [shard.read(number) for number in reversed(range(len(shard)))][::-1]
+    files = Files()
+    return [files.read([shard.stretch(number)])[0] for number in reversed(range(len(shard)))][::-1]
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -136,7 +139,7 @@ def test_a_shard_that_is_changed_or_replaced_while_it_is_read_is_found_out(tmp_p
     write_tar(tmp_path / "one.tar", keys(8, 16))
     for shard in (cut, replaced):
         with pytest.raises(SourceError, match=r"one\.tar: it was changed or replaced while it is read"):
-            shard.read(7)
+            Files().read([shard.stretch(7)])
 
 
 # Folders
@@ -237,13 +240,49 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
         ShardSource(tmp_path).open(Share(), {}, {"listings": 3})
 
 
-def test_no_file_stays_open_however_many_shards_there_are(tmp_path: Path) -> None:
+def test_few_files_stay_open_however_many_shards_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_place, "OPEN", 5)
     for number in range(20):
         write_tar(tmp_path / f"{number:02d}.tar", keys(4 * number, 4 * number + 4))
+    gc.collect()  # what other tests left open
     before = len(os.listdir("/proc/self/fd"))
     reading = Reading(ShardSource(tmp_path, decode=decode))
-    assert len(reading.read(80)) == 80
+    for _ in range(4):
+        assert len(reading.read(20)) == 20
+        assert len(os.listdir("/proc/self/fd")) <= before + 5
+    reading.reader.close()
     assert len(os.listdir("/proc/self/fd")) == before
+    assert sorted(Reading(ShardSource(tmp_path, decode=decode)).read(80)) == keys(0, 80)
+    gc.collect()  # a reader that nobody closed
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_many_sources_together_keep_few_files_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_place, "OPEN_TOGETHER", 6)
+    for number in range(8):
+        write_tar(tmp_path / f"{number}.tar", keys(2 * number, 2 * number + 2))
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    readings = [Reading(ShardSource(tmp_path, decode=decode)) for _ in range(4)]
+    for _ in range(16):
+        for reading in readings:
+            reading.read(1)
+        assert len(os.listdir("/proc/self/fd")) <= before + 6 + len(readings)
+    for reading in readings:
+        reading.reader.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("size", [10, 6000, 40_000, 100_001])
+def test_samples_of_any_size_are_read_whole_also_with_large_and_small_members_in_turn(
+    tmp_path: Path, size: int
+) -> None:
+    def members(key: str) -> dict[str, bytes]:
+        parts = {"a.json": size // 50, "b.npy": size, "c": 0, "d.npy": size + 511, "e.cls": 3}
+        return {name: key.encode()[-9:] * (count // 9) for name, count in parts.items()}
+
+    path = write_tar(tmp_path / "0.tar", keys(0, 4), members)
+    assert samples_in_place(path) == [(each, members(each)) for each in keys(0, 4)]
 
 
 def test_ranks_that_saw_different_folders_agree_once_they_load_one_state(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from dataset import (
 )
 from tests.dataset.streams import json_copy, key, step
 from tests.dataset.test_sources import Lines
+from tests.waiting import until
 
 
 def write(folder: Path, name: str, first: int, count: int) -> None:
@@ -35,14 +35,6 @@ def everything(data: InteractiveMixture) -> list[str]:
     while found := step(data, 1):
         read += found
     return read
-
-
-def until(true: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 30
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return found
 
 
 def test_what_is_added_to_a_partition_and_new_partitions_are_read(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from dataset import (
 )
 from dataset.parcels import packed, unpacked
 from tests.dataset.streams import MemoryLog, archive_of, json_copy, key, write_tar
+from tests.waiting import until
 
 SECONDS = 60.0
 
@@ -104,13 +105,6 @@ def taken(data: InteractiveMixture, size: int) -> tuple[list[Any], Receipt]:
     got = data.take(size)
     assert got is not None
     return got
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # The same stream
@@ -232,17 +226,21 @@ def hangs(element: Mapping[str, Any]) -> Mapping[str, Any]:
     return element
 
 
-def hanging(flag: Path) -> list[dict[str, Any]]:
-    return [{**element, "hang": str(flag)} for element in numbered(0, 40)]
+def hanging(flag: Path, count: int = 40) -> list[dict[str, Any]]:
+    return [{**element, "hang": str(flag)} for element in numbered(0, count)]
 
 
 def hung(
-    data: list[dict[str, Any]], decode: Callable[[Any], Any], workers: int, timeout: float | None = None
+    data: list[dict[str, Any]],
+    decode: Callable[[Any], Any],
+    workers: int,
+    timeout: float | None = None,
+    patience: float = SECONDS,
 ) -> InteractiveMixture:
     other = Plain(MapSource(numbered(100, 40)))  # is read where it is mixed
     sources: dict[str, Any] = {"base": MapSource(data, decode, shuffle=False), "other": other}
     first = Weights.first(sources, {"base": 1, "other": 1})
-    return InteractiveMixture(sources, first, workers=workers, worker_timeout=timeout)
+    return InteractiveMixture(sources, first, workers=workers, worker_timeout=timeout, worker_patience=patience)
 
 
 def keys_read(data: InteractiveMixture, steps: int) -> list[str]:
@@ -297,6 +295,47 @@ def test_while_a_worker_hangs_commands_are_served_and_weights_obeyed(tmp_path: P
         read += receipt.keys_of("base")
     assert read == [str(number) for number in range(len(read))]
     assert len(read) > 13
+
+
+def tells_and_hangs(element: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same; beside the file that it waits for lies one for each element that a process has loaded."""
+    loaded = hangs(element)
+    Path(element["hang"]).with_name(f"{element['x']}-{os.getpid()}").touch()
+    return loaded
+
+
+def test_what_waits_behind_a_worker_that_hangs_is_loaded_by_others(tmp_path: Path, closing: Any) -> None:
+    elements = hanging(tmp_path / "hang", 400)  # more than are planned at once, so that it comes once
+    whole = keys_read(hung(elements, hangs, 0), 12)
+    (tmp_path / "hang").touch()
+    data = closing(hung(elements, tells_and_hangs, 2, patience=0.5))
+    deadline = time.monotonic() + SECONDS
+    behind: set[int] = set()
+
+    def idle() -> bool:
+        """Until all that waited behind it was loaded while it hung."""
+        assert time.monotonic() < deadline
+        pool = data._reading.pool
+        slow = next((worker for worker in pool._team if worker.silent >= 0.5), None)
+        if slow is not None and (tmp_path / "hang").exists():
+            behind.update(index for task in list(slow.open.values())[1:] for index in task.whats)
+            if behind and behind <= {int(path.name.split("-")[0]) for path in tmp_path.glob("*-*")}:
+                (tmp_path / "hang").unlink()
+        return True
+
+    keys: list[str] = []
+    for _ in range(12):
+        _, receipt = data.take(6, idle)  # type: ignore[misc]
+        keys += receipt.keys
+        data.complete([receipt])
+    assert keys == whole
+    assert behind
+
+
+@pytest.mark.parametrize("patience", [0, -1.0, float("nan")])
+def test_a_patience_that_is_no_time_is_refused(patience: float) -> None:
+    with pytest.raises(LayoutError, match=r"worker_patience is .*, but it is above 0 seconds"):
+        make_interactive_dataset({"base": numbered(0, 3)}, workers=1, worker_patience=patience)
 
 
 def fails(element: Mapping[str, Any]) -> Mapping[str, Any]:

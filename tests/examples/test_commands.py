@@ -20,7 +20,8 @@ from stovetop.doors import Doors
 from stovetop.secrets import Holder, local_token
 from stovetop.settings import load_settings
 from tests.trainer.test_diffusion import Squares, scheduler, unet
-from tests.trainer.trainings import Run, until
+from tests.trainer.trainings import Run
+from tests.waiting import until
 from trainer import DiffusionTrainer
 
 Training = Callable[..., Run]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import httpx
 import msgspec
 
 from auth.tokens import Scope, TokenStore
+from ingest.certificates import TrainedOn
 from ingest.gateway import serve_gateway
 from ingest.log import Log
 from ingest.settings import GatewaySettings
@@ -23,7 +23,7 @@ from ingest.types import SessionEnded, SessionOpened, SessionRecord, StepsAppend
 from ingest.ustar import Member, archive
 
 INGEST, READ = "secret-of-ingest", "secret-of-read"
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 records = msgspec.msgpack.Decoder(SessionRecord)
 
@@ -59,7 +59,12 @@ class RunningGateway:
 
 @contextmanager
 def running(
-    folder: Path, *, log: Log | None = None, floor: Callable[[int], int] | None = None, **settings: Any
+    folder: Path,
+    *,
+    log: Log | None = None,
+    floor: Callable[[int], int] | None = None,
+    trained_on: TrainedOn | None = None,
+    **settings: Any,
 ) -> Iterator[RunningGateway]:
     """A gateway on a free port that keeps its log in `folder`; on leaving it must end cleanly."""
     log = log or SqliteLog(folder / "log")
@@ -77,6 +82,7 @@ def running(
                 spool=folder / "spool",
                 announce=lambda host, port: bound.put(port),
                 stop=stop,
+                trained_on=trained_on,
             )
         except BaseException as error:
             bound.put(error)
@@ -148,11 +154,3 @@ def shape(log: Log, session_id: str) -> list[str]:
             case SessionEnded():
                 names.append(f"ended:{record.reason}")
     return names
-
-
-def until(condition: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:
-    """Wait for something that must become true."""
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, f"waited {deadline:g} s in vain: {what}"
-        time.sleep(0.01)

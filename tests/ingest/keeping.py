@@ -16,8 +16,8 @@ from ingest.log import Log
 from ingest.shard_reader import ShardChain, archived_before
 from ingest.shards import ShardStore
 from ingest.types import SAMPLES, STEPS
-from tests.ingest.gateways import until
 from tests.ingest.visits import Telling
+from tests.waiting import until
 
 AT_ONCE = KeepingSettings(interval=0.01, linger=0.0, grace=0.0)
 SMALL = ArchiverSettings(max_count=7, max_age=0.05, poll_interval=0.005)

@@ -17,9 +17,10 @@ from ingest.gateway.budget import Budget, Caller
 from ingest.gateway.encodings import Gzip, Zstd
 from ingest.gateway.rates import Rates
 from ingest.settings import GatewaySettings, RateSettings
-from tests.ingest.gateways import INGEST, RunningGateway, running, seqs, steps, until
+from tests.ingest.gateways import INGEST, RunningGateway, running, seqs, steps
 from tests.ingest.test_gateway import problem
 from tests.ingest.test_gateway_life import HEAD, answer, raw
+from tests.waiting import until
 
 ENCODERS = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
 

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tests.ingest.stores import KINDS, contents, make_store, metadata, overwrite
 from tests.ingest.test_archiver import in_log, in_shards, put, run_until
 from tests.ingest.test_shards import write
 from tests.s3_servers import moto_server, new_bucket
+from tests.waiting import until
 
 
 def figures(archiver: Archiver) -> dict[str, float]:
@@ -219,14 +220,14 @@ def test_while_s3_is_away_the_archiver_waits_and_the_log_keeps_what_is_not_archi
     thread = threading.Thread(target=archiver.run, args=(stop,))
     thread.start()
     try:
-        wait_until(lambda: archiver.health.shards == 1)
+        until(lambda: archiver.health.shards == 1)
         service.stop()
         put(writer, 1)
-        wait_until(lambda: archiver.health.failures > 0)
+        until(lambda: archiver.health.failures > 0)
         put(writer, 1)
         assert archiver.health.lag_offsets > 0
         service.start()
-        wait_until(lambda: archiver.health.shards > 1 and archiver.health.lag_offsets == 0)
+        until(lambda: archiver.health.shards > 1 and archiver.health.lag_offsets == 0)
     finally:
         stop.set()
         thread.join(60)
@@ -249,17 +250,10 @@ def test_an_archiver_that_starts_while_s3_is_away_waits_for_it(service: Service,
         time.sleep(0.3)
         assert thread.is_alive()
         service.start()
-        wait_until(lambda: archiver.health.shards == 1)
+        until(lambda: archiver.health.shards == 1)
     finally:
         stop.set()
         thread.join(60)
-
-
-def wait_until(condition: Callable[[], bool], patience: float = 60.0) -> None:
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("kind", ["directory", "moto"])

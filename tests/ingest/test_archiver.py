@@ -27,6 +27,7 @@ from ingest.types import SAMPLES, STEPS, Annotated, Position, Sample, StepsAppen
 from tests.ingest.schedules import Sleeper, fate_in_force
 from tests.ingest.stores import KINDS, make_store
 from tests.ingest.visits import append, random_visit, read, step, visit
+from tests.waiting import until
 
 
 def put(writer: LogWriter, samples: int, *, size: int = 10, session_id: str = "a") -> None:
@@ -53,13 +54,6 @@ def in_log(log: MemoryLog) -> list[tuple[Position, Sample]]:
 
 def in_shards(store: ShardStore) -> list[tuple[Position, Sample]]:
     return list(ShardChain(store, SAMPLES, 0).samples())
-
-
-def until(condition: object, patience: float = 10.0) -> None:
-    deadline = time.monotonic() + patience
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from ingest.client import SessionClient
 from ingest.conversation import ClientSettings, Conversation, Request
 from ingest.errors import BufferFull, ClientError, NotDurable, Refused, SessionLost, StepTooLarge
 from ingest.types import SessionOpened, StepsAppended
-from tests.ingest.gateways import INGEST, READ, RunningGateway, running, seqs, shape, stored, until
+from tests.ingest.gateways import INGEST, READ, RunningGateway, running, seqs, shape, stored
+from tests.waiting import until
 
 QUICK = ClientSettings(max_delay=0.01, first_pause=0.01, longest_pause=0.05)
 

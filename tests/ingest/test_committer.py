@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ from ingest.settings import GatewaySettings
 from ingest.sqlite import SqliteLog
 from ingest.types import Step
 from tests.ingest.disks import Disk
-from tests.ingest.gateways import seqs, until
+from tests.ingest.gateways import seqs, shape
+from tests.waiting import until
 
 SESSION = "session-1"
 
@@ -115,6 +118,39 @@ def test_when_a_commit_fails_all_of_its_requests_fail_also_those_that_were_refus
 
     committing.run(work)
     assert seqs(committing.log, SESSION) == [0, 1, 2]
+
+
+def test_no_visitor_who_comes_again_and_again_is_ended_for_silence_while_nothing_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead, time=time.time)
+    for module in ("ingest.sessions.silence", "ingest.gateway.committer"):
+        monkeypatch.setattr(f"{module}.time", clock)
+    it = Committing(tmp_path, idle_seconds=100.0, sweep_seconds=1.0)
+
+    async def work() -> None:
+        nonlocal ahead
+        it.disk.full = True
+        for _ in range(10):  # for 200 s
+            with pytest.raises(LogFull):
+                await it.commit(appending(0))
+            ahead += 20.0
+        it.disk.full = False
+        left = it.gateway.index.expires_in(SESSION)
+        assert left is not None
+        assert left > 50.0
+        await it.commit(appending(0))
+        ahead += 200.0  # and now it is silent
+        await asyncio.to_thread(until, lambda: not len(it.gateway.index), "it is ended for its silence")
+
+    try:
+        it.run(work)
+    finally:
+        it.disk.full = False
+        it.gateway.close()
+    assert seqs(it.log, SESSION) == [0]
+    assert shape(it.log, SESSION) == ["opened", "steps", "ended:timeout"]
 
 
 def test_a_bug_in_one_request_is_its_own(committing: Committing) -> None:

@@ -11,9 +11,10 @@ from websockets.exceptions import InvalidStatus
 
 from ingest.gateway.socket_relay import DRAINING
 from tests.ingest.dealt import DealtLog, session_of_share
-from tests.ingest.gateways import INGEST, RunningGateway, running, seqs, step, until
+from tests.ingest.gateways import INGEST, RunningGateway, running, seqs, step
 from tests.ingest.sockets import socket_to
 from tests.ingest.test_gateway import problem
+from tests.waiting import until
 
 FORWARDED = {"Stovetop-Forwarded": "1"}
 

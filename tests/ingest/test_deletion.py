@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,16 @@ from ingest.dead_letters import DeadLetters
 from ingest.deletions import Deletions
 from ingest.errors import LogLocked
 from ingest.keeper import Keeper
+from ingest.metrics import PipelineCollector
+from ingest.pipeline import PipelineHealth
+from ingest.records import annotated as annotated_of
 from ingest.shards import DirectoryStore
 from ingest.sqlite import SqliteLog
-from ingest.types import SAMPLES, STEPS
-from tests.ingest.gateways import RunningGateway, running, shape, step, steps, stored, tokens_in, until
+from ingest.types import SAMPLES, STEPS, Point
+from tests.ingest.gateways import RunningGateway, running, shape, step, steps, stored, tokens_in
 from tests.ingest.keeping import AT_ONCE, annotating, archive, keep, process, sessions_in
 from tests.ingest.visits import POISON, annotated
+from tests.waiting import until
 
 OPERATE = "secret-of-operate"
 
@@ -262,6 +267,81 @@ def test_while_the_archiver_holds_it_in_an_open_shard_it_is_erased_once_that_is_
         keep(log, store)
         assert not sessions_in(store, STEPS, 4) | sessions_in(store, SAMPLES, 4)
         assert gateway.http.get(f"/v1/deletions/{body['deletion']}").json()["state"] == "erased"
+
+
+@pytest.mark.parametrize("moment", ["before archiving", "after archiving"])
+def test_the_certificate_knows_where_the_samples_stood_and_names_who_had_trained_on_them(
+    tmp_path: Path, moment: str
+) -> None:
+    log, store = SqliteLog(tmp_path / "log"), DirectoryStore(tmp_path / "shards")
+    asked: list[Mapping[str, Sequence[Point]]] = []
+
+    def trained_on(positions: Mapping[str, Sequence[Point]]) -> tuple[str, ...]:
+        asked.append(positions)
+        return ("000002", "000003")
+
+    with running(tmp_path, log=log, settle_seconds=0.0, trained_on=trained_on) as gateway:
+        for session_id in ("session-1", "session-2"):
+            gateway.open(session_id)
+        for seq in range(3):
+            for session_id in ("session-1", "session-2"):
+                gateway.post(session_id, [acting(seq, 2)])
+        with annotating(log):
+            pass
+        places = positions_in(log, "session-1")
+        assert sum(map(len, places.values())) == 6
+        if moment == "after archiving":
+            archive(log, store)
+        body = delete(gateway, "session-1")
+        assert "versions" not in body["certificate"] or body["certificate"]["versions"] is None
+        assert asked == [], "nobody is asked before all is known"
+        process(log, store)
+        keep(log, store)
+        reply = gateway.http.get(f"/v1/deletions/{body['deletion']}").json()
+        certificate = msgspec.convert(reply["certificate"], Certificate)
+        assert certificate.versions == ("000002", "000003")
+        assert certificate.holds()
+        assert asked == [places]
+
+
+def positions_in(log: SqliteLog, session_id: str) -> dict[str, list[Point]]:
+    """Where a session's samples stand in the log, by partition."""
+    reader, places = log.reader(), dict[str, list[Point]]()
+    for partition in range(reader.partitions(SAMPLES)):
+        for record in reader.fetch(SAMPLES, partition, 0).records:
+            if record.key == session_id:
+                count = len(annotated_of(record).samples)
+                places.setdefault(str(partition), []).extend((record.offset, index) for index in range(count))
+    reader.close()
+    return places
+
+
+def test_a_metric_tells_of_deletions_that_wait_for_the_archive(tmp_path: Path) -> None:
+    log, store = SqliteLog(tmp_path / "log"), DirectoryStore(tmp_path / "shards")
+    keeper, stop = Keeper(log, store, AT_ONCE), threading.Event()
+
+    def told() -> dict[str, float]:
+        collector = PipelineCollector(lambda: PipelineHealth(keeper=keeper.health))
+        return {sample.name: sample.value for family in collector.collect() for sample in family.samples}
+
+    assert told() == {}, "nothing is known before the first look"
+    thread = threading.Thread(target=keeper.run, args=(stop,))
+    try:
+        with running(tmp_path, log=log, settle_seconds=0.0) as gateway:
+            for session_id in ("session-1", "session-2"):
+                gateway.open(session_id)
+                gateway.post(session_id, [acting(0)])
+            thread.start()
+            delete(gateway, "session-1")
+            until(lambda: told().get("stovetop_deletion_pending") == 1, "it waits until all is archived")
+            assert 0 <= told()["stovetop_deletion_pending_seconds"] < 60
+            process(log, store)
+            until(lambda: told()["stovetop_deletion_pending"] == 0, "the archive is clean")
+            assert told()["stovetop_deletion_erased"] == 1
+            assert told()["stovetop_deletion_pending_seconds"] == 0
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_the_certificate_notes_when_the_log_has_forgotten_its_copy(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.forgotten import CHUNK_BYTES, DIGEST_BYTES, Forgotten
-from tests.ingest.gateways import running, seqs, step, until
+from tests.ingest.gateways import running, seqs, step
+from tests.waiting import until
 
 
 @settings(max_examples=30, deadline=None)

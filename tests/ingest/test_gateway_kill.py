@@ -15,7 +15,8 @@ from ingest.conversation import ClientSettings
 from ingest.sqlite import SqliteLog
 from ingest.types import SessionEnded, SessionOpened, StepsAppended
 from tests.ingest.conftest import Run
-from tests.ingest.gateways import INGEST, stored, tokens_in, until
+from tests.ingest.gateways import INGEST, stored, tokens_in
+from tests.waiting import until
 
 KILLS = 3
 CLIENTS = 2

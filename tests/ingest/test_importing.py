@@ -152,7 +152,7 @@ def test_bad_lines_are_named_with_file_and_line_and_the_rest_goes_on(bench: Benc
 
 def test_run_again_it_changes_nothing_also_when_the_gateway_has_forgotten(tmp_path: Path) -> None:
     write(tmp_path / "logs", "1763800000_1", [*[line(n) for n in range(5)], end(5)], frames=(1, 2))
-    with running(tmp_path, ended_seconds=0.01, sweep_seconds=0.01) as gateway:
+    with running(tmp_path, ended_seconds=0.5, sweep_seconds=0.05) as gateway:
         bench = Bench(gateway, tmp_path)
         assert bench.run().sessions == 1
         while gateway.http.get("/v1/sessions/neuralos-1763800000_1").status_code != 404:

@@ -30,9 +30,9 @@ from ingest.sqlite import Layout, SqliteLog
 from ingest.tombstones import Tombstones
 from ingest.types import CERTIFICATES, SAMPLES, STEPS, SessionDeleted
 from tests.ingest.conftest import Run
-from tests.ingest.gateways import until
 from tests.ingest.keeping import AT_ONCE, SMALL, archived_all, keep, names, process, sessions_in
 from tests.ingest.visits import append, interleaved, read, step, visit
+from tests.waiting import until
 
 GONE = ("gone-1", "gone-2")
 STAY = ("stay-1", "stay-2", "stay-3")

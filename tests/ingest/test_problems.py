@@ -20,9 +20,10 @@ from auth.tokens import Scope
 from ingest.errors import LogBroken
 from ingest.sqlite import SqliteLog
 from tests.ingest.disks import Disk
-from tests.ingest.gateways import READ, RunningGateway, running, step, steps, tokens_in, until
+from tests.ingest.gateways import READ, RunningGateway, running, step, steps, tokens_in
 from tests.ingest.sockets import socket_url
 from tests.ingest.test_gateway_life import HEAD, raw
+from tests.waiting import until
 
 TESTS = Path(__file__).parents[1]
 

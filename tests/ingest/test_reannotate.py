@@ -16,11 +16,12 @@ from ingest.errors import ShardError
 from ingest.reannotated import generation, generations
 from ingest.reannotating import Limits, reannotate
 from ingest.shard_reader import ShardChain
-from ingest.shards import DirectoryStore, StagedShard
+from ingest.shards import DirectoryStore, ShardStore, StagedShard
 from ingest.sqlite import Layout, SqliteLog
 from ingest.types import SAMPLES, STEPS, SessionRecord, Step
 from tests.dataset.streams import Reading
 from tests.ingest.keeping import archive, keep, process, sessions_in
+from tests.ingest.stores import SERVICES, make_store
 from tests.ingest.test_keeper import delete
 from tests.ingest.visits import Telling, append, expected, interleaved, random_visit
 
@@ -29,13 +30,17 @@ SMALL = Limits(max_count=5)
 
 def filled(folder: Path, seed: int, sessions: int = 8) -> tuple[SqliteLog, DirectoryStore, list[SessionRecord]]:
     """Sessions with resets and poison, some open, in small shards."""
+    log, store = SqliteLog(folder / "log", Layout(1)), DirectoryStore(folder / "shards")
+    return log, store, fill(log, store, seed, sessions)
+
+
+def fill(log: SqliteLog, store: ShardStore, seed: int, sessions: int) -> list[SessionRecord]:
     chance = random.Random(seed)
     visits = [random_visit(f"visit-{number}", chance, ends=number % 4 != 0) for number in range(sessions)]
     records = list(interleaved(visits, chance))
-    log, store = SqliteLog(folder / "log", Layout(1)), DirectoryStore(folder / "shards")
     put(log, records)
     process(log, store)
-    return log, store, records
+    return records
 
 
 def put(log: SqliteLog, records: Iterable[SessionRecord]) -> None:
@@ -45,7 +50,7 @@ def put(log: SqliteLog, records: Iterable[SessionRecord]) -> None:
     writer.close()
 
 
-def made(target: DirectoryStore) -> dict[str, bytes]:
+def made(target: ShardStore) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for _, sample in ShardChain(target, SAMPLES, 0).samples():
         assert sample.key not in found
@@ -164,3 +169,24 @@ def test_deleted_sessions_are_left_out_and_taken_out_of_what_was_made_before(tmp
     assert made(fresh) == {key: value for key, value in expected(records)[1].items() if not key.startswith(f"{gone}/")}
     with pytest.raises(ShardError, match="small letters"):
         generation(store, "../v4")
+
+
+@pytest.mark.parametrize("kind", SERVICES)
+def test_an_archive_in_s3_is_reannotated_and_a_deletion_reaches_what_was_made(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    log = SqliteLog(tmp_path / "log", Layout(1))
+    store = make_store(kind, request, tmp_path, log)
+    records = fill(log, store, seed=9, sessions=3)
+    target = generation(store, "v2").for_writing(log)
+    done = reannotate(store, target, 0, Telling, limits=SMALL)
+    assert made(target) == expected(records)[1]
+    assert reannotate(store, generation(store, "v2"), 0, Telling, limits=SMALL).shards == 0, "it goes on where it ended"
+    assert done.shards > 1
+    assert list(generations(store)) == ["v2"]
+    gone = min(sessions_in(target, SAMPLES, 1))
+    delete(log, gone)
+    process(log, store)
+    keep(log, store)
+    assert gone not in sessions_in(target, SAMPLES, 1) | sessions_in(store, STEPS, 1) | sessions_in(store, SAMPLES, 1)
+    assert made(target) == {key: value for key, value in expected(records)[1].items() if not key.startswith(f"{gone}/")}

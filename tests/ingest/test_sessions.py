@@ -191,7 +191,8 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that the test sets."""
     clock = [1000.0]
     frozen = SimpleNamespace(monotonic=lambda: clock[0], time=lambda: clock[0])
-    monkeypatch.setattr("ingest.sessions.time", frozen)
+    for module in ("draft", "silence"):
+        monkeypatch.setattr(f"ingest.sessions.{module}.time", frozen)
     return clock
 
 
@@ -259,6 +260,34 @@ def test_a_restart_gives_silent_sessions_time_to_come_back(monkeypatch: pytest.M
         draft = store.index.draft()
         draft.expire()
         assert len(draft.ended) == ended
+
+
+def test_the_clock_of_silence_stands_still_while_the_log_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _clock(monkeypatch)
+    store = Store(SessionRules(partitions=4, idle_seconds=10))
+    draft = store.index.draft()
+    draft.open(Opening("a", {}, SESSION))
+    store.commit(draft)
+    left = lambda: store.index.expires_in(SESSION)  # noqa: E731
+    clock[0] += 4
+    assert left() == 6
+    for _ in range(5):  # commits that take 8 s each and fail, 8 s apart: far longer than the session may be silent
+        began = clock[0]
+        clock[0] += 8
+        store.index.silence.stand(began)
+        assert left() == 6
+        clock[0] += 8
+        assert left() == 6
+    clock[0] += 4
+    assert left() == 4, "10 s after the last failure clients had time to come again"
+    began = clock[0]
+    clock[0] += 1
+    store.index.silence.stand(began)
+    clock[0] += 9
+    assert left() == 4, "a second outage is counted as well"
+    assert store.index.idle() == []
+    clock[0] += 5.5
+    assert [session.session_id for session in store.index.idle()] == [SESSION]
 
 
 def test_state_of_an_unknown_format_is_refused_by_name(store: Store) -> None:

@@ -22,6 +22,7 @@ from ingest.shards.s3 import S3Store
 from ingest.types import SAMPLES
 from tests.ingest.stores import contents, make_store, overwrite
 from tests.ingest.test_shards import write
+from tests.waiting import until
 
 
 def filled(letter: bytes, size: int, calls: list[bytes] | None = None):
@@ -127,13 +128,6 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> S3Store:
 def cached(remote: S3Store, tmp_path: Path) -> CachedStore:
     read_only = S3Store(f"s3://{remote.bucket}/{remote.place.prefix}", endpoint=remote.place.endpoint)
     return CachedStore(read_only, ShardCache(tmp_path / "cache", 1 << 20))
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 class Counting:

@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import webdataset
 from PIL import Image
 
 from ingest.entries import record_entries, sample_entry
 from ingest.errors import ShardError
-from ingest.shard_format import BODY, decode_summary, encode_summary
+from ingest.replacing import replace
+from ingest.shard_format import BODY, FORMAT, TRACED, decode_summary, encode_summary
 from ingest.shard_reader import Shard, ShardChain, archived_before
 from ingest.shard_writer import ShardWriter
 from ingest.shards import DirectoryStore, ShardStore, directory, shard_name
@@ -118,6 +120,26 @@ def test_a_sample_comes_back_as_it_was_with_its_position(store: ShardStore) -> N
         (SAMPLES, 3, 17, 0),
         (SAMPLES, 3, 17, 1),
     ]
+
+
+@READING
+def test_a_trace_stays_with_its_sample_also_where_the_shard_is_replaced(store: ShardStore) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    traced = [msgspec.structs.replace(sample(seq, version="v1"), traceparent=trace) for seq in (0, 1)]
+    samples = [*traced, sample(2, version="v1"), sample(3)]
+    writer = ShardWriter(store, SAMPLES, 0, 0)
+    for offset, each in enumerate(samples):
+        writer.add(sample_entry(each, offset, 0))
+        writer.record(offset, 5.0)
+    writer.publish()
+    assert [each for _, each in ShardChain(store, SAMPLES, 0).samples()] == samples
+    made = replace(store, [Shard(store, writer.name)], lambda entry: entry.offset != 1)
+    assert made is not None
+    assert made.summary.format == TRACED
+    assert [each for _, each in ShardChain(store, SAMPLES, 0).samples()] == [samples[0], *samples[2:]]
+    untraced = replace(store, [made], lambda entry: entry.offset > 1)
+    assert untraced is not None
+    assert untraced.summary.format == FORMAT, "an older installation can read it"
 
 
 @READING

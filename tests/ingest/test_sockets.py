@@ -16,8 +16,9 @@ from ingest.gateway.frames import pack_frame
 from ingest.sqlite import SqliteLog
 from ingest.types import StepsAppended
 from tests.ingest.disks import Disk
-from tests.ingest.gateways import INGEST, READ, RunningGateway, running, seqs, shape, steps, stored, tokens_in, until
+from tests.ingest.gateways import INGEST, READ, RunningGateway, running, seqs, shape, steps, stored, tokens_in
 from tests.ingest.sockets import SocketClient, socket_to
+from tests.waiting import until
 
 SMALL = {"max_step_bytes": 20_000, "sockets": {"window_bytes": 8_000, "budget_bytes": 100_000, "hello_seconds": 1.0}}
 

@@ -210,7 +210,9 @@ def test_a_crash_while_the_file_is_made_leaves_nothing_that_counts(tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
-def test_the_wal_stays_small_beside_busy_readers(tmp_path: Path) -> None:
+def test_the_wal_stays_small_beside_busy_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a size on the writer waits for a moment without readers; here from a small one."""
+    monkeypatch.setattr("ingest.sqlite.writer.RESTART_PAGES", 1_000)
     log = SqliteLog(tmp_path)
     writer = log.writer("gateway")
     done = threading.Event()

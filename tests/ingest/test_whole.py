@@ -17,7 +17,8 @@ import pytest
 from ingest.errors import InvalidBody
 from ingest.ustar import Member, TarStream, archive, members
 from tests.ingest.conftest import Run
-from tests.ingest.gateways import INGEST, RunningGateway, running, seqs, shape, step, tar, tokens_in, until
+from tests.ingest.gateways import INGEST, RunningGateway, running, seqs, shape, step, tar, tokens_in
+from tests.waiting import until
 
 OPENING = {"session.json": json.dumps({"app": "desktop", "metadata": {"fps": 15}}).encode()}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,11 +85,3 @@ def litter(root: Path) -> list[str]:
         for path in root.rglob("*")
         if path.name.endswith(".tmp") or path.parent.name in {"staging", "trash", "tmp", "taken"}
     )
-
-
-def wait_until(true: Callable[[], object], what: str, seconds: float = 30.0) -> None:
-    """Return as soon as `true()` is; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.002)

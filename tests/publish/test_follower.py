@@ -23,7 +23,8 @@ from publish import (
     put,
 )
 from tests.publish.conftest import Follow, Kitchen
-from tests.publish.parts import Uniform, litter, served_value, ticket, wait_until, weights_of
+from tests.publish.parts import Uniform, litter, served_value, ticket, weights_of
+from tests.waiting import until
 
 FILES = ["config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "manifest.json"]
 
@@ -81,7 +82,7 @@ def test_one_flipped_byte_in_any_file_is_never_served(
     assert follower.status().lag_seconds > 0
     assert not litter(kitchen.root / "cache")
     replace_bytes(path, whole)
-    wait_until(lambda: (follower.step(), served_value(live) == 2)[1], "a repaired version is served without a restart")
+    until(lambda: (follower.step(), served_value(live) == 2)[1], "a repaired version is served without a restart")
     assert follower.status().error == ""
 
 
@@ -346,7 +347,7 @@ def test_a_version_that_its_loader_refuses_is_tried_again_and_a_newer_one_at_onc
     kitchen.publish(1)
     follower.step()
     assert "out of memory" in follower.status().error
-    wait_until(lambda: (follower.step(), served_value(live) == 1)[1], "the fourth try gets through")
+    until(lambda: (follower.step(), served_value(live) == 1)[1], "the fourth try gets through")
     assert loader.refused == 3
     assert follower.status().errors == 0
     loader.refused = -1000
@@ -357,7 +358,7 @@ def test_a_version_that_its_loader_refuses_is_tried_again_and_a_newer_one_at_onc
     assert again.status().errors >= 1
     kitchen.publish(2)
     began = time.monotonic()
-    wait_until(lambda: (again.step(), served_value(live) == 2)[1], "a newer version ends the wait")
+    until(lambda: (again.step(), served_value(live) == 2)[1], "a newer version ends the wait")
     assert time.monotonic() - began < 2
 
 
@@ -376,7 +377,7 @@ def test_a_full_disk_leaves_what_is_served_and_is_over_when_there_is_room(kitche
     assert served_value(live) == 1
     assert "File too large" in follower.status().error
     assert not litter(kitchen.root / "cache")
-    wait_until(lambda: (follower.step(), served_value(live) == 2)[1], "room again")
+    until(lambda: (follower.step(), served_value(live) == 2)[1], "room again")
 
 
 def test_one_cache_belongs_to_one_follower(kitchen: Kitchen, follow: Follow) -> None:
@@ -402,10 +403,10 @@ def test_the_thread_follows_tells_and_survives_its_listener(kitchen: Kitchen, ba
     try:
         for step in (1, 2, 3):
             kitchen.publish(step)
-            wait_until(lambda step=step: served_value(live) == step, f"version {step} is served")
-            wait_until(lambda step=step: told[-1].version == step, f"version {step} is told")
+            until(lambda step=step: served_value(live) == step, f"version {step} is served")
+            until(lambda step=step: told[-1].version == step, f"version {step} is told")
         count = len(told)
-        wait_until(lambda: len(told) > count + 2, "heartbeats without news")
+        until(lambda: len(told) > count + 2, "heartbeats without news")
     finally:
         follower.close()
     assert not any(thread.name == "follow-stable" for thread in threading.enumerate())
@@ -428,7 +429,7 @@ def test_a_reader_during_retirement_gets_whole_versions_only(kitchen: Kitchen, b
             put(kitchen.outbox, weights_of(step), ticket(step))
             assert hasty.step() == 0.0
             served_value(live)
-        wait_until(lambda: served_value(live) == 40, "the newest is served in the end")
+        until(lambda: served_value(live) == 40, "the newest is served in the end")
     finally:
         follower.close()
     assert follower.status().swaps > 1

@@ -21,7 +21,8 @@ from auth import Scope, TokenStore
 from publish import HttpHub, HubSettings, HubUnavailable, LiveModel, ServedFrom, VersionMissing, put
 from publish.server import HubServer, HubThread
 from tests.publish.conftest import Follow, Kitchen
-from tests.publish.parts import Uniform, served_value, ticket, wait_until
+from tests.publish.parts import Uniform, served_value, ticket
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).parent / "programs" / "hub_client.py"
@@ -272,12 +273,12 @@ def test_a_follower_over_http_serves_each_version(kitchen: Kitchen, follow: Foll
     follower, live = follow(hub=http_hub)
     for step in (1, 2, 3, 4):
         kitchen.publish(step)
-        wait_until(lambda step=step: (follower.step(), follower.status().version == step)[1], f"version {step}")
+        until(lambda step=step: (follower.step(), follower.status().version == step)[1], f"version {step}")
         assert served_value(live) == step
     assert follower.status().error == ""
     assert follower.status().rebuilt >= 1, "deltas come over HTTP too"
     kitchen.publisher.rollback_version("stable", by="ada")
-    wait_until(lambda: (follower.step(), served_value(live) == 3)[1], "the rollback")
+    until(lambda: (follower.step(), served_value(live) == 3)[1], "the rollback")
 
 
 def test_the_stream_tells_of_a_move_within_milliseconds(kitchen: Kitchen, http_hub: HttpHub) -> None:
@@ -313,14 +314,14 @@ def test_a_follower_rides_out_a_hub_that_is_away(kitchen: Kitchen, follow: Follo
         hub = HttpHub(server.url, tokens.mint("reader", [Scope.READ]))
         follower, live = follow(hub=hub)
         kitchen.publish(1)
-        wait_until(lambda: (follower.step(), follower.status().version == 1)[1], "version 1")
+        until(lambda: (follower.step(), follower.status().version == 1)[1], "version 1")
         port = int(server.url.rpartition(":")[2])
-    wait_until(lambda: (follower.step(), not follower.status().hub_reachable)[1], "the hub is missed")
+    until(lambda: (follower.step(), not follower.status().hub_reachable)[1], "the hub is missed")
     assert served_value(live) == 1
     assert follower.status().origin is ServedFrom.HUB
     kitchen.publish(2)
     with HubThread(settings.model_copy(update={"port": port}), kitchen.hub, "stovetop/desktop", tokens):
-        wait_until(lambda: (follower.step(), follower.status().version == 2)[1], "version 2")
+        until(lambda: (follower.step(), follower.status().version == 2)[1], "version 2")
         assert follower.status().hub_reachable
         hub.close()
 
@@ -359,7 +360,7 @@ def test_the_server_ends_in_time_though_followers_listen(kitchen: Kitchen, tmp_p
     running = threading.Thread(target=server.run)
     running.start()
     hub = HttpHub(server.url, tokens.mint("reader", [Scope.READ]))
-    wait_until(lambda: _told(hub), "the stream is open")
+    until(lambda: _told(hub), "the stream is open")
     began = time.monotonic()
     server.stop()
     running.join(20)

@@ -24,7 +24,8 @@ from publish import (
     put,
 )
 from tests.publish.conftest import Kitchen
-from tests.publish.parts import litter, read_version, ticket, wait_until, weights_of
+from tests.publish.parts import litter, read_version, ticket, weights_of
+from tests.waiting import until
 
 
 def published(kitchen: Kitchen) -> list[Published]:
@@ -123,7 +124,7 @@ def test_while_the_hub_is_away_training_goes_on_and_the_newest_is_published_when
 
     for step in (2, 3, 4):
         put(kitchen.outbox, weights_of(step), ticket(step))
-        wait_until(lambda step=step: tried() == step - 1, "another try")
+        until(lambda step=step: tried() == step - 1, "another try")
     assert 0 < kitchen.publisher.step() == pytest.approx(kitchen.publisher.step(), abs=0.1), (
         "it waits, however often asked"
     )
@@ -132,7 +133,7 @@ def test_while_the_hub_is_away_training_goes_on_and_the_newest_is_published_when
     assert "is it mounted" in failures[0].error
     assert all(event.retry_in is not None and event.retry_in <= 30 for event in failures)
     (kitchen.root / "away").rename(kitchen.root / "hub")
-    wait_until(lambda: kitchen.publisher.step() == 0.0, "the hub is back")
+    until(lambda: kitchen.publisher.step() == 0.0, "the hub is back")
     assert kitchen.hub.numbers() == [1, 2]
     assert read_version(kitchen.root / "hub", 2, kitchen.key.public)[1] == 4
     assert standing(kitchen) == 2
@@ -292,7 +293,7 @@ def test_a_running_publisher_takes_what_comes_and_stops_when_told(tmp_path: Path
     try:
         for step in (1, 2, 3):
             put(tmp_path / "outbox", weights_of(step), ticket(step))
-            wait_until(lambda step=step: hub.numbers() == list(range(1, step + 1)), f"version {step} is published")
+            until(lambda step=step: hub.numbers() == list(range(1, step + 1)), f"version {step} is published")
         with pytest.raises(OutboxLocked):
             Publisher(hub, Outbox(tmp_path / "outbox"), key).run(stop)
     finally:

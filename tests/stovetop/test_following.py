@@ -14,7 +14,7 @@ from stovetop.errors import ConfigurationError
 from stovetop.following import follow_into
 from stovetop.settings import load_settings
 from tests.publish.conftest import Kitchen, kitchen
-from tests.publish.parts import wait_until
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 __all__ = ["kitchen"]
@@ -48,9 +48,9 @@ def test_the_link_follows_the_channel_forward_and_back(kitchen: Kitchen, tmp_pat
 
         for version in (1, 2):
             kitchen.publish(version)
-            wait_until(lambda version=version: leads_to(version), f"the link leads to {version}", 60)
+            until(lambda version=version: leads_to(version), f"the link leads to {version}")
         kitchen.publisher.rollback_version("stable", by="ada")
-        wait_until(lambda: leads_to(1), "the link leads back", 30)
+        until(lambda: leads_to(1), "the link leads back")
     finally:
         following.send_signal(signal.SIGTERM)
         assert following.wait(20) == 0

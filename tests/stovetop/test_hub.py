@@ -14,7 +14,7 @@ import pytest
 from auth import Scope, TokenStore
 from stovetop.settings import load_settings
 from tests.publish.conftest import Kitchen, kitchen
-from tests.publish.parts import wait_until
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 __all__ = ["kitchen"]
@@ -51,7 +51,7 @@ def test_the_hub_serves_the_publisher_s_versions_under_the_app_s_name(kitchen: K
     serving = start(config)
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(f"{url}/readyz"), "the hub answers", 120)
+        until(lambda: answers(f"{url}/readyz"), "the hub answers")
         headers = {"Authorization": f"Bearer {token}"}
         told = httpx.get(f"{url}/api/models/stovetop/painter/revision/stable", headers=headers).json()
         assert {"rfilename": "config.json"} in told["siblings"]

@@ -17,7 +17,8 @@ from stovetop.moves import SUMMARIES
 from stovetop.secrets import Holder, local_token
 from stovetop.settings import Settings, load_settings
 from stovetop.word import Word
-from tests.publish.parts import Uniform, Weights, ticket, wait_until, weights_of
+from tests.publish.parts import Uniform, Weights, ticket, weights_of
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +53,7 @@ def test_an_alarm_rolls_the_channel_back_for_all_until_it_is_released(
     follow = settings.follow
     live: LiveModel[Weights] = LiveModel(Uniform())
     word = Word(client.url, local_token(settings, Holder.ROLES), run=settings.run, follower="server-1")
-    wait_until(lambda: settings.publish.key.exists() and (follow.hub / "hub.json").exists(), "the publisher runs", 60)
+    until(lambda: settings.publish.key.exists() and (follow.hub / "hub.json").exists(), "the publisher runs")
     follower = Follower(
         DirectoryHub(follow.hub),
         "stable",
@@ -67,33 +68,31 @@ def test_an_alarm_rolls_the_channel_back_for_all_until_it_is_released(
     follower.start()
     for step in (1, 2):
         put(settings.publish.outbox, weights_of(step), ticket(step, run=settings.run))
-        wait_until(lambda step=step: follower.status().version == step, f"version {step} is served", 60)
-    wait_until(
+        until(lambda step=step: follower.status().version == step, f"version {step} is served")
+    until(
         lambda: [(one.follower, one.version) for one in client.followers(settings.run).followers] == [("server-1", 2)],
         "the heartbeat shows",
     )
     for _ in range(5):
         with pytest.raises(RuntimeError), live.use():
             raise RuntimeError("nothing is painted")
-    wait_until(lambda: live.current.version == 1, "this server is back at once")
+    until(lambda: live.current.version == 1, "this server is back at once")
     hub = DirectoryHub(follow.hub)
-    wait_until(
-        lambda: (hub.channel("stable").version, hub.channel("stable").held) == (1, True), "all are back, and held"
-    )
+    until(lambda: (hub.channel("stable").version, hub.channel("stable").held) == (1, True), "all are back, and held")
     assert "failed 1" in hub.channel("stable").reason
-    wait_until(lambda: [channel.held for channel in client.versions(settings.run).channels] == [True], "it is told")
+    until(lambda: [channel.held for channel in client.versions(settings.run).channels] == [True], "it is told")
     recorded = [entry for entry in client.audit(limit=100).entries if entry.command == "raise_alarm"]
     assert [(entry.outcome, entry.arguments["figures"]["failed"]) for entry in recorded] == [(Outcome.SUCCESS, 1.0)]
 
     put(settings.publish.outbox, weights_of(3), ticket(3, run=settings.run))
-    wait_until(lambda: list(hub.versions()) == [1, 2, 3], "version 3 is out")
+    until(lambda: list(hub.versions()) == [1, 2, 3], "version 3 is out")
     assert hub.channel("stable").version == 1
     late = client.send("raise_alarm", {"version": 2, "reason": "late", "follower": "server-2"}, run=settings.run)
     assert late.after is not None
     assert late.after["deed"] == Deed.STALE
     assert client.send("release_channel", run=settings.run, note="looked at it").outcome is Outcome.SUCCESS
     put(settings.publish.outbox, weights_of(4), ticket(4, run=settings.run))
-    wait_until(lambda: follower.status().version == 4, "released, the channel moves on")
+    until(lambda: follower.status().version == 4, "released, the channel moves on")
     assert client.send("raise_alarm", {"version": 0, "reason": "x"}, run=settings.run).outcome is Outcome.REJECTED
     assert client.send("release_channel", {"channel": "nightly"}, run=settings.run).outcome is Outcome.FAILED
     follower.close()
@@ -109,9 +108,9 @@ def test_the_verb_releases_and_the_publisher_says_what_it_takes(settings: Settin
     Doors(1, "", client.url, "", "stable", "").write(settings.doors)
     put(settings.publish.outbox, weights_of(1), ticket(1, run=settings.run))
     hub = settings.follow.hub
-    wait_until(lambda: (hub / "channels" / "stable.json").exists(), "version 1 is out", 60)
+    until(lambda: (hub / "channels" / "stable.json").exists(), "version 1 is out")
     pinned = lambda: client.send("pin_version", run=settings.run).outcome is Outcome.SUCCESS  # noqa: E731
-    wait_until(pinned, "the publisher is connected")
+    until(pinned, "the publisher is connected")
     assert DirectoryHub(hub).channel("stable").held
     config = str(settings.data.parent / "stovetop.toml")
     said = CliRunner().invoke(app, ["release", "--note", "fine again", "--config", config])

@@ -18,7 +18,7 @@ from examples.desktop.world import World
 from ingest.client import SessionClient
 from ingest.conversation import ClientSettings
 from tests.system.reckoning import Sent
-from tests.system.service import PATIENCE
+from tests.waiting import PATIENCE
 
 CLIENT = ClientSettings(batch_steps=8, max_delay=0.01, first_pause=0.05, longest_pause=0.5)
 APP = "thumbnail"

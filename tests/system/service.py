@@ -8,9 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -23,12 +22,11 @@ from ingest.shards import DirectoryStore
 from ingest.sqlite import SqliteLog
 from publish import DirectoryHub
 from tests.conftest import quick_options
+from tests.waiting import PATIENCE, until
 from trainer.segments import RunFolder
 
 APP = Path(__file__).parent / "app"
 MARK = "STOVETOP_TRIAL"
-PATIENCE = 180.0
-"""Seconds for what takes a few on a machine with nothing else to do."""
 RUN = "trial"
 ROLES = ("gateway", "pipeline", "control", "train", "publish")
 
@@ -264,14 +262,6 @@ class Service:
 
     def _over(self) -> bool:
         return self.process is not None and self.process.poll() is not None
-
-
-def until(condition: Callable[[], object], what: str, patience: float = PATIENCE, every: float = 0.05) -> None:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not come about within {patience:.0f} s: {what}"
-        time.sleep(every)
 
 
 def answers(address: str) -> bool:

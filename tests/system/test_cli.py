@@ -16,8 +16,9 @@ from auth import Scope, TokenStore
 from publish import DirectoryHub, Outbox, Publisher, SigningKey, put
 from tests.publish.parts import ticket, weights_of
 from tests.system.conftest import MakeService
-from tests.system.service import Service, until
+from tests.system.service import Service
 from tests.system.serving import examine
+from tests.waiting import until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 

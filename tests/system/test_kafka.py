@@ -11,9 +11,10 @@ import pytest
 from tests.brokers import Kafka
 from tests.system.conftest import MakeService
 from tests.system.crowd import Crowd
-from tests.system.service import Service, until
+from tests.system.service import Service
 from tests.system.serving import Server
 from tests.system.test_kill import Trial, balance
+from tests.waiting import until
 
 pytestmark = [pytest.mark.system, pytest.mark.kafka]
 ACKED = 60

@@ -18,8 +18,9 @@ from ingest.annotator import AnnotatorFactory
 from tests.system import reckoning
 from tests.system.conftest import MakeService
 from tests.system.crowd import Crowd
-from tests.system.service import APP, PATIENCE, Service, until
+from tests.system.service import APP, Service
 from tests.system.serving import Server
+from tests.waiting import PATIENCE, until
 from trainer.checkpoints import Checkpoints
 from trainer.journal import trained_in
 
@@ -65,7 +66,7 @@ class Trial:
         assert len(family) > len(TARGETS) // 2
         self.service.kill()
         self.kills += 1
-        until(lambda: self.service.family() == [], "every process ends with its supervisor", 60.0)
+        until(lambda: self.service.family() == [], "every process ends with its supervisor")
         reckoning.only_the_killed_died(self.service.warned.read_text(), self.killed)
         self.killed.clear()
 
@@ -73,7 +74,7 @@ class Trial:
         """Let everything that the visitors did come to rest in the data, then stop the service in order."""
         service = self.service
         until(lambda: _all_ended(service, crowd), "every session has its end", every=0.5)
-        until(lambda: _all_trained(service), "every sample is in a published version", 2 * PATIENCE, every=1.0)
+        until(lambda: _all_trained(service), "every sample is in a published version", seconds=2 * PATIENCE, every=1.0)
         assert service.interrupt() == 0
         assert service.family() == []
         reckoning.only_the_killed_died(service.warned.read_text(), self.killed)

@@ -21,8 +21,9 @@ from ingest.types import SAMPLES
 from publish import Manifest
 from tests.system import reckoning
 from tests.system.conftest import MakeService
-from tests.system.service import Service, answers, free_port, until
+from tests.system.service import Service, answers, free_port
 from tests.system.serving import Server
+from tests.waiting import until
 from trainer.checkpoints import Checkpoints
 from trainer.journal import Trained, trained_in
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from stovetop.lifeline import RoleLocked, hold_role
 from stovetop.supervisor import CONFIGURATION_ERROR, Backoff, Role, RoleState, Supervisor
+from tests.waiting import until
 
 SLEEPER = (
     "from stovetop.lifeline import watch_lifeline; import time; "
@@ -22,13 +22,6 @@ SLEEPER = (
 )
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPER
 QUICK = Backoff(first=0.05, longest=0.2)
-
-
-def wait_until(what: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.02)
 
 
 def python(code: str, name: str = "sleeper", wanted: Callable[[], bool] = lambda: True) -> Role:
@@ -39,10 +32,10 @@ def test_a_killed_role_is_started_again(tmp_path: Path) -> None:
     supervisor = Supervisor([python(SLEEPER)], tmp_path, QUICK)
     supervisor.start()
     try:
-        wait_until(lambda: "sleeper" in supervisor.processes)
+        until(lambda: "sleeper" in supervisor.processes)
         first = supervisor.processes["sleeper"]
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: supervisor.processes.get("sleeper") not in (None, first))
+        until(lambda: supervisor.processes.get("sleeper") not in (None, first))
     finally:
         supervisor.close()
     assert supervisor.processes == {}
@@ -62,10 +55,10 @@ def test_a_role_that_is_not_wanted_rests_until_it_is(tmp_path: Path) -> None:
     supervisor = Supervisor([python(SLEEPER, wanted=wanted.exists)], tmp_path, QUICK)
     supervisor.start()
     try:
-        wait_until(lambda: supervisor.states["sleeper"] is RoleState.STOPPED)
+        until(lambda: supervisor.states["sleeper"] is RoleState.STOPPED)
         assert supervisor.processes == {}
         wanted.touch()
-        wait_until(lambda: "sleeper" in supervisor.processes)
+        until(lambda: "sleeper" in supervisor.processes)
     finally:
         supervisor.close()
 
@@ -73,7 +66,7 @@ def test_a_role_that_is_not_wanted_rests_until_it_is(tmp_path: Path) -> None:
 def test_a_role_that_ignores_the_polite_signal_is_ended_by_force(tmp_path: Path) -> None:
     supervisor = Supervisor([python(STUBBORN)], tmp_path, QUICK, grace=1.0)
     supervisor.start()
-    wait_until(lambda: (tmp_path / "sleeper.log").exists() and "up" in (tmp_path / "sleeper.log").read_text())
+    until(lambda: (tmp_path / "sleeper.log").exists() and "up" in (tmp_path / "sleeper.log").read_text())
     pid = supervisor.processes["sleeper"]
     supervisor.close()
     assert not psutil.pid_exists(pid)
@@ -89,7 +82,7 @@ def test_a_role_that_outlives_the_others_is_ended_last(tmp_path: Path) -> None:
     supervisor = Supervisor([last, first], tmp_path, QUICK)
     supervisor.start()
     logs = [tmp_path / "first.log", tmp_path / "last.log"]
-    wait_until(lambda: all(log.exists() and "up" in log.read_text() for log in logs))
+    until(lambda: all(log.exists() and "up" in log.read_text() for log in logs))
     supervisor.close()
     ended = [float(log.read_text().split("over")[1]) for log in logs]
     assert ended == sorted(ended)
@@ -105,7 +98,7 @@ def test_a_killed_supervisor_leaves_no_orphan(tmp_path: Path, code: str) -> None
     supervisor = subprocess.Popen([sys.executable, "-c", program])
     try:
         logs = [tmp_path / "a.log", tmp_path / "b.log"]
-        wait_until(lambda: all(log.exists() and "up" in log.read_text() for log in logs))
+        until(lambda: all(log.exists() and "up" in log.read_text() for log in logs))
         children = psutil.Process(supervisor.pid).children(recursive=True)
         assert len(children) == 2
         supervisor.send_signal(signal.SIGKILL)

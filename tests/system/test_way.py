@@ -12,7 +12,8 @@ import pytest
 
 from control.way import Flow, LinkInfo, LinkName, WayInfo
 from tests.system.conftest import MakeService
-from tests.system.service import RUN, Service, until
+from tests.system.service import RUN, Service
+from tests.waiting import until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 

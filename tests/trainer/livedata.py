@@ -13,7 +13,7 @@ import torch
 from dataset import InteractiveMixture, make_interactive_dataset
 from ingest import SAMPLES, Annotated, Append, LogWriter, Sample, StepOutcome
 from ingest.sqlite import SqliteLog
-from tests.trainer.trainings import LENGTH, WORDS, Sentences
+from tests.trainer.sentences import LENGTH, WORDS, Sentences
 
 
 def words(members: Mapping[str, bytes]) -> dict[str, torch.Tensor]:

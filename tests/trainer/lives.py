@@ -6,7 +6,6 @@ The processes are forked from one that has imported everything, as importing tak
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -17,12 +16,13 @@ from typing import Any
 from transformers import Trainer, TrainerCallback
 
 from dataset import InteractiveMixture
+from tests.forks import Forked
 from tests.trainer.livedata import mixture, open_log
-from tests.trainer.trainings import arguments, gpt2, until
+from tests.trainer.trainings import arguments, gpt2
+from tests.waiting import until
 from trainer import EmaSettings, Every, InteractiveSettings, make_interactive, train_run
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.trainer.lives", "diffusers.training_utils"])
+PRELOAD = ("tests.trainer.lives", "tests.trainer.test_ranks", "diffusers.training_utils")
 
 
 class Life:
@@ -39,7 +39,7 @@ class Life:
         folder.mkdir(parents=True, exist_ok=True)
         self._said = folder / f"said-{len(list(folder.glob('said-*')))}.txt"
         self._said.touch()
-        self._process = _CONTEXT.Process(target=live, args=(folder, log, max_steps, data or {}, self._said, settings))
+        self._process = Forked(PRELOAD, live, folder, log, max_steps, data or {}, self._said, settings)
         self._process.start()
 
     def steps(self, count: int) -> None:
@@ -51,7 +51,7 @@ class Life:
             assert self._process.is_alive(), self.said
             return False
 
-        until(made, 60)
+        until(made)
 
     @property
     def said(self) -> str:

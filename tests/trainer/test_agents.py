@@ -30,11 +30,10 @@ from control.agents.rules import SpikeSettings
 from control.server import ControlThread
 from dataset import make_interactive_dataset
 from tests.trainer.test_diffusion import SIZE, Squares, scheduler, unet
-from tests.trainer.trainings import At, Sentences, arguments, gpt2, until
+from tests.trainer.trainings import At, Sentences, arguments, gpt2
+from tests.waiting import until
 from trainer import DiffusionTrainer, EmaSettings, InteractiveSettings, make_interactive
 from trainer.settings import Every
-
-pytestmark = pytest.mark.timeout(180)
 
 ACT = AgentSettings(mode=Mode.ACT, every=1, limits=Limits(per_hour=None, budget=20))
 
@@ -82,7 +81,7 @@ class Live:
             loss = run.metrics.values.get("loss") if run.metrics else None
             return (run.step or 0) > step and loss is not None and branch in (None, run.branch)
 
-        until(beyond, 60)
+        until(beyond)
 
     def sent(self) -> list[tuple[str, str]]:
         """What agents sent and did, oldest first, with their authors."""
@@ -129,7 +128,7 @@ def test_a_layer_that_holds_nan_is_left_behind(live: Live) -> None:
     live.at(45, lambda: poison(live))
     live.begin(rules=rules(RulesSettings()))
 
-    until(lambda: ("rule:not_finite", "load_checkpoint") in live.sent(), 60)
+    until(lambda: ("rule:not_finite", "load_checkpoint") in live.sent())
     live.passes(60)
 
     run = live.client.run("demo")
@@ -168,7 +167,7 @@ def test_without_a_checkpoint_what_is_poisoned_begins_anew(tmp_path: Path) -> No
     try:
         live.at(20, spoil)
         live.begin(rules=rules(RulesSettings()))
-        until(lambda: ("rule:not_finite", "model_layer_operation") in live.sent(), 60)
+        until(lambda: ("rule:not_finite", "model_layer_operation") in live.sent())
         live.passes(60)
         assert live.client.run("demo").branch == "main"
         assert live.client.send("pause_training", run="demo").outcome is Outcome.SUCCESS
@@ -182,8 +181,8 @@ def test_a_mistake_of_an_operator_is_taken_back(live: Live) -> None:
     live.begin(rules=Spike(settings))
     live.at(50, lambda: live.client.send("update_optimizer", {"lr": {"value": 2.0}}, wait=False, run="demo"))
 
-    until(lambda: ("rule:spike", "load_checkpoint") in live.sent(), 60)
-    until(lambda: ("rule:spike", "update_optimizer") in live.sent(), 60)
+    until(lambda: ("rule:spike", "load_checkpoint") in live.sent())
+    until(lambda: ("rule:spike", "update_optimizer") in live.sent())
     live.passes(80)
 
     rate = live.client.run("demo").optimizer["lr"]
@@ -206,7 +205,7 @@ def test_the_data_agent_moves_the_mixture_by_loss_within_its_bounds(tmp_path: Pa
             mixture = live.client.run("demo").mixture
             return 0.0 if mixture is None else mixture.sources["noise"].share or 0.0
 
-        until(lambda: share() > 0.65, 60)
+        until(lambda: share() > 0.65)
 
         assert share() <= 0.7 + 1e-6
         moves = [entry for entry in live.client.audit().entries if entry.author == "data:bandit"]

@@ -13,7 +13,7 @@ from control import ControlClient, EventType, NoOutcome, Outcome, RunStatus, Sta
 from ingest import LogWriter
 from tests.trainer.livedata import open_log, post
 from tests.trainer.lives import Life
-from tests.trainer.trainings import until
+from tests.waiting import until
 from trainer import Checkpoints, RunFolder, wanted
 
 
@@ -65,7 +65,7 @@ def test_settings_newer_than_the_checkpoint_hold_again_after_a_kill(
 
     again = live()
     again.steps(3)
-    until(lambda: len(metrics_after(client, 2)) >= 2, 30)
+    until(lambda: len(metrics_after(client, 2)) >= 2)
     first = metrics_after(client, 2)[0]
     assert first.step == saved.after["step"] + 1
     assert first.body["learning_rate"] == pytest.approx(1e-3 * 0.5 * 0.1)
@@ -89,10 +89,7 @@ def test_a_paused_run_stays_paused_over_a_kill_and_a_stopped_one_stopped(
     life.send(signal.SIGKILL)
 
     again = live()
-    until(
-        lambda: client.run("crash").status is RunStatus.PAUSED and len(client.run("crash").branches[0].segments) == 2,
-        60,
-    )
+    until(lambda: client.run("crash").status is RunStatus.PAUSED and len(client.run("crash").branches[0].segments) == 2)
     assert client.send("do_evaluate", run="crash").outcome is Outcome.REJECTED  # it answers, and has no data for that
     stopped = client.send("stop_training", {"save": True}, run="crash")
     assert stopped.outcome is Outcome.SUCCESS
@@ -107,7 +104,7 @@ def test_a_paused_run_stays_paused_over_a_kill_and_a_stopped_one_stopped(
 
     person = live(starts=True)
     person.steps(1)
-    until(lambda: client.run("crash").status is RunStatus.RUNNING, 30)
+    until(lambda: client.run("crash").status is RunStatus.RUNNING)
     assert person.send(signal.SIGTERM) == 0
 
 
@@ -121,7 +118,7 @@ def test_a_setting_that_a_kill_cuts_off_is_done_by_the_next_process(
     # only a source that is dry is left, so that no step can show the change
     weights = {"weights": {"base": 0, "live": 1}}
     sent = client.send("update_dataset_runtime_hyperparameters", weights, run="crash", wait=False)
-    until(lambda: client.command(sent.uuid).command.status is Status.RUNNING, 30)
+    until(lambda: client.command(sent.uuid).command.status is Status.RUNNING)
     with pytest.raises(NoOutcome):
         client.outcome(sent.uuid, timeout=0.5)
     life.send(signal.SIGKILL)
@@ -145,6 +142,6 @@ def test_settings_of_a_life_before_do_not_come_back_to_a_run_that_was_begun_anew
     anew.send(signal.SIGKILL)
     again = live(folder=tmp_path / "anew")
     again.steps(2)
-    until(lambda: len(metrics_after(client, 3)) >= 2, 30)
+    until(lambda: len(metrics_after(client, 3)) >= 2)
     assert metrics_after(client, 3)[-1].body["learning_rate"] == 1e-3
     assert again.send(signal.SIGTERM) == 0

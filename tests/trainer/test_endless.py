@@ -11,7 +11,8 @@ import pytest
 from auth import Scope, TokenStore
 from control import ControlClient, ControlSettings, EventType
 from control.server import ControlThread
-from tests.trainer.trainings import Run, until
+from tests.trainer.trainings import Run
+from tests.waiting import until
 from trainer.callback import KEPT_LOG_HISTORY
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3000)]
@@ -48,6 +49,6 @@ def test_thousands_of_steps_take_no_more_memory_than_a_thousand(training: Callab
             page = client.history(0, run="long", types=[EventType.METRICS], limit=5000)
             return not page.more and len(page.events) < 2500
 
-        until(thinned, 300)
+        until(thinned, seconds=300)
         (loss,) = client.series("long", ["loss"], points=5000).series
         assert (loss.steps[-1], len(loss.steps) > 1000) == (6000, True)

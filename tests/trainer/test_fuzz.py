@@ -17,7 +17,8 @@ from auth import Scope, TokenStore
 from control import ControlClient, ControlSettings, Outcome, Refused
 from control.server import ControlThread
 from dataset import make_interactive_dataset
-from tests.trainer.trainings import Sentences, arguments, gpt2, until
+from tests.trainer.trainings import Sentences, arguments, gpt2
+from tests.waiting import until
 from trainer import EmaSettings, InteractiveSettings, RunFolder, make_interactive
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ def test_whatever_is_sent_training_reaches_its_last_step(served: tuple[str, str]
                     refused[getattr(error, "status", 0)] += 1
 
     with ControlClient(url, secret) as client:
-        until(lambda: bool(client.runs().runs) and (client.run("fuzz").step or 0) > 0, 250)
+        until(lambda: bool(client.runs().runs) and (client.run("fuzz").step or 0) > 0)
         senders = [threading.Thread(target=send, args=(seed,), daemon=True) for seed in range(SENDERS)]
         for sender in senders:
             sender.start()
@@ -149,7 +150,7 @@ def test_whatever_is_sent_training_reaches_its_last_step(served: tuple[str, str]
         paused.set()
         keeper.join(10)
         client.send("resume_training", run="fuzz")
-        until(lambda: not any(e.outcome is None for e in client.audit("fuzz", limit=500).entries), 120)
+        until(lambda: not any(e.outcome is None for e in client.audit("fuzz", limit=500).entries))
         last = int(trainer.state.global_step) + 20
         assert client.send("update_training", {"max_steps": last}, run="fuzz").outcome is Outcome.SUCCESS
         thread.join(120)

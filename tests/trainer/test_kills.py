@@ -13,7 +13,7 @@ import pytest
 
 from tests.trainer.livedata import key, open_log, post
 from tests.trainer.lives import Life
-from tests.trainer.trainings import until
+from tests.waiting import until
 from trainer import RunFolder, trained_along, trained_in
 
 WORKERS = (0, 2, 4)

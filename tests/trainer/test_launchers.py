@@ -16,7 +16,7 @@ import pytest
 
 from control import ControlClient, Outcome, RunStatus
 from tests.trainer.programs.two_ranks import TIMEOUT
-from tests.trainer.trainings import until
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "trainer" / "programs" / "two_ranks.py"
@@ -61,7 +61,7 @@ def test_every_command_acts_on_both_ranks(by: str, tmp_path: Path, client: Contr
         return record
 
     try:
-        until(lambda: step() >= 2, 150)
+        until(lambda: step() >= 2)
         slowed = done("update_optimizer", lr={"scale": 0.5}, weight_decay=0.1, max_grad_norm=0.5)
         paused = done("pause_training")
         began = time.monotonic()
@@ -80,13 +80,13 @@ def test_every_command_acts_on_both_ranks(by: str, tmp_path: Path, client: Contr
             ("model_layer_operation", {"layer_name": layer, "operation_name": "requires_grad_"}),
         ):
             assert client.send(*wrong, run="ranks").outcome is Outcome.REJECTED
-        until(lambda: time.monotonic() - began > TIMEOUT + 2, 60)  # as long as nobody could wait in a collective
+        until(lambda: time.monotonic() - began > TIMEOUT + 2)  # as long as nobody could wait in a collective
         assert client.run("ranks").status is RunStatus.PAUSED
         assert client.run("ranks").step == paused.step == saved.after["step"]
         done("resume_training")
-        until(lambda: step() > paused.step + 1, 60)
+        until(lambda: step() > paused.step + 1)
         done("load_checkpoint", uuid=saved.after["uuid"], branch_name="b")
-        until(lambda: client.run("ranks").branch == "b" and step() > paused.step, 60)
+        until(lambda: client.run("ranks").branch == "b" and step() > paused.step)
         done("stop_training", save=True)
         assert process.wait(90) == 0, (folder / "said.txt").read_text()[-3000:]
     finally:

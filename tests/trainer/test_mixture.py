@@ -17,7 +17,8 @@ from ingest import LogWriter
 from ingest.sqlite import SqliteLog
 from tests.dataset.streams import write_tar
 from tests.trainer.livedata import either, key, mixture, open_log, post
-from tests.trainer.trainings import Run, Sentences, arguments, gpt2, until
+from tests.trainer.trainings import Run, Sentences, arguments, gpt2
+from tests.waiting import until
 from trainer import Checkpoints, Every, InteractiveSettings, make_interactive, train_run, trained_along
 
 Training = Callable[..., Run]

@@ -6,15 +6,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch.utils.data import IterableDataset
 from transformers import Trainer
 
-from control import Outcome
+from control import Command, Outcome
 from dataset import InteractiveMixture, IterableSource, make_interactive_dataset, register_source
+from tests.dataset.streams import write_tar
+from tests.trainer.livedata import either, key
 from tests.trainer.test_mixture import Training, booked
-from tests.trainer.trainings import LENGTH, WORDS, Sentences, arguments, gpt2
-from trainer import InteractiveSettings, make_interactive, train_run
+from tests.trainer.trainings import LENGTH, WORDS, Run, Sentences, arguments, gpt2
+from trainer import InteractiveSettings, make_interactive, train_run, trained_along
 
 
 class Counting(IterableDataset[dict[str, torch.Tensor]]):
@@ -76,3 +79,69 @@ def test_a_kind_that_is_not_registered_any_more_is_a_configuration_error(
         forgotten.delitem(register_source.__globals__["_factories"], "counting")
         assert train_run(recipe, settings) == 78
     assert "source \"more\": the kind 'counting' is not registered" in caplog.text
+
+
+def two_lists() -> InteractiveMixture:
+    return make_interactive_dataset({"a": Sentences(64), "b": Sentences(64, first=100)}, decode=either)
+
+
+def trained(run: Run) -> list[tuple[int, dict[str, list[str]]]]:
+    return [(entry.step, entry.keys) for _, entry in trained_along(run.trainer.steering.folder)]
+
+
+def shards(path: Path) -> dict[str, Any]:
+    """A source of 40 samples, as an operator adds it."""
+    write_tar(path, [key(number) for number in range(40)], lambda name: {"json": b'{"number": 5}'})
+    return {"path": str(path), "weight": 1}
+
+
+def test_a_checkpoint_from_before_a_source_was_added_and_one_removed_is_gone_back_to(
+    training: Training, tmp_path: Path
+) -> None:
+    """The branch has the checkpoint's sources, where they stood, and is the run that was never changed, row by row."""
+    whole = training(train_dataset=two_lists())
+    whole.train()
+    run = training(train_dataset=two_lists())
+    save = run.send_at(3, "save_checkpoint")
+    changed = run.send_at(5, "update_dataset", sources={"more": shards(tmp_path / "more.tar"), "b": None})
+    load: list[Command] = []
+    run.at(8, lambda: load.append(run.link.send("load_checkpoint", uuid=run.report(save).after["uuid"])))
+    names: dict[int, set[str]] = {}
+    run.on("on_step_end", lambda step: names.setdefault(step, set(run.trainer.train_dataset.sources)))
+    run.train()
+    assert run.report(changed).outcome is Outcome.SUCCESS
+    assert run.report(load).outcome is Outcome.SUCCESS
+    assert (names[5], names[7]) == ({"a", "b"}, {"a", "more"})
+    assert set(run.trainer.train_dataset.sources) == {"a", "b"}
+    assert trained(run) == trained(whole)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_checkpoint_with_a_source_that_was_taken_out_since_brings_it_back_or_is_refused_by_name(
+    training: Training, tmp_path: Path, gone: bool
+) -> None:
+    added = shards(tmp_path / "more.tar")
+    run = training(train_dataset=two_lists())
+    run.send_at(2, "update_dataset", sources={"more": added, "b": None})
+    save = run.send_at(5, "save_checkpoint")
+    run.send_at(7, "update_dataset", sources={"more": None, "late": shards(tmp_path / "late.tar")})
+    if gone:
+        run.at(9, (tmp_path / "more.tar").unlink)
+    load: list[Command] = []
+    run.at(9, lambda: load.append(run.link.send("load_checkpoint", uuid=run.report(save).after["uuid"])))
+    run.train()
+    assert run.step == 12
+    steps = trained(run)
+    assert [step for step, _ in steps] == list(range(1, 13))
+    if gone:
+        assert run.report(load).outcome is Outcome.FAILED
+        assert "more.tar" in run.report(load).reason
+        assert set(run.trainer.train_dataset.sources) == {"a", "late"}
+        assert {name for step, keys in steps if step > 9 for name in keys} == {"a", "late"}
+    else:
+        assert run.report(load).outcome is Outcome.SUCCESS
+        assert set(run.trainer.train_dataset.sources) == {"a", "more"}
+        assert {name for step, keys in steps if step > 5 for name in keys} == {"a", "more"}
+    for name in ("a", "more"):
+        keys = [each for _, step in steps for each in step.get(name, [])]
+        assert len(keys) == len(set(keys))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import socket
 import sys
@@ -16,12 +15,12 @@ from transformers import Trainer, TrainerCallback
 
 from control import ControlClient, Outcome, RunStatus
 from ingest import LogWriter
+from tests.forks import Forked
 from tests.trainer.livedata import key, mixture, open_log, post
-from tests.trainer.trainings import Sentences, arguments, gpt2, until
+from tests.trainer.lives import PRELOAD
+from tests.trainer.trainings import Sentences, arguments, gpt2
+from tests.waiting import until
 from trainer import Checkpoints, EmaSettings, InteractiveSettings, RunFolder, make_interactive, trained_along
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.trainer.test_ranks", "diffusers.training_utils"])
 
 
 class Remembers(TrainerCallback):
@@ -73,9 +72,7 @@ class Ranks:
             port = free.getsockname()[1]
         self.folder, self._world = folder, world
         folder.mkdir(exist_ok=True)
-        self._processes = [
-            _CONTEXT.Process(target=train, args=(rank, world, port, folder, log, given)) for rank in range(world)
-        ]
+        self._processes = [Forked(PRELOAD, train, rank, world, port, folder, log, given) for rank in range(world)]
         for process in self._processes:
             process.start()
 
@@ -131,7 +128,7 @@ def test_commands_act_on_both_ranks_at_the_same_step(
 ) -> None:
     post(writer, range(20_000))
     both = ranks()
-    until(at_least(client, 2), 100)
+    until(at_least(client, 2))
 
     def done(command: str, **arguments: Any) -> Any:
         record = client.send(command, arguments, run="ranks")
@@ -148,7 +145,7 @@ def test_commands_act_on_both_ranks_at_the_same_step(
     assert client.run("ranks").step == paused.step == saved.after["step"]
     done("load_checkpoint", uuid=saved.after["uuid"], branch_name="b", save_first=False)
     done("resume_training")
-    until(at_least(client, paused.step + 3), 60)
+    until(at_least(client, paused.step + 3))
     done("stop_training", save=True)
 
     first, second = both.end()
@@ -176,7 +173,7 @@ def test_a_rank_without_data_does_not_hang_the_other_and_one_rank_goes_on_alone(
     post(writer, range(32))
     post(writer, range(33, 80, 2))
     both = ranks(weights={"live": 1, "base": 0})
-    until(at_least(client, 2), 100)
+    until(at_least(client, 2))
     slowed = client.send("update_optimizer", {"lr": {"scale": 0.5}}, run="ranks")
     assert (slowed.outcome, slowed.step) == (Outcome.SUCCESS, 2)
     paused = client.send("pause_training", run="ranks")
@@ -194,11 +191,11 @@ def test_a_rank_without_data_does_not_hang_the_other_and_one_rank_goes_on_alone(
     post(writer, range(100, 400))
     alone = ranks(world=1, resume=True, weights={"live": 1, "base": 0})
     step = first["step"]
-    until(at_least(client, step + 1), 100)
+    until(at_least(client, step + 1))
     weights = {"weights": {"base": 0, "live": 1}}
     sent = client.send("update_dataset_runtime_hyperparameters", weights, run="ranks")
     assert sent.outcome is Outcome.SUCCESS
-    until(at_least(client, step + 20), 60)
+    until(at_least(client, step + 20))
     assert client.send("stop_training", {"save": True}, run="ranks").outcome is Outcome.SUCCESS
     alone.end()
     keys = [

@@ -13,7 +13,7 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from control import ControlClient, Outcome, RunStatus
-from tests.trainer.trainings import until
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 DOOR = re.compile(r"steer this training at (\S+) with the token (\S+)")
@@ -45,7 +45,7 @@ class Script:
             assert self.process.poll() is None, self.said
             return DOOR.search(self.said) is not None
 
-        until(open_, 100)
+        until(open_)
         door = DOOR.search(self.said)
         assert door is not None
         return ControlClient(door[1], door[2])
@@ -70,7 +70,7 @@ def script(tmp_path: Path) -> Iterator[Script]:
 @pytest.mark.timeout(240)
 def test_the_papers_three_lines_train_and_obey(script: Script) -> None:
     with script.client() as client:
-        until(lambda: any(run.step for run in client.runs().runs), 100)
+        until(lambda: any(run.step for run in client.runs().runs))
         (run,) = client.runs().runs
         name = run.run
         assert run.status is RunStatus.RUNNING
@@ -99,7 +99,7 @@ def test_the_papers_three_lines_train_and_obey(script: Script) -> None:
             seen = client.run(name)
             return seen.branch == "again" and (seen.step or 0) > (still.step or 0)
 
-        until(further, 60)
+        until(further)
         detail = client.run(name)
         assert {branch.branch for branch in detail.branches} == {"main", "again"}
         assert {spec.spec.name for spec in detail.commands} >= {"update_optimizer", "publish_checkpoint"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,15 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from torch.utils.data import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
 from control import Command, EventType, Report
+from tests.trainer.sentences import LENGTH, WORDS, Sentences
+from tests.waiting import until
 from trainer import InteractiveSettings, MemoryLink, make_interactive
 
 torch.set_num_threads(1)
 gc.freeze()  # each train() collects garbage, and would look at everything that was imported each time
-WORDS = 32
-LENGTH = 8
 
 
 def gpt2(dropout: float = 0.1) -> GPT2LMHeadModel:
@@ -44,20 +42,6 @@ def gpt2(dropout: float = 0.1) -> GPT2LMHeadModel:
     return GPT2LMHeadModel(config)
 
 
-class Sentences(Dataset[dict[str, torch.Tensor]]):
-    """Rows of made-up words, each always the same."""
-
-    def __init__(self, count: int = 64, first: int = 0) -> None:
-        self.count, self.first = count, first
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        words = (torch.arange(LENGTH) * (index + self.first + 1)) % WORDS
-        return {"input_ids": words, "labels": words}
-
-
 def arguments(folder: Path, **changes: Any) -> TrainingArguments:
     """Arguments of a quiet training on the CPU."""
     settled: dict[str, Any] = {
@@ -73,14 +57,6 @@ def arguments(folder: Path, **changes: Any) -> TrainingArguments:
         "seed": 7,
     }
     return TrainingArguments(**(settled | changes))
-
-
-def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for something to become true; fails after a while."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.005)
 
 
 class At(TrainerCallback):

@@ -28,7 +28,8 @@ from control.bodies import RunBody
 from control.fake import TRAINER
 from control.protocol import Report
 from tests.control.agents.models import Chat, chat
-from tests.control.servers import Served, until
+from tests.control.servers import Served
+from tests.waiting import until
 
 ACT = AgentSettings(mode=Mode.ACT, every=1)
 SUGGEST = AgentSettings(mode=Mode.SUGGEST, every=1)
@@ -407,4 +408,4 @@ def test_agents_survive_the_server(served: Served, training: Training, start: St
         training.go(1)
         return len(training.taken) > before
 
-    until(acts, 20)
+    until(acts)

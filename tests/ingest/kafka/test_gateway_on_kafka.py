@@ -16,6 +16,7 @@ from tests.brokers import Kafka, kafka_home
 from tests.conftest import KafkaLogs, log_on
 from tests.ingest.conftest import Run
 from tests.ingest.gateways import RunningGateway, running, seqs, shape, steps, tokens_in
+from tests.waiting import until
 
 pytestmark = pytest.mark.kafka
 
@@ -31,13 +32,6 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
         yield broker
     finally:
         broker.kill()
-
-
-def until(true: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def await_ready(gateway: RunningGateway) -> RunningGateway:

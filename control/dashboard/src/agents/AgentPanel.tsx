@@ -2,7 +2,7 @@ import { useRun } from "../app/context";
 import { useCommandSpec, useSend } from "../commands/useSend";
 import { wish } from "../commands/words";
 import { Button } from "../ui/Button";
-import { brief } from "../ui/numbers";
+import { brief, whole } from "../ui/numbers";
 import { Pill } from "../ui/Pill";
 import { type Agent, readAgents, type Suggestion } from "./read";
 import "./agents.css";
@@ -121,7 +121,7 @@ function SuggestionBox({ suggestion }: { suggestion: Suggestion }) {
   return (
     <section className="suggestion" aria-label={`Suggestion of ${suggestion.by}`}>
       <p className="small">
-        <strong>{suggestion.by}</strong> at step {brief(suggestion.step)}: {suggestion.explanation}
+        <strong>{suggestion.by}</strong> at step {whole(suggestion.step)}: {suggestion.explanation}
       </p>
       <ul className="small">
         {suggestion.commands.map((each) => (

@@ -3,19 +3,20 @@ import type uPlot from "uplot";
 import type { Series } from "../live/series";
 import { Button } from "../ui/Button";
 import { Icon } from "../ui/Icon";
-import { brief } from "../ui/numbers";
+import { brief, whole } from "../ui/numbers";
+import { onCursor } from "./cursors";
+import { Drawer, type Reading } from "./drawer";
 import { onFrame, requestFrame } from "./frames";
-import { join } from "./join";
 import { type Mark, marksNear } from "./marks";
 import { PointTable } from "./PointTable";
 import { createPlot, type Line, type Zoom } from "./plot";
-import { smooth } from "./smoothing";
 
 /** A curve of the chart: its name, its colour (a CSS variable), and where its points are, looked up at each draw. */
 export interface CurveSource {
   name: string;
   color: string;
-  dashed: boolean;
+  /** Not what the chart is about: drawn thin and, where curves are smoothed, without its raw values. */
+  aside: boolean;
   points: () => Series | undefined;
 }
 
@@ -33,7 +34,7 @@ interface Props {
   onHide: () => void;
 }
 
-const HEIGHT = 190;
+const HEIGHT = 200;
 
 export function Chart(props: Props) {
   const { title, curves, marks, smoothing, log, window, theme } = props;
@@ -47,7 +48,7 @@ export function Chart(props: Props) {
   const current = useRef({ marks, window, onZoom: props.onZoom });
   current.current = { marks, window, onZoom: props.onZoom };
   const smoothed = smoothing > 0;
-  const structure = curves.map((curve) => `${curve.name} ${curve.color} ${curve.dashed}`).join("\n");
+  const structure = curves.map((curve) => `${curve.name} ${curve.color} ${curve.aside}`).join("\n");
   const drawer = useMemo(() => new Drawer(), []);
   drawer.curves = curves;
   drawer.smoothing = smoothing;
@@ -64,7 +65,7 @@ export function Chart(props: Props) {
       window: () => current.current.window(),
       marks: () => current.current.marks,
       onZoom: (wanted) => current.current.onZoom(wanted),
-      onCursor: setCursor,
+      onCursor: onCursor(setCursor),
     });
     plot.current = created;
     drawer.forget();
@@ -78,7 +79,7 @@ export function Chart(props: Props) {
       if (inView) requestFrame();
     });
     watch.observe(element);
-    const stop = onFrame(() => inView && drawer.draw(created));
+    const stop = onFrame(() => inView && drawer.draw(created, current.current.window()));
     return () => {
       stop();
       watch.disconnect();
@@ -94,7 +95,7 @@ export function Chart(props: Props) {
     requestFrame();
   }, [marks, window, smoothing, drawer]);
 
-  const readout = readoutAt(curves, plot.current, cursor, smoothed);
+  const readout = readoutAt(curves, drawer, plot.current, cursor);
   const near = nearby(plot.current, marks, cursor);
   const broken = curves.reduce((sum, curve) => sum + (curve.points()?.notFinite ?? 0), 0);
 
@@ -105,7 +106,7 @@ export function Chart(props: Props) {
           {title}
         </h2>
         <span className="grow muted small">
-          {readout.step !== undefined && <>step {brief(readout.step)}</>}
+          {readout.step !== undefined && <>step {whole(readout.step)}</>}
         </span>
         {broken > 0 && (
           <span
@@ -161,7 +162,7 @@ export function Chart(props: Props) {
         <ul className="chart-marks">
           {near.slice(0, 3).map((mark) => (
             <li key={`${mark.step}-${mark.kind}-${mark.label}`} className={mark.kind}>
-              <span className="mono">{brief(mark.step)}</span> {mark.title}
+              <span className="mono">{whole(mark.step)}</span> {mark.title}
             </li>
           ))}
         </ul>
@@ -171,70 +172,41 @@ export function Chart(props: Props) {
   );
 }
 
-/** Draws when there is something new, and remembers what it has drawn. */
-class Drawer {
-  curves: readonly CurveSource[] = [];
-  smoothing = 0;
-  private drawn = "";
-
-  forget(): void {
-    this.drawn = "";
-  }
-
-  draw(plot: uPlot): void {
-    const series = this.curves.map((curve) => curve.points());
-    const state = series.map((points) => points?.revision ?? -1).join();
-    if (state === this.drawn) return;
-    this.drawn = state;
-    const columns = series.flatMap((points) => {
-      const x = points?.x ?? new Float64Array(0);
-      const y = points?.y ?? new Float64Array(0);
-      return this.smoothing > 0
-        ? [
-            { x, y },
-            { x, y: smooth(y, this.smoothing) },
-          ]
-        : [{ x, y }];
-    });
-    plot.setData(join(columns) as uPlot.AlignedData);
-  }
-}
-
 function linesOf(curves: readonly CurveSource[], smoothed: boolean): Line[] {
-  return curves.flatMap(({ name, color, dashed }) => {
+  return curves.flatMap(({ name, color, aside }) => {
     const value = getComputedStyle(document.documentElement).getPropertyValue(color).trim();
-    const line = { label: name, color: value, dashed };
-    return smoothed
-      ? [
-          { ...line, faint: true },
-          { ...line, faint: false },
-        ]
-      : [{ ...line, faint: false }];
+    const line = { label: name, color: value, faint: false, aside };
+    return smoothed && !aside ? [{ ...line, faint: true }, line] : [line];
   });
 }
 
 interface Readout {
   step: number | undefined;
-  /** `raw` is the measured value where `value` is the smoothed one. */
-  values: { name: string; color: string; value: number | undefined; raw: number | undefined }[];
+  values: (Reading & { name: string; color: string })[];
 }
 
 /** The values at the cursor, or the newest ones. */
 function readoutAt(
   curves: readonly CurveSource[],
+  drawer: Drawer,
   plot: uPlot | null,
   cursor: number | null,
-  smoothed: boolean,
 ): Readout {
-  const step = cursor === null ? undefined : plot?.data[0][cursor];
-  const at = (column: number, index: number) => plot?.data[column]?.[index] ?? undefined;
-  const values = curves.map(({ name, color, points }, index) => {
-    if (step === undefined || cursor === null)
-      return { name, color, value: points()?.last()?.value, raw: undefined };
-    if (!smoothed) return { name, color, value: at(index + 1, cursor), raw: undefined };
-    return { name, color, value: at(2 * index + 2, cursor), raw: at(2 * index + 1, cursor) };
-  });
-  return { step, values };
+  const at = cursor === null ? undefined : plot?.data[0][cursor];
+  if (at === undefined) {
+    const newest = ({ name, color, points }: CurveSource) => ({
+      name,
+      color,
+      value: points()?.last()?.value,
+      raw: undefined,
+    });
+    return { step: undefined, values: curves.map(newest) };
+  }
+  const found = curves.map((curve) => ({ curve, ...drawer.read(curve, at) }));
+  return {
+    step: found.find(({ step }) => step !== undefined)?.step ?? Math.round(at),
+    values: found.map(({ curve: { name, color }, value, raw }) => ({ name, color, value, raw })),
+  };
 }
 
 function nearby(plot: uPlot | null, marks: readonly Mark[], cursor: number | null): Mark[] {

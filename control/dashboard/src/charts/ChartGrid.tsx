@@ -5,7 +5,7 @@ import { isNumber, isStrings, usePersistent } from "../app/persistent";
 import type { Theme } from "../app/theme";
 import type { MetricStore } from "../live/metrics";
 import { Button } from "../ui/Button";
-import { brief } from "../ui/numbers";
+import { whole } from "../ui/numbers";
 import { Chart, type CurveSource } from "./Chart";
 import { ComparePicker } from "./ComparePicker";
 import { seriesColor } from "./colors";
@@ -67,7 +67,7 @@ export function ChartGrid({ theme, runs }: { theme: Theme; runs: readonly RunSum
         <span className="grow" />
         {zoom && (
           <Button small kind="ghost" onClick={() => setZoom(undefined)}>
-            steps {brief(zoom.min)}–{brief(zoom.max)} · show all
+            steps {whole(zoom.min)}–{whole(zoom.max)} · show all
           </Button>
         )}
         <ComparePicker runs={others} chosen={comparing} onChange={setComparing} />
@@ -144,7 +144,7 @@ function curvesOf(
     return chart.metrics.map((name, index) => ({
       name: curveName(name),
       color: seriesColor(index),
-      dashed: false,
+      aside: false,
       points: () => store.get(name, branch),
     }));
   }
@@ -154,13 +154,13 @@ function curvesOf(
     ...compared.map(({ run, branch: on, store: theirs }, index) => ({
       name: run,
       color: seriesColor(others.length + index + 1),
-      dashed: false,
+      aside: false,
       points: () => theirs.get(metric, on),
     })),
     ...[...others, branch].map((name, index) => ({
       name: alone ? curveName(metric) : name,
       color: name === branch ? seriesColor(0) : seriesColor(index + 1),
-      dashed: name !== branch,
+      aside: name !== branch,
       points: () => store.get(metric, name),
     })),
   ];

@@ -2,7 +2,7 @@ import { useState } from "react";
 import type { RunSummary } from "../api/types";
 import { Button } from "../ui/Button";
 import { Dialog } from "../ui/Dialog";
-import { brief } from "../ui/numbers";
+import { whole } from "../ui/numbers";
 
 /** Curves of more runs than this cannot be told apart. */
 export const MOST_RUNS = 4;
@@ -39,7 +39,7 @@ export function ComparePicker({ runs, chosen, onChange }: Props) {
                     />
                     <span className="grow ellipsis">{run}</span>
                     <span className="muted small">
-                      {status} · {branch} · step {step == null ? "–" : brief(step)}
+                      {status} · {branch} · step {step == null ? "–" : whole(step)}
                     </span>
                   </label>
                 </li>

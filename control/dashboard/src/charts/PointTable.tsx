@@ -1,7 +1,7 @@
 import { useMemo } from "react";
 import { Button } from "../ui/Button";
 import { Dialog } from "../ui/Dialog";
-import { brief } from "../ui/numbers";
+import { brief, whole } from "../ui/numbers";
 import type { CurveSource } from "./Chart";
 import { join } from "./join";
 
@@ -32,7 +32,7 @@ export function PointTable({ title, curves, onClose }: Props) {
   };
   return (
     <Dialog
-      title={`${title}: the newest ${Math.min(ROWS, steps.length)} of ${brief(steps.length)} points`}
+      title={`${title}: the newest ${Math.min(ROWS, steps.length)} of ${whole(steps.length)} points`}
       wide
       onClose={onClose}
     >
@@ -52,7 +52,7 @@ export function PointTable({ title, curves, onClose }: Props) {
           <tbody>
             {newest.map((row) => (
               <tr key={steps[row]}>
-                <th scope="row">{brief(steps[row] ?? 0)}</th>
+                <th scope="row">{whole(steps[row] ?? 0)}</th>
                 {values.map((column, index) => (
                   <td key={curves[index]?.name} className="mono">
                     {column[row] == null ? "–" : brief(column[row])}

@@ -10,6 +10,7 @@ const names = [
   "loss",
   "loss/base",
   "loss/live",
+  "health/dead/head",
   "my_metric",
 ];
 
@@ -24,13 +25,14 @@ describe("the charts of a run", () => {
       "My metric",
       "Epoch",
       "Eval runtime",
+      "Health dead head",
     ]);
   });
 
   it("put the parts of one thing together, and lose no metric", () => {
     const charts = chartsFor(names);
     expect(charts.find(({ id }) => id === "loss/*")?.metrics).toEqual(["loss/base", "loss/live"]);
-    expect(charts.flatMap(({ metrics }) => metrics).sort()).toEqual(names);
+    expect(charts.flatMap(({ metrics }) => metrics).sort()).toEqual([...names].sort());
   });
 
   it("smooth no set point", () => {

@@ -12,7 +12,7 @@ export interface ChartSpec {
 const FIRST = ["loss", "learning_rate", "lr", "grad_norm"];
 const EXACT: ReadonlySet<string> = new Set(["learning_rate", "lr"]);
 /** Figures of the loop itself: of interest now and then. */
-const LAST = /^(samples|step_seconds|epoch)$|_runtime$|_per_second$/;
+const LAST = /^(samples|step_seconds|data_seconds|epoch)$|_runtime$|_per_second$/;
 const TITLES: Readonly<Record<string, string>> = {
   loss: "Loss",
   learning_rate: "Learning rate",
@@ -21,6 +21,7 @@ const TITLES: Readonly<Record<string, string>> = {
   steps_per_second: "Steps per second",
   samples_per_second: "Samples per second",
   step_seconds: "Seconds per step",
+  data_seconds: "Seconds per step for data",
   samples: "Samples per step",
 };
 
@@ -78,6 +79,8 @@ function rank({ id }: ChartSpec): number {
   const at = FIRST.indexOf(id);
   if (at >= 0) return at;
   if (id.startsWith("loss")) return FIRST.length;
+  if (id === "samples") return FIRST.length + 5;
   if (LAST.test(id)) return FIRST.length + 3;
+  if (id.startsWith("health/")) return FIRST.length + 4;
   return FIRST.length + (id.startsWith("eval") ? 1 : 2);
 }

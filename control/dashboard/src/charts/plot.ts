@@ -8,7 +8,8 @@ export interface Line {
   label: string;
   color: string;
   faint: boolean;
-  dashed: boolean;
+  /** One of those that the chart is not about. */
+  aside: boolean;
 }
 
 export interface PlotOptions {
@@ -35,9 +36,15 @@ const MARK_COLORS: Readonly<Record<MarkKind, string>> = {
   warning: "--bad",
 };
 const FONT = '11px "Inter", "Segoe UI", system-ui, sans-serif';
-const LABEL_ROWS = 3;
+/** The strip above the curves that holds the labels of marks: what people did in one row, versions in the other. */
+const LABEL_ROWS = 2;
+const LABEL_LINE = 15;
+/** Of more versions than this in view only a notch is drawn, so that they do not hide the curves. */
+const MOST_LINES = 6;
+const NOTCH = 6;
 /** Fewer points than this in view are drawn as points, too. */
 const SPARSE = 40;
+const POINT = 6;
 
 export function cssColor(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -52,12 +59,13 @@ export function createPlot(target: HTMLElement, options: PlotOptions): uPlot {
     {
       width: options.width,
       height: options.height,
-      padding: [10, 20, 0, 0],
+      padding: [() => stripHeight(options.marks()), 20, 0, 0],
       legend: { show: false },
       cursor: {
         sync: { key: "stovetop", setSeries: false, scales: ["x", null] },
         drag: { x: true, y: false, setScale: false, dist: 4 },
-        points: { size: 6 },
+        // Beside the curve that is read, not beside the raw one behind it.
+        points: { size: POINT, show: (_plot, index) => cursorPoint(lines[index - 1]) as HTMLElement },
         y: false,
       },
       scales: {
@@ -94,17 +102,26 @@ export function createPlot(target: HTMLElement, options: PlotOptions): uPlot {
   return plot;
 }
 
+/** None for a raw curve: uPlot takes that, though its types do not say so. */
+function cursorPoint(line: Line | undefined): HTMLElement | undefined {
+  if (!line || line.faint) return undefined;
+  const point = document.createElement("div");
+  const size = `${POINT}px`;
+  Object.assign(point.style, { width: size, height: size, margin: `${-POINT / 2}px 0 0 ${-POINT / 2}px` });
+  return point;
+}
+
 function asSeries(line: Line): uPlot.Series {
   return {
     label: line.label,
     stroke: line.color,
-    width: line.faint ? 1 : 1.75,
-    alpha: line.faint ? (line.dashed ? 0.15 : 0.28) : 1,
-    ...(line.dashed && !line.faint ? { dash: [5, 4] } : {}),
+    // A line of one pixel costs a fraction of a wider or a dashed one where there is no graphics card.
+    width: line.faint || line.aside ? 1 : 1.75,
+    alpha: line.faint ? 0.28 : 1,
     spanGaps: true,
     points: {
       show: (_plot, _series, from, to) => !line.faint && to - from < SPARSE,
-      size: 6,
+      size: POINT,
       fill: line.color,
       width: 0,
     },
@@ -137,75 +154,66 @@ function valueRange(plot: uPlot, log: boolean): uPlot.Range.MinMax {
   return [low - air, high + air];
 }
 
-/** Vertical lines with a small flag; a label where it covers no other one. */
+function stripHeight(marks: readonly Mark[]): number {
+  return marks.length > 0 ? LABEL_ROWS * LABEL_LINE + 4 : 10;
+}
+
+/** Vertical lines, and above the curves a label for each that has room for one. */
 function drawMarks(plot: uPlot, marks: readonly Mark[]): void {
   const { min, max } = plot.scales.x ?? {};
   if (min == null || max == null) return;
   const shown = marks.filter((mark) => mark.step >= min && mark.step <= max);
-  if (shown.length === 0) return;
-  const ratio = devicePixelRatio;
-  const { left, top, width, height } = plot.bbox;
+  const versions = shown.filter(isVersion);
+  const others = shown.filter((mark) => !isVersion(mark));
   const context = plot.ctx;
   context.save();
-  context.beginPath();
-  context.rect(left, top, width, height);
-  context.clip();
-  context.font = FONT.replace("11px", `${10.5 * ratio}px`);
+  context.font = FONT.replace("11px", `${10.5 * devicePixelRatio}px`);
   context.textBaseline = "middle";
   context.textAlign = "left"; // uPlot leaves it as its last axis needed it
-  const boxes = shown.map((mark) => {
-    const at = plot.valToPos(mark.step, "x", true);
-    const size = context.measureText(mark.label).width + 8 * ratio;
-    const right = at + 2 * ratio;
-    return { at, left: right + size > left + width ? at - size - 2 * ratio : right, width: size };
-  });
-  const rows = placeLabels(boxes, LABEL_ROWS);
-  const place = { top, height, ratio, surface: cssColor("--surface") };
-  // All lines, then all labels, so that no line crosses a label.
-  shown.forEach((mark, index) => {
-    const box = boxes[index];
-    if (box) drawLine(context, mark, box.at, place);
-  });
-  shown.forEach((mark, index) => {
-    const box = boxes[index];
-    const row = rows[index];
-    if (box && row !== undefined) drawLabel(context, mark, box, row, place);
-  });
+  drawRow(plot, others, 0, false);
+  drawRow(plot, versions, 1, versions.length > MOST_LINES);
   context.restore();
 }
 
-interface Place {
-  top: number;
-  height: number;
-  ratio: number;
-  surface: string;
+function isVersion(mark: Mark): boolean {
+  return mark.kind === "version";
 }
 
-function drawLine(context: CanvasRenderingContext2D, mark: Mark, at: number, place: Place): void {
-  const { top, height, ratio } = place;
-  context.strokeStyle = cssColor(MARK_COLORS[mark.kind]);
-  context.globalAlpha = 0.75;
+function drawRow(plot: uPlot, marks: readonly Mark[], row: number, notched: boolean): void {
+  const context = plot.ctx;
+  const ratio = devicePixelRatio;
+  const { left, top, width } = plot.bbox;
+  const boxes = marks.map((mark) => {
+    const at = plot.valToPos(mark.step, "x", true);
+    const size = context.measureText(mark.label).width + 6 * ratio;
+    return { at, left: Math.min(at - 3 * ratio, left + width + 16 * ratio - size), width: size };
+  });
+  const placed = placeLabels(boxes, 1);
+  const middle = top - (LABEL_ROWS - row - 0.5) * LABEL_LINE * ratio;
+  for (const [index, mark] of marks.entries()) {
+    const box = boxes[index];
+    if (!box) continue;
+    const labelled = placed[index] !== undefined;
+    drawLine(plot, mark, box.at, labelled ? middle + 7 * ratio : top, notched);
+    if (labelled) context.fillText(mark.label, box.left + 3 * ratio, middle);
+  }
+}
+
+/** From `above` the curves down to the axis; a notch leaves the curves free. Leaves its colour for the label. */
+function drawLine(plot: uPlot, mark: Mark, at: number, above: number, notched: boolean): void {
+  const context = plot.ctx;
+  const ratio = devicePixelRatio;
+  const { top, height } = plot.bbox;
+  const bottom = top + height;
+  context.fillStyle = context.strokeStyle = cssColor(MARK_COLORS[mark.kind]);
   context.lineWidth = ratio;
-  context.setLineDash(mark.kind === "version" ? [2 * ratio, 3 * ratio] : [5 * ratio, 3 * ratio]);
+  context.globalAlpha = 0.75;
+  context.setLineDash(
+    notched ? [] : mark.kind === "version" ? [2 * ratio, 3 * ratio] : [5 * ratio, 3 * ratio],
+  );
   context.beginPath();
-  context.moveTo(at, top);
-  context.lineTo(at, top + height);
+  context.moveTo(at, notched ? bottom - NOTCH * ratio : above);
+  context.lineTo(at, bottom);
   context.stroke();
   context.globalAlpha = 1;
-}
-
-function drawLabel(
-  context: CanvasRenderingContext2D,
-  mark: Mark,
-  box: { left: number; width: number },
-  row: number,
-  { top, ratio, surface }: Place,
-): void {
-  const line = 15 * ratio;
-  context.fillStyle = surface;
-  context.globalAlpha = 0.9;
-  context.fillRect(box.left, top + row * line, box.width, line);
-  context.globalAlpha = 1;
-  context.fillStyle = cssColor(MARK_COLORS[mark.kind]);
-  context.fillText(mark.label, box.left + 4 * ratio, top + row * line + line / 2);
 }

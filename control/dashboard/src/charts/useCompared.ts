@@ -25,8 +25,7 @@ export function useCompared(names: readonly string[], runs: readonly RunSummary[
     queryFn: async () => {
       const page = await api.compare(wanted.map(({ run }) => run));
       for (const { run, series } of page.runs)
-        for (const each of series)
-          storeOf(stores.current, run).replace(each.branch, each.metric, each.steps, each.mean);
+        for (const each of series) storeOf(stores.current, run).replace(each);
       requestFrame();
       return page.seq;
     },

@@ -7,7 +7,7 @@ import { Ago } from "../ui/Ago";
 import { Button } from "../ui/Button";
 import { bytes } from "../ui/bytes";
 import { Icon } from "../ui/Icon";
-import { brief } from "../ui/numbers";
+import { brief, whole } from "../ui/numbers";
 import { branchTree } from "./branches";
 import { LoadDialog } from "./LoadDialog";
 import "./checkpoints.css";
@@ -42,7 +42,7 @@ export function CheckpointPanel() {
           <li key={checkpoint.uuid}>
             <div className="grow">
               <div>
-                <strong className="mono">{brief(checkpoint.step ?? 0)}</strong>{" "}
+                <strong className="mono">{whole(checkpoint.step ?? 0)}</strong>{" "}
                 <span className="muted">on {checkpoint.branch}</span>
               </div>
               <div className="muted small">
@@ -96,7 +96,7 @@ function BranchList({ run }: { run: RunDetail }) {
             </span>
             <span className="muted small mono">
               {branch.forked_at != null && <>from {brief(branch.forked_at)} </>}
-              {branch.step != null && <>at {brief(branch.step)}</>}
+              {branch.step != null && <>at {whole(branch.step)}</>}
             </span>
           </li>
         ))}

@@ -7,7 +7,7 @@ import { useCommandSpec, useSend } from "../commands/useSend";
 import { Button } from "../ui/Button";
 import { CopyButton } from "../ui/CopyButton";
 import { Dialog } from "../ui/Dialog";
-import { brief } from "../ui/numbers";
+import { whole } from "../ui/numbers";
 import { nameProblem, suggestName } from "./branches";
 
 /** Goes back to a checkpoint: always as a new branch, so that nothing is overwritten. */
@@ -30,7 +30,7 @@ export function LoadDialog({ checkpoint, onClose }: { checkpoint: CheckpointInfo
   const submit = () =>
     send.mutate({ command: "load_checkpoint", arguments: args, note }, { onSuccess: onClose });
   return (
-    <Dialog title={`Go on from step ${brief(checkpoint.step ?? 0)}`} onClose={onClose}>
+    <Dialog title={`Go on from step ${whole(checkpoint.step ?? 0)}`} onClose={onClose}>
       <p>
         Weights, optimizer, mixture and data positions go back to this checkpoint, and training goes on from
         there as a new branch. {run?.branch} keeps its points and checkpoints; what it learned after its

@@ -1,5 +1,5 @@
 import type { CommandRecord } from "../api/types";
-import { brief } from "../ui/numbers";
+import { brief, whole } from "../ui/numbers";
 import type { Toast } from "../ui/toasts";
 import { wish } from "./words";
 
@@ -30,5 +30,5 @@ function announce(command: CommandRecord): Toast {
 
 function when({ step, takes_effect_at }: CommandRecord): string {
   if (takes_effect_at != null) return `In effect from step ${brief(takes_effect_at)}.`;
-  return step == null ? "Done." : `Done at step ${brief(step)}.`;
+  return step == null ? "Done." : `Done at step ${whole(step)}.`;
 }

@@ -1,3 +1,4 @@
+import type { MetricSeries } from "../api/types";
 import { Series } from "./series";
 
 /** Every number of a metrics event, nested ones under `a/b`; null stands for a number that was not finite. */
@@ -26,26 +27,24 @@ export class MetricStore {
   private names: { metrics: readonly string[]; branches: readonly string[] } = { metrics: [], branches: [] };
 
   add(branch: string, step: number, body: Readonly<Record<string, unknown>>): void {
-    for (const [metric, value] of flatten(body)) this.seriesFor(branch, metric).append(step, value);
+    for (const [metric, value] of flatten(body)) this.seriesFor(branch, metric).append(step, { value });
     for (const listener of this.pointListeners) listener();
   }
 
   /** Takes over a whole history: steps in rising order, null for what was not finite. */
-  fill(branch: string, metric: string, steps: readonly number[], values: readonly (number | null)[]): void {
-    const series = this.seriesFor(branch, metric);
-    for (const [index, step] of steps.entries()) series.append(step, values[index] ?? null);
+  fill(history: MetricSeries): void {
+    const series = this.seriesFor(history.branch, history.metric);
+    for (const [index, step] of history.steps.entries()) {
+      const [value, low, high] = [history.mean[index], history.low[index], history.high[index]];
+      series.append(step, { value: value ?? null, low, high });
+    }
     for (const listener of this.pointListeners) listener();
   }
 
   /** As `fill`, in place of what was there. */
-  replace(
-    branch: string,
-    metric: string,
-    steps: readonly number[],
-    values: readonly (number | null)[],
-  ): void {
-    this.seriesFor(branch, metric).cutFrom(Number.NEGATIVE_INFINITY);
-    this.fill(branch, metric, steps, values);
+  replace(history: MetricSeries): void {
+    this.seriesFor(history.branch, history.metric).cutFrom(Number.NEGATIVE_INFINITY);
+    this.fill(history);
   }
 
   /** The series of a metric on a branch; undefined while it has no points. */

@@ -112,8 +112,7 @@ export class RunSession {
   private fill(page: SeriesPage): void {
     this.metrics.clear();
     this.pointsUpTo = page.seq;
-    for (const series of page.series)
-      this.metrics.fill(series.branch, series.metric, series.steps, series.mean);
+    for (const series of page.series) this.metrics.fill(series);
     requestFrame();
   }
 

@@ -2,7 +2,7 @@ import { useState } from "react";
 import { useObservable, useSeat } from "../app/context";
 import { Clock } from "../ui/Ago";
 import { Button } from "../ui/Button";
-import { brief } from "../ui/numbers";
+import { whole } from "../ui/numbers";
 import { Pill } from "../ui/Pill";
 import { describe } from "./describe";
 
@@ -51,7 +51,7 @@ export function EventLog() {
               <Pill tone={TONES[event.level ?? "info"]}>{event.type}</Pill>
               <span className="log-text">{line}</span>
               <span className="muted mono log-step">
-                {event.step == null ? "" : `step ${brief(event.step)}`}
+                {event.step == null ? "" : `step ${whole(event.step)}`}
               </span>
             </li>
           ))}

@@ -47,9 +47,9 @@ export function SourceRow({ name, index, source, share, asked, onShare }: Props)
           kind="ghost"
           small
           onClick={() => onShare(share > 0 ? 0 : 0.1)}
-          aria-label={share > 0 ? `Set ${name} to 0` : `Give ${name} 10 %`}
+          aria-label={share > 0 ? `Pause ${name}` : `Go on with ${name} at 10 %`}
         >
-          {share > 0 ? "0 %" : "10 %"}
+          {share > 0 ? "Pause" : "Go on"}
         </Button>
         <span className="share-input">
           <input

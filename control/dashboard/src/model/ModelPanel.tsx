@@ -3,7 +3,7 @@ import { useMemo, useState } from "react";
 import { useCommands, useObservable, useRun, useSeat } from "../app/context";
 import { Receipt } from "../commands/Receipt";
 import { Button } from "../ui/Button";
-import { brief } from "../ui/numbers";
+import { brief, whole } from "../ui/numbers";
 import { Pill } from "../ui/Pill";
 import { LayerForm } from "./LayerForm";
 import { type Finding, findingsOf, healthOf, type LayerRow, readLayer, rowsOf, shortName } from "./tree";
@@ -134,7 +134,7 @@ function LayerLine({ row, findings, chosen, onToggle, onChoose }: LineProps) {
         <div className="layer-details">
           {own && (
             <p className="small">
-              {own.step != null && <span className="mono">step {brief(own.step)}: </span>}
+              {own.step != null && <span className="mono">step {whole(own.step)}: </span>}
               {own.message}
             </p>
           )}

@@ -3,7 +3,7 @@ import { useRun, useVersions } from "../app/context";
 import { useSend } from "../commands/useSend";
 import { Button } from "../ui/Button";
 import { Dialog } from "../ui/Dialog";
-import { brief } from "../ui/numbers";
+import { whole } from "../ui/numbers";
 
 /** Publishes the weights of now; the channel is the publisher's own choice unless one is named. */
 export function PublishDialog({ onClose }: { onClose: () => void }) {
@@ -21,7 +21,7 @@ export function PublishDialog({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="Publish a version" onClose={onClose}>
       <p>
-        The weights of step {run?.step == null ? "now" : brief(run.step)} on branch {run?.branch} become a
+        The weights of step {run?.step == null ? "now" : whole(run.step)} on branch {run?.branch} become a
         version that servers can load.
       </p>
       <div className="field">

@@ -4,7 +4,7 @@ import { useCommands, useRun, useSeat } from "../app/context";
 import { useCommandSpec, useSend } from "../commands/useSend";
 import { Button } from "../ui/Button";
 import { Icon, type IconName } from "../ui/Icon";
-import { brief } from "../ui/numbers";
+import { brief, whole } from "../ui/numbers";
 import { Pill } from "../ui/Pill";
 import { PublishDialog } from "./PublishDialog";
 import { StopDialog } from "./StopDialog";
@@ -75,7 +75,7 @@ function RunFigures({ run }: { run: RunDetail }) {
         <dt>step</dt>
         <dd className="mono" data-testid="step">
           {run.step == null ? "–" : run.step.toLocaleString("en-US")}
-          {run.max_steps != null && <span className="muted"> / {brief(run.max_steps)}</span>}
+          {run.max_steps != null && <span className="muted"> / {whole(run.max_steps)}</span>}
         </dd>
       </div>
       {rate !== undefined && (

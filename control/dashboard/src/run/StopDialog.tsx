@@ -3,7 +3,7 @@ import { useCommands, useRun } from "../app/context";
 import { useCommandSpec, useSend } from "../commands/useSend";
 import { Button } from "../ui/Button";
 import { Dialog } from "../ui/Dialog";
-import { brief } from "../ui/numbers";
+import { brief, whole } from "../ui/numbers";
 
 /**
  * Asks before it stops. With "save first", stopping waits for the checkpoint to be saved: a stop after a failed save
@@ -36,7 +36,7 @@ export function StopDialog({ onClose }: { onClose: () => void }) {
       <p>
         This is the one command that ends training. The run stays stopped until somebody starts it; serving
         goes on with the version that it has. The newest checkpoint is of step {brief(newest)}
-        {run?.step != null && run.step > newest && <>: {brief(run.step - newest)} steps would be lost</>}.
+        {run?.step != null && run.step > newest && <>: {whole(run.step - newest)} steps would be lost</>}.
       </p>
       <label className="row" htmlFor={checkbox}>
         <input
@@ -51,7 +51,7 @@ export function StopDialog({ onClose }: { onClose: () => void }) {
       {cannotSave && <p className="hint muted">{cannotSave}</p>}
       <p role="status">
         {saving && !save?.outcome && "Saving …"}
-        {saved && `Saved at step ${brief(save.step ?? 0)}.`}
+        {saved && `Saved at step ${whole(save.step ?? 0)}.`}
         {failed && (
           <span className="problem">
             Saving {save.outcome}: {save.reason}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { bytes } from "./bytes";
-import { brief, duration, parseNumber } from "./numbers";
+import { brief, duration, parseNumber, whole } from "./numbers";
 
 describe("a number field", () => {
   it.each([
@@ -63,4 +63,9 @@ it("shows sizes in their largest sensible unit", () => {
     "7.34 MB",
     "2.5 TB",
   ]);
+});
+
+it("tells any step from its neighbour", () => {
+  expect(whole(100_300)).toBe("100,300");
+  expect(whole(1_234_567)).not.toBe(whole(1_234_568));
 });

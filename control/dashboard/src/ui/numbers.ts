@@ -41,6 +41,11 @@ export function brief(value: number, digits = 4): string {
   return trim(value, digits);
 }
 
+/** A step or a count, in full however large: two neighbours never read the same. */
+export function whole(value: number): string {
+  return Math.round(value).toLocaleString("en-US");
+}
+
 /** A duration in its largest sensible unit: `450 ms`, `12 s`, `3 min`, `2.5 h`, `4 d`. */
 export function duration(seconds: number): string {
   if (!Number.isFinite(seconds)) return "–";

@@ -3,7 +3,7 @@ import type { VersionInfo } from "../api/types";
 import { Ago } from "../ui/Ago";
 import { Button } from "../ui/Button";
 import { bytes } from "../ui/bytes";
-import { brief } from "../ui/numbers";
+import { brief, whole } from "../ui/numbers";
 import { Pill } from "../ui/Pill";
 import { figuresOf, lineageOf } from "./read";
 
@@ -37,7 +37,7 @@ export function VersionLine({ version, versions, unavailable, onPromote }: Props
         ))}
         {refused && <Pill tone="bad">refused</Pill>}
         <span className="muted small grow ellipsis">
-          {version.step != null && <>step {brief(version.step)} · </>}
+          {version.step != null && <>step {whole(version.step)} · </>}
           <Ago time={version.time} />
         </span>
         {!refused && (

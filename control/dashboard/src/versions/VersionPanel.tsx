@@ -4,7 +4,7 @@ import { useFollowers, useVersions } from "../app/context";
 import { useCommandSpec } from "../commands/useSend";
 import { Ago, useNow } from "../ui/Ago";
 import { Button } from "../ui/Button";
-import { brief } from "../ui/numbers";
+import { brief, whole } from "../ui/numbers";
 import { Pill } from "../ui/Pill";
 import { type Move, MoveDialog } from "./MoveDialog";
 import { followerWords } from "./read";
@@ -73,7 +73,7 @@ function ChannelList({ channels, versions, onMove }: ChannelListProps) {
                 <strong>{channel}</strong> <span className="muted">→</span>{" "}
                 <strong className="mono">v{version}</strong>
                 <span className="muted small grow ellipsis">
-                  {step != null && <>step {brief(step)} · </>}
+                  {step != null && <>step {whole(step)} · </>}
                   <Ago time={time} />
                 </span>
                 {held && (

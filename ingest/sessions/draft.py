@@ -1,28 +1,16 @@
-"""What the gateway knows of sessions, and the one place that decides what is taken: once, in order, unchanged.
-
-`SessionIndex` holds what is committed. A `Draft` is a plan upon it: every request of a commit is applied to the draft
-in turn, which collects the log's records and the changed state; after the commit the index adopts the draft, or the
-draft is forgotten with everything in it. So nothing that is not durable is ever told to a client, nor built upon.
-
-Identity is `(session_id, seq)`. A step that comes again is a duplicate if its content is the same; that is known of
-the last `REMEMBERED` steps of a session, and believed of older ones. The id of a session that was forgotten stays taken.
-"""
+"""What is planned upon the committed sessions: every request of a commit in turn, each taken whole or not at all."""
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Mapping
-from hashlib import blake2b
+from collections.abc import Callable
 from operator import is_
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
-from crc32c import crc32c
 
 from ingest.errors import (
     KeyReused,
-    LogCorrupt,
     SequenceGap,
     SessionClosed,
     SessionExists,
@@ -33,15 +21,22 @@ from ingest.errors import (
     SubjectGone,
     TooManySessions,
 )
-from ingest.forgotten import PREFIX, Forgotten
-from ingest.keyboard import Keep, KeyRules, reduced
+from ingest.keyboard import Keep, reduced
 from ingest.log import Append, partition_of
+from ingest.sessions.session import (
+    DIGEST_BYTES,
+    STATE_PREFIX,
+    Appended,
+    Batch,
+    Opening,
+    Session,
+    digest_of,
+)
 from ingest.tombstones import (
     BLOCKED,
     DELETED,
     SubjectTombstone,
     Tombstone,
-    Tombstones,
     session_deletion,
     subject_deletion,
     subject_key,
@@ -61,224 +56,19 @@ from ingest.types import (
     StepsAppended,
 )
 
+if TYPE_CHECKING:
+    from ingest.sessions.index import SessionIndex
+
 REMEMBERED = 256
 """Of how many of a session's last steps the content is known."""
 REMEMBERED_ENDED = 32
 """The same once it has ended: for its last requests to be sent again."""
-DIGEST_BYTES = 8
-"""Enough to notice a client that contradicts itself; nobody else gains by a collision."""
-LONG_BYTES = 4_096
-"""Of longer members the digest takes a checksum, which costs a thirtieth."""
-STATE_PREFIX = "session/"
 RETRIED_PREFIX = "retried/"
-FORMAT = 1
-MAX_EXPIRED = 500
-"""Sessions that one look ends or forgets; the rest waits for the next one."""
 
 Allow: TypeAlias = Callable[[str | None], None]
 """Raises where something of this app must not be deleted."""
 
-_digest_encoder = msgspec.msgpack.Encoder(order="sorted")
 _encoder = msgspec.msgpack.Encoder()
-
-
-class SessionRules(msgspec.Struct, frozen=True):
-    """The limits that a session index keeps to; times in seconds, sizes in bytes."""
-
-    partitions: int
-    max_open: int = 10_000
-    idle_seconds: float = 300.0
-    ended_seconds: float = 86_400.0
-    record_bytes: int = 500_000
-    keyboard: KeyRules = KeyRules()
-    owned: frozenset[int] | None = None
-    """The partitions whose sessions are kept here; None: all."""
-
-    def new_session_id(self, now: float) -> str:
-        """An id for a session that is kept here."""
-        while True:
-            session_id = new_session_id(now)
-            if self.owned is None or partition_of(session_id, self.partitions) in self.owned:
-                return session_id
-
-
-class Session(msgspec.Struct, frozen=True):
-    """What is remembered of one session. `digests` holds those of its last steps, one after the other.
-
-    `schema` is the version of the app's session schema that its steps are held to.
-    """
-
-    session_id: str
-    app: str
-    opened_at: float
-    opening: bytes
-    key: str | None = None
-    next_seq: int = 0
-    digests: bytes = b""
-    ended: EndReason | None = None
-    ended_at: float | None = None
-    format: int = FORMAT
-    subject: str | None = None
-    schema: str | None = None
-
-    def digest(self, seq: int) -> bytes | None:
-        """The digest of step `seq`; None when that is too long ago."""
-        behind = self.next_seq - seq
-        place = len(self.digests) - behind * DIGEST_BYTES
-        return self.digests[place : place + DIGEST_BYTES] if place >= 0 else None
-
-
-class Opening(msgspec.Struct, frozen=True):
-    """A request to open a session. `key` is the idempotency key, already told apart by client; `subject` a pseudonym.
-
-    `schema` is not part of what has to be the same: without one stated, it is the newest of its day.
-    """
-
-    app: str
-    metadata: Mapping[str, Any] = {}
-    session_id: str | None = None
-    key: str | None = None
-    subject: str | None = None
-    schema: str | None = None
-    consent: Mapping[str, Any] | None = None
-
-    def digest(self) -> bytes:
-        """What must be the same for a second opening to be the first one's echo."""
-        said = (self.app, self.metadata) if self.consent is None else (self.app, self.metadata, self.consent)
-        content = _digest_encoder.encode(said if self.subject is None else (*said, self.subject))
-        return blake2b(content, digest_size=DIGEST_BYTES).digest()
-
-
-class Batch(msgspec.Struct, frozen=True):
-    """Consecutive steps of one session as a request brought them, their digests, and their sizes in bytes."""
-
-    session_id: str
-    first_seq: int
-    steps: tuple[Step, ...]
-    digests: tuple[bytes, ...]
-    sizes: tuple[int, ...]
-    traceparent: str | None = None
-
-
-class Appended(msgspec.Struct, frozen=True):
-    """What became of a batch: its first `duplicates` steps were known already, the rest is new."""
-
-    session: Session
-    first_seq: int
-    duplicates: int
-    taken: int
-
-
-def new_session_id(now: float | None = None) -> str:
-    """An id that sorts by time and cannot be guessed: a UUIDv7 (RFC 9562) in 32 hexadecimal digits."""
-    milliseconds = int((time.time() if now is None else now) * 1000)
-    number = (milliseconds << 80) | secrets.randbits(80)
-    number = number & ~(0xF << 76) | (0x7 << 76)
-    number = number & ~(0x3 << 62) | (0x2 << 62)
-    return f"{number:032x}"
-
-
-def digest_of(step: Step) -> bytes:
-    """A digest of what the client said, whatever the order of its JSON keys; not of when it was received."""
-    said: tuple[Any, ...]
-    said = (step.seq, step.time, step.inputs, step.is_reset, step.is_eos, step.model_version, step.extra)
-    if step.rejected is not None and step.rejected.original is not None:
-        said = (step.seq, step.rejected.original)
-    digest = blake2b(_digest_encoder.encode(said), digest_size=DIGEST_BYTES)
-    for extension, content in sorted(step.members.items()):
-        digest.update(b"%s %d\n" % (extension.encode(), len(content)))
-        digest.update(content if len(content) < LONG_BYTES else b"%d" % crc32c(content))
-    return digest.digest()
-
-
-class SessionIndex:
-    """The committed sessions, open and ended. Changed by one thread, in `adopt`; others may look."""
-
-    def __init__(
-        self, rules: SessionRules, state: Mapping[str, bytes] | None = None, tombstones: Tombstones | None = None
-    ) -> None:
-        """Load a writer's `state(STATE_PREFIX)`. Silences begin anew, for clients could not post meanwhile."""
-        self.rules = rules
-        self.tombstones = tombstones if tombstones is not None else Tombstones()
-        self._open: dict[str, Session] = {}
-        self._ended: dict[str, Session] = {}  # in the order in which they ended
-        self._keys: dict[str, str] = {}
-        self._touched: dict[str, float] = {}
-        self.forgotten = Forgotten(state or {})
-        self._put(_decoded(state or {}), time.monotonic())
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def get(self, session_id: str) -> Session | None:
-        """The session as it was last committed."""
-        return self._open.get(session_id) or self._ended.get(session_id)
-
-    def require(self, session_id: str) -> Session:
-        """The same; raises `SessionGone` where it was deleted and `SessionUnknown` where there is none."""
-        session = self.get(session_id)
-        if session is None:
-            self.tombstones.check(session_id)
-            raise SessionUnknown(session_id)
-        return session
-
-    def expires_in(self, session_id: str) -> float | None:
-        """Seconds until an open session is ended for its silence."""
-        touched = self._touched.get(session_id)
-        return None if touched is None else max(0.0, touched + self.rules.idle_seconds - time.monotonic())
-
-    def draft(self) -> Draft:
-        """A plan for the next commit."""
-        return Draft(self)
-
-    def adopt(self, draft: Draft) -> None:
-        """The draft was committed (or changed nothing): it is what is known now."""
-        now = time.monotonic()
-        for session_id in draft.touched & self._touched.keys():
-            self._touched[session_id] = now
-        for session_id, session in draft.changed.items():
-            gone = self.get(session_id) if session is None else None
-            if gone is not None:
-                self._ended.pop(session_id, None)
-                self._open.pop(session_id, None)
-                self._touched.pop(session_id, None)
-                if gone.key is not None:
-                    self._keys.pop(gone.key, None)
-        if draft.forgotten is not None:
-            self.forgotten.add(*draft.forgotten)
-        self.tombstones.put(draft.tombstones)
-        self._put([session for session in draft.changed.values() if session is not None], now)
-
-    def _put(self, sessions: list[Session], now: float) -> None:
-        for session in sessions:
-            if session.key is not None:
-                self._keys[session.key] = session.session_id
-            if session.ended is None:
-                self._open[session.session_id] = session
-                self._touched.setdefault(session.session_id, now)
-            else:
-                self._ended[session.session_id] = session
-                self._open.pop(session.session_id, None)
-                self._touched.pop(session.session_id, None)
-
-    def by_key(self, key: str) -> str | None:
-        """The session that was opened with this idempotency key."""
-        return self._keys.get(key)
-
-    def idle(self) -> list[Session]:
-        """Open sessions that were silent for too long."""
-        before = time.monotonic() - self.rules.idle_seconds
-        late = [session_id for session_id, touched in self._touched.items() if touched < before]
-        return [self._open[session_id] for session_id in late[:MAX_EXPIRED]]
-
-    def forgettable(self, now: float) -> list[str]:
-        """Sessions that ended so long ago that they need not be remembered."""
-        found: list[str] = []
-        for session_id, session in self._ended.items():
-            if (session.ended_at or 0.0) > now - self.rules.ended_seconds or len(found) == MAX_EXPIRED:
-                break
-            found.append(session_id)
-        return found
 
 
 class Draft:
@@ -526,20 +316,3 @@ def _packed(batch: Batch, start: int, record_bytes: int) -> list[tuple[Step, ...
         size += batch.sizes[place]
     runs.append(batch.steps[first:])
     return runs
-
-
-def _decoded(state: Mapping[str, bytes]) -> list[Session]:
-    sessions: list[Session] = []
-    for key, value in state.items():
-        if key.startswith(PREFIX):
-            continue
-        try:
-            session = msgspec.msgpack.decode(value, type=Session)
-        except msgspec.DecodeError as error:
-            raise LogCorrupt(
-                f"the gateway's state {key!r} cannot be read ({error}); restore the log from a copy"
-            ) from error
-        if session.format != FORMAT:
-            raise LogCorrupt(f"the gateway's state {key!r} has format {session.format}; only {FORMAT} is known here")
-        sessions.append(session)
-    return sorted(sessions, key=lambda session: session.ended_at or 0.0)

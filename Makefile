@@ -63,7 +63,7 @@ define name_what_needs_kafka
 endef
 
 test: setup
-	$(call with_browser,not soak,-n 2 --dist loadfile,$(AGAIN))
+	$(call with_browser,not soak,-n 2 --dist loadfile --no-loadscope-reorder,$(AGAIN))
 	$(name_what_needs_kafka)
 
 check: setup

@@ -181,13 +181,14 @@ def run(rounds: int, steps: int, commands: int, keep: Path | None = None) -> Res
         folder = Path(place)
         for number in range(rounds + 1):
             order = KINDS if number % 2 else KINDS[::-1]
-            costs = {kind: _train(kind, folder / f"{kind}-{number}", steps, url, secret).cost for kind in order}
-            if number:  # the first round warms up everything that is imported and compiled late
-                pairs.append(Pair({kind: astuple(cost) for kind, cost in costs.items()}))
-            else:
+            long = steps if number else 2 * WARM_UP  # the first round warms up what is imported and compiled late
+            costs = {kind: _train(kind, folder / f"{kind}-{number}", long, url, secret).cost for kind in order}
+            if not number:
                 gc.freeze()
-        if keep is not None:
-            keep.write_text(json.dumps([asdict(pair) for pair in pairs]))
+                continue
+            pairs.append(Pair({kind: astuple(cost) for kind, cost in costs.items()}))
+            if keep is not None:
+                keep.write_text(json.dumps([asdict(pair) for pair in pairs]))
         if pairs:
             _compare(result, pairs)
         if commands:

@@ -24,6 +24,7 @@ class Batch:
         self._picks = picks = draws.picks(weights, head.first_draw, size)
         self._wanted = {name: count for name in weights.by_source if (count := picks.count(name))}
         self._read: dict[str, Run | list[Item]] = {}
+        self._runs: dict[str, Run] = {}  # those of them that are runs
         self._whole = False  # all was read, and no draw repeated
         self._queues: dict[str, deque[Item]] | None = None  # what was read and not drawn yet, once a source was dry
         self._drawn: list[Item] = []
@@ -49,11 +50,10 @@ class Batch:
 
     def taken(self) -> tuple[list[Mapping[str, Any]], Receipt]:
         """The samples that are there, and their receipt."""
-        names, read = self._picks[: len(self)], self._by_source()
-        runs = {name: own for name, own in read.items() if isinstance(own, Run)}
-        if self._whole and len(runs) == len(read):  # as most are, of sources that are read in a known order
-            return in_order(names, {name: run.samples for name, run in runs.items()}), of_runs(self._head, names, runs)
-        columns = {name: Columns.of(items) for name, items in read.items()}
+        if self._whole and len(self._runs) == len(self._read):  # as most are, of sources that are read in a known order
+            return of_runs(self._head, self._picks, self._runs)
+        names = self._picks[: len(self)]
+        columns = {name: Columns.of(items) for name, items in self._by_source().items()}
         samples = in_order(names, {name: own.samples for name, own in columns.items()})
         return samples, filled(self._head, names, columns, self._redraws)
 
@@ -77,11 +77,13 @@ class Batch:
 
     def _read_all(self) -> bool:
         """Whether every source gave all that the draws want of it."""
-        whole = True
+        whole, polls = True, self._readers.polls
         for name, count in self._wanted.items():
             read = self._read.get(name)
             if read is None:
-                self._read[name] = read = self._readers.polls[name](count)
+                self._read[name] = read = polls[name](count)
+                if isinstance(read, Run):
+                    self._runs[name] = read
             if len(read) < count and not self._read_on(name, count):
                 whole = False
         return whole
@@ -93,6 +95,7 @@ class Batch:
                 self.loading = self.loading or self._readers.loading(name)
                 return False
             self._read[name] = [*_items(self._read[name]), *_items(more)]
+            self._runs.pop(name, None)
         return True
 
     def _draw(self, queues: dict[str, deque[Item]]) -> bool:

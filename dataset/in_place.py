@@ -16,7 +16,9 @@ from dataset.errors import SourceError
 from dataset.tar import BLOCK, LONG_NAME, PAX, REGULAR, Stretch, identity, name_in, opened, pax_path, size_in
 
 OPEN = 64
-"""Files that stay open, at most."""
+"""Files that one `Files` keeps open, at most."""
+OPEN_TOGETHER = 256
+"""The same of all in a process, but for one each: a process may have 1024 files open, where nobody said otherwise."""
 Known: TypeAlias = tuple[int, int, int, int]
 """Which file it is, see `identity`."""
 _AT_ONCE = 1 << 15
@@ -28,7 +30,8 @@ class Files:
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, Known], int] = {}
-        self._closed = weakref.finalize(self, _close_all, self._open)
+        _tables[id(self._open)] = self._open
+        self._closed = weakref.finalize(self, _end, self._open)
 
     def read(self, stretches: Sequence[Stretch]) -> list[tuple[str, dict[str, bytes]]]:
         """Of each sample its key, and its members by extension.
@@ -53,7 +56,7 @@ class Files:
         _close_all(self._open)
 
     def _opened(self, which: tuple[str, Known]) -> int:
-        if len(self._open) >= OPEN:
+        if self._open and (len(self._open) >= OPEN or sum(map(len, list(_tables.values()))) >= OPEN_TOGETHER):
             self._forget(next(iter(self._open)))
         file = self._open[which] = opened(which[0])  # before its name is looked at
         return file
@@ -107,9 +110,8 @@ def sample_in(
         kind = head[at + 156]
         if kind in REGULAR:
             name = long_name or name_in(head, at)
-            key = (
-                key or name[: name.index(".", name.rfind("/") + 1)]
-            )  # all have the same, or they would not lie together
+            # all have the same key, or they would not lie together
+            key = key or name[: name.index(".", name.rfind("/") + 1)]
             contents[name[len(key) + 1 :].lower()] = data
             long_name = None
         elif kind == PAX:
@@ -119,9 +121,18 @@ def sample_in(
     return key, contents
 
 
+# of all `Files`; each closes none but its own, as the others may be read by other threads
+_tables: dict[int, dict[tuple[str, Known], int]] = {}
+
+
 def _close_all(files: dict[tuple[str, Known], int]) -> None:
     while files:
         os.close(files.popitem()[1])
+
+
+def _end(files: dict[tuple[str, Known], int]) -> None:
+    _close_all(files)
+    del _tables[id(files)]
 
 
 def _torn(path: str) -> SourceError:

@@ -146,13 +146,14 @@ class EpochOrder:
 
     def next_many(self, count: int) -> Places | None:
         """The next places, at least one and at most `count`; None where `next` gives none."""
-        if self._cursor == len(self._ends) and not self._go_on():
-            return None
-        first, self._cursor = self._cursor, min(self._cursor + count, len(self._ends))
-        ends, epoch, start = self._ends[first : self._cursor], self._epoch, self._at
-        self._at = epoch, ends[-1]
-        span = Span(self._taken.name, start, self._at)
-        return Places(self._numbers[first : self._cursor], epoch, span, Ends(epoch, ends))
+        first = self._cursor
+        ends = self._ends[first : first + count]
+        if not ends:
+            return self.next_many(count) if self._go_on() else None
+        self._cursor = cursor = first + len(ends)
+        start, epoch = self._at, self._epoch
+        self._at = end = epoch, ends[-1]
+        return Places(self._numbers[first:cursor], epoch, Span(self._taken.name, start, end), Ends(epoch, ends))
 
     def ended(self) -> bool:
         """Whether all epochs were read."""

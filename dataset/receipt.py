@@ -7,7 +7,7 @@ are its samples consumed; a batch that was fetched and never trained leaves no t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import repeat
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -125,7 +125,10 @@ class Columns(msgspec.Struct, frozen=True, gc=False):
 
 def in_order(names: Sequence[str], by_source: Mapping[str, Iterable[_Row]]) -> list[_Row]:
     """Rows that each source has in order, in that of the draws, which came from these sources."""
-    rows = {name: iter(own) for name, own in by_source.items()}
+    return _gathered(names, {name: iter(own) for name, own in by_source.items()})
+
+
+def _gathered(names: Sequence[str], rows: Mapping[str, Iterator[_Row]]) -> list[_Row]:
     return list(map(next, itemgetter(*names)(rows))) if len(names) > 1 else [next(rows[name]) for name in names]
 
 
@@ -144,13 +147,19 @@ def filled(head: Head, names: Sequence[str], by_source: Mapping[str, Columns], r
     return _receipt(head, names, keys, times, spans, jumped, sizes, redraws)
 
 
-def of_runs(head: Head, names: Sequence[str], runs: Mapping[str, Run]) -> Receipt:
-    """The same, of whole runs: no draw was repeated, nothing left out, and nothing timed."""
+def of_runs(head: Head, names: Sequence[str], runs: Mapping[str, Run]) -> tuple[list[Mapping[str, Any]], Receipt]:
+    """The samples of whole runs, and their receipt: no draw was repeated, nothing left out, and nothing timed."""
+    rows: dict[str, Iterator[Mapping[str, Any]]] = {}
     keys: dict[str, tuple[Key, ...]] = {}
     spans, sizes = {}, {}
     for name, run in runs.items():
-        keys[name], spans[name], sizes[name] = tuple(run.keys), (run.span,), sum(run.sizes)
-    return _receipt(head, names, keys, (), spans, {}, sizes, ())
+        rows[name], keys[name], spans[name], sizes[name] = (
+            iter(run.samples),
+            tuple(run.keys),
+            (run.span,),
+            sum(run.sizes),
+        )
+    return _gathered(names, rows), _receipt(head, names, keys, (), spans, {}, sizes, ())
 
 
 def _receipt(

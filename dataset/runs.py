@@ -50,8 +50,8 @@ def next_run(
 ) -> Run | list[Item]:
     """The next items of an order, of one epoch, at most `count`.
 
-    `whats` gives what the loader takes for numbers; without it, it takes the numbers. Nothing comes only where there is none
-    now, or so many in a row cannot be used that the source counts as dry.
+    `whats` tells the loader which numbers are meant; None where it takes the numbers themselves. No item only
+    where there is none now, or so many in a row cannot be used that the source counts as dry.
     """
     passed_over = 0
     while passed_over < PASSED_OVER and (places := order.next_many(count)) is not None:

@@ -20,8 +20,10 @@ from tests.dataset.train_forever import train_forever
 from tests.forks import Forked
 
 PRELOAD = ("tests.dataset.train_forever",)
-PATIENCE = 600
+PATIENCE = 1800
 """Seconds that one life may take: each starts up to four workers, on whatever the machine has left."""
+BACKLOG = 60
+"""Samples that wait, at most: while a life is slow to begin, no more arrive than the last one can train."""
 
 
 def trained(checkpoint: Path) -> list[str]:
@@ -52,10 +54,10 @@ def test_kill_9_at_any_moment_loses_and_repeats_no_live_sample(tmp_path: Path, l
             target = len(trained(checkpoint)) + 15
             deadline = time.monotonic() + PATIENCE
             last = life == lives - 1
-            while len(trained(checkpoint)) < target or (last and len(trained(checkpoint)) < len(sent)):
+            while (done := len(trained(checkpoint))) < target or (last and done < len(sent)):
                 assert process.is_alive()
-                assert time.monotonic() < deadline
-                if len(trained(checkpoint)) < target:
+                assert time.monotonic() < deadline, f"life {life}: {done} trained of {len(sent)}, wanted {target}"
+                if done < target and len(sent) < done + BACKLOG:
                     send(chance.randrange(1, 4))
                 time.sleep(chance.random() / 100)
         finally:

@@ -257,6 +257,22 @@ def test_few_files_stay_open_however_many_shards_there_are(tmp_path: Path, monke
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_many_sources_together_keep_few_files_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_place, "OPEN_TOGETHER", 6)
+    for number in range(8):
+        write_tar(tmp_path / f"{number}.tar", keys(2 * number, 2 * number + 2))
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    readings = [Reading(ShardSource(tmp_path, decode=decode)) for _ in range(4)]
+    for _ in range(16):
+        for reading in readings:
+            reading.read(1)
+        assert len(os.listdir("/proc/self/fd")) <= before + 6 + len(readings)
+    for reading in readings:
+        reading.reader.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 @pytest.mark.parametrize("size", [10, 6000, 40_000, 100_001])
 def test_samples_of_any_size_are_read_whole_also_with_large_and_small_members_in_turn(
     tmp_path: Path, size: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -42,8 +43,15 @@ def raw(url: str, text: str) -> socket.socket:
 
 
 def answer(connection: socket.socket) -> str:
-    """The start of what comes back."""
-    return connection.recv(65_536).decode()
+    """What comes back, whole."""
+    reply = b""
+    while (piece := connection.recv(65_536)) != b"":
+        reply += piece
+        head, ended, body = reply.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if ended and length is not None and len(body) >= int(length[1]):
+            break
+    return reply.decode()
 
 
 def test_a_restart_remembers_what_was_taken(tmp_path: Path) -> None:

@@ -193,15 +193,22 @@ def balance(made: Works, crowd: Crowd) -> None:
 
 
 def _settled(made: Works, crowd: Crowd) -> bool:
+    """Says what is missing, where something is."""
     logged = reckoning.read_log(made.log)
-    if any(session.acked > len(logged.steps.get(session.session_id, ())) for session in crowd.sent):
+    behind = [each for each in crowd.sent if each.acked > len(logged.steps.get(each.session_id, ()))]
+    if behind:
+        print(f"not in the log yet: {[(each.session_id, each.acked) for each in behind]}")
         return False
-    if not all(name in logged.ends for name in logged.opened):
+    if open_ := logged.opened.keys() - logged.ends.keys():
+        print(f"not ended yet: {open_}")
         return False
-    if sum(map(len, logged.steps.values())) > sum(map(len, logged.outcomes.values())):
+    steps, outcomes = sum(map(len, logged.steps.values())), sum(map(len, logged.outcomes.values()))
+    if steps > outcomes:
+        print(f"{steps} steps have {outcomes} outcomes yet")
         return False
     try:
         reckoning.chains_have_no_gap_and_no_overlap(made.log, made.store)
-    except AssertionError:
+    except AssertionError as error:
+        print(f"the chains are not whole yet: {error}")
         return False
     return True

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import ClientConnection, connect
 
 from control import ControlClient, Outcome, RunStatus
 from tests.waiting import until
@@ -48,6 +49,13 @@ class Script:
         door = DOOR.search(self.said)
         assert door is not None
         return ControlClient(door[1], door[2])
+
+    def tab(self) -> ClientConnection:
+        """A dashboard's line to it, from the first event on."""
+        door = DOOR.search(self.said)
+        assert door is not None
+        address = door[1].replace("http", "ws") + "/api/v1/events?since=0"
+        return connect(address, additional_headers={"Authorization": f"Bearer {door[2]}"}, max_queue=1)
 
 
 @pytest.fixture
@@ -97,8 +105,10 @@ def test_the_papers_three_lines_train_and_obey(script: Script) -> None:
         assert {spec.spec.name for spec in detail.commands} >= {"update_optimizer", "publish_checkpoint"}
         assert detail.optimizer["lr_scale"] == 1.0  # the checkpoint's own
 
+        tabs = [script.tab() for _ in range(8)]  # and nobody reads what comes
         stopped = client.send("stop_training", {"save": True}, run=name)
         assert stopped.outcome is Outcome.SUCCESS
         assert script.process.wait(60) == 0, script.said
+        assert len(tabs) == 8
         uuids = {entry.command for entry in [paused, saved, evaluated, slowed, loaded, stopped]}
         assert len(uuids) == 6

@@ -18,6 +18,7 @@ from examples.desktop import screen
 from examples.desktop.model import load_base
 from ingest.types import Step, StepsAppended
 from publish import DirectoryHub, Outbox, Publisher, SigningKey, put
+from stovetop.lifeline import LIFELINE
 from tests.ingest.gateways import INGEST, RunningGateway, running, stored
 from tests.publish.parts import ticket
 from tests.waiting import until
@@ -36,9 +37,10 @@ class Deployed:
     folder: Path
 
 
-@pytest.fixture
-def deployed(tmp_path: Path) -> Iterator[Deployed]:
-    """The desktop with its packaged base model: nothing was published yet."""
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """The desktop with its packaged base model, under a supervisor's lifeline, which is how it is ended."""
+    tmp_path = tmp_path_factory.mktemp("desktop")
     key = SigningKey.load_or_create(tmp_path / "publisher.key")
     DirectoryHub(tmp_path / "hub", create=True)
     (tmp_path / "app.token").write_text(INGEST)
@@ -49,13 +51,15 @@ def deployed(tmp_path: Path) -> Iterator[Deployed]:
             *("--token-file", str(tmp_path / "app.token"), "--hub", str(tmp_path / "hub")),
             *("--public-key", str(key.public), "--cache", str(tmp_path / "cache")),
         ]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(command, env=environment, cwd=tmp_path)
+        read_end, write_end = os.pipe()
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", LIFELINE: str(read_end)}
+        process = subprocess.Popen(command, env=environment, cwd=tmp_path, pass_fds=(read_end,))
+        os.close(read_end)
         try:
             yield Deployed(f"http://127.0.0.1:{port}/", gateway, tmp_path)
         finally:
-            process.terminate()
-            process.wait(20)
+            os.close(write_end)  # as the kernel does when a supervisor is killed
+            process.wait(60)
 
 
 @pytest.fixture
@@ -77,16 +81,20 @@ def test_a_window_opens_under_the_mouse_and_every_step_is_in_the_log(page: Page,
     before = colour(page, *title)
     click(page, screen.NOTES_ICON.x + 2, screen.NOTES_ICON.y + 2)
     until(lambda: colour(page, *title) != before, "the window is painted")
-    expect(page.locator("#version")).to_have_text("base")
+    painted_by = page.locator("#version").inner_text()
     page.locator("#reset").click()
     until(lambda: colour(page, *title) == before, "the desk is painted")
-    until(lambda: any(step.is_reset for step in posted(deployed)), "the reset is in the log")
-    steps = posted(deployed)
-    assert [step.seq for step in steps] == list(range(len(steps)))
+    until(
+        lambda: any(step.is_reset for steps in posted(deployed).values() for step in steps), "the reset is in the log"
+    )
+    sessions = posted(deployed)
+    assert all([step.seq for step in steps] == list(range(len(steps))) for steps in sessions.values())
+    steps = [step for steps in sessions.values() for step in steps]
     clicked = [step for step in steps if step.inputs and step.inputs.get("is_left_click")]
     assert len(clicked) == 1
+    assert clicked[0].inputs is not None
     assert screen.NOTES_ICON.holds(clicked[0].inputs["x"], clicked[0].inputs["y"])
-    assert clicked[0].model_version == "base"
+    assert clicked[0].model_version == painted_by
     assert clicked[0].members
 
 
@@ -119,10 +127,13 @@ def colour(page: Page, x: int, y: int) -> list[int]:
     return shown
 
 
-def posted(deployed: Deployed) -> list[Step]:
-    """All steps in the log, in order."""
-    records = [record for record in stored(deployed.gateway.log) if isinstance(record, StepsAppended)]
-    return [step for record in records for step in record.steps]
+def posted(deployed: Deployed) -> dict[str, list[Step]]:
+    """All steps in the log, by session, in order."""
+    found: dict[str, list[Step]] = {}
+    for record in stored(deployed.gateway.log):
+        if isinstance(record, StepsAppended):
+            found.setdefault(record.session_id, []).extend(record.steps)
+    return found
 
 
 def _answers(page: Page, url: str) -> bool:

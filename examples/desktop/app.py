@@ -88,7 +88,6 @@ def create_app(options: AppOptions) -> FastAPI:
         options.cache,
         live,
         tell=tell,
-        apart=True,
     )
 
     @asynccontextmanager

@@ -82,17 +82,6 @@ class Running:
 
 
 @contextmanager
-def _nothing() -> Iterator[tuple[str, int]]:
-    """A server that reads bodies and throws them away, and its process: what the client could post to a free gateway."""
-    with subprocess.Popen([sys.executable, "-m", "benchmarks.nothing"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}", process.pid
-        finally:
-            process.terminate()
-
-
-@contextmanager
 def gateways(folder: Path, servers: str, count: int, record_bytes: int = 500_000, shares: int = 4) -> Iterator[Running]:
     """So many gateways on one log."""
     processes: list[subprocess.Popen[str]] = []

@@ -9,14 +9,12 @@ each request took. Also runs kafka-python alone (`python -m benchmarks.loads alo
 from __future__ import annotations
 
 import json
-import os
 import socket
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Sequence
-from typing import Any
 
 from kafka import KafkaProducer
 
@@ -31,50 +29,37 @@ def main() -> None:
         servers, topic, size, steps = sys.argv[2:]
         print(json.dumps(alone(servers, topic, int(size), int(steps))))
         return
-    if sys.argv[1] == "transactions":
-        servers, topic, size, steps, group = sys.argv[2:]
-        print(json.dumps(alone(servers, topic, int(size), int(steps), int(group))))
-        return
     gateways, token, size, together, seats, steps, pace = sys.argv[1:]
     load = Load(gateways.split(","), token, int(size), int(together), int(seats), int(steps), float(pace))
     print(json.dumps(load.run()))
 
 
-def alone(servers: str, topic: str, size: int, steps: int, group: int = 0) -> dict[str, float]:
-    """One record a step, with the settings that suit such records best; in transactions of `group` steps, if not 0."""
+def alone(servers: str, topic: str, size: int, steps: int) -> dict[str, float]:
+    """One record a step, with the settings that suit such records best."""
     producer = KafkaProducer(
         bootstrap_servers=servers,
         enable_idempotence=True,
-        transactional_id=f"alone-{group}" if group else None,
         acks="all",
         batch_size=900_000,
         linger_ms=5,
         max_request_size=4_000_000,
         max_in_flight_requests_per_connection=5,
     )
-    if group:
-        producer.init_transactions()
     producer.partitions_for(topic)
     value = b"x" * size
-    flying: list[Any] = []
-    began, used = time.perf_counter(), os.times()
+    flying = []
+    began = time.perf_counter()
     most = max(16, INFLIGHT // size)
     for number in range(steps):
-        if group and number % group == 0:
-            if number:
-                producer.commit_transaction()
-            producer.begin_transaction()
         flying.append(producer.send(topic, value, key=b"session", partition=number % 4))
         if len(flying) > most:
             flying[-most].get(60)
             flying = flying[-most + 1 :]
     for future in flying:
         future.get(60)
-    if group:
-        producer.commit_transaction()
-    told = {"steps": steps, "seconds": time.perf_counter() - began, **_used(used)}
+    seconds = time.perf_counter() - began
     producer.close(5)
-    return told
+    return {"steps": steps, "seconds": seconds}
 
 
 class Load:
@@ -98,12 +83,12 @@ class Load:
         for thread in threads:
             thread.start()
         barrier.wait()
-        began, used = time.perf_counter(), os.times()
+        began = time.perf_counter()
         for thread in threads:
             thread.join()
         seconds = time.perf_counter() - began
         steps = self._requests * self._together * self._seats
-        return {"steps": steps, "seconds": seconds, "latencies": self.latencies, **_used(used)}
+        return {"steps": steps, "seconds": seconds, "latencies": self.latencies}
 
     def _prepare(self, seat: int) -> list[bytes]:
         gateway = self._gateways[seat % len(self._gateways)]
@@ -154,12 +139,6 @@ class Load:
                 _reply(connection)
                 self.latencies.append(time.perf_counter() - began)
                 due += pause
-
-
-def _used(before: os.times_result) -> dict[str, float]:
-    """Seconds of a processor since then, in this process."""
-    now = os.times()
-    return {"user": now.user - before.user, "system": now.system - before.system}
 
 
 def _reply(connection: socket.socket) -> None:

@@ -27,7 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -76,11 +76,8 @@ class Cost:
     faults: float
 
 
-@dataclass(frozen=True)
-class Pair:
-    """What was measured side by side: the `Cost` of each kind, as a tuple."""
-
-    costs: Mapping[str, tuple[float, ...]]
+Pair = Mapping[str, Cost]
+"""What was measured side by side, by kind."""
 
 
 class Watch(TrainerCallback):
@@ -176,7 +173,7 @@ def run(rounds: int, steps: int, commands: int, keep: Path | None = None) -> Res
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     _keep_memory()
-    pairs = [Pair(**pair) for pair in json.loads(keep.read_text())] if keep is not None and keep.exists() else []
+    pairs = _kept(keep) if keep is not None and keep.exists() else []
     with tempfile.TemporaryDirectory() as place, server(Path(place)) as (url, secret, line):
         folder = Path(place)
         for number in range(rounds + 1):
@@ -186,9 +183,9 @@ def run(rounds: int, steps: int, commands: int, keep: Path | None = None) -> Res
             if not number:
                 gc.freeze()
                 continue
-            pairs.append(Pair({kind: astuple(cost) for kind, cost in costs.items()}))
+            pairs.append(costs)
             if keep is not None:
-                keep.write_text(json.dumps([asdict(pair) for pair in pairs]))
+                keep.write_text(json.dumps([{kind: asdict(cost) for kind, cost in pair.items()} for pair in pairs]))
         if pairs:
             _compare(result, pairs)
         if commands:
@@ -199,9 +196,14 @@ def run(rounds: int, steps: int, commands: int, keep: Path | None = None) -> Res
     return result
 
 
+def _kept(file: Path) -> list[Pair]:
+    """The pairs of earlier calls."""
+    return [{kind: Cost(**cost) for kind, cost in pair.items()} for pair in json.loads(file.read_text())]
+
+
 def _compare(result: Result, pairs: Sequence[Pair]) -> None:
     """The cost of steps by kind, and their ratios."""
-    costs = {kind: [Cost(*pair.costs[kind]) for pair in pairs] for kind in KINDS}
+    costs = {kind: [pair[kind] for pair in pairs] for kind in KINDS}
     for kind, found in costs.items():
         middle = {name: float(np.median([getattr(cost, name) for cost in found])) for name in Cost.__annotations__}
         result.note(

@@ -78,13 +78,15 @@ class Taken:
 
     def holds(self, epoch: int, place: int) -> bool:
         """Whether a share of another layout has read a place."""
-        point, end = (epoch, place), (epoch, place + 1)
-        return any(place % count == index and intervals.covers(point, end) for index, count, intervals in self._others)
+        return self._covers(epoch, place, (epoch, place + 1))
 
     def holds_rest(self, epoch: int, place: int) -> bool:
         """The same of the place and of all that follow it in the epoch, a number of cycles apart."""
-        point, end = (epoch, place), (epoch + 1, 0)
-        return any(place % count == index and intervals.covers(point, end) for index, count, intervals in self._others)
+        return self._covers(epoch, place, (epoch + 1, 0))
+
+    def _covers(self, epoch: int, place: int, end: Point) -> bool:
+        start = (epoch, place)
+        return any(place % count == index and intervals.covers(start, end) for index, count, intervals in self._others)
 
     def left(self, places: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
         """Those of `places` that no share of another layout has read."""

@@ -153,12 +153,8 @@ def of_runs(head: Head, names: Sequence[str], runs: Mapping[str, Run]) -> tuple[
     keys: dict[str, tuple[Key, ...]] = {}
     spans, sizes = {}, {}
     for name, run in runs.items():
-        rows[name], keys[name], spans[name], sizes[name] = (
-            iter(run.samples),
-            tuple(run.keys),
-            (run.span,),
-            sum(run.sizes),
-        )
+        rows[name], keys[name] = iter(run.samples), tuple(run.keys)
+        spans[name], sizes[name] = (run.span,), sum(run.sizes)
     return _gathered(names, rows), _receipt(head, names, keys, (), spans, {}, sizes, ())
 
 

@@ -84,10 +84,11 @@ class Partition:
         for place, store in self._places():
             sessions = self._to_look_for(place, store, wanted)
             try:
-                counts = _counts(Shard(store, place.name), sessions) if sessions else {}
-                if counts and place.topic == SAMPLES and not place.archive:
-                    met(_places_in(Shard(store, place.name), counts))
-                if counts:
+                found = _points(Shard(store, place.name), sessions) if sessions else {}
+                if found and place.topic == SAMPLES and not place.archive:
+                    met({session_id: runs_of(points) for session_id, points in found.items()})
+                if found:
+                    counts = {session_id: len(points) for session_id, points in found.items()}
                     self._rewrite(place, store, counts, told, tell)
             except ShardGone:
                 left |= sessions  # replaced and removed meanwhile: the next look finds what took its place
@@ -96,8 +97,8 @@ class Partition:
                 logger.error("%s cannot be looked through, and may hold what was deleted: %s", place.name, error)
                 left |= sessions
                 continue
-            left |= counts.keys()
-            if sessions and not counts:
+            left |= found.keys()
+            if sessions and not found:
                 self._looked[place.key] = max(self._serials[name] for name in wanted)
         if not self._off_chain():
             self._clean |= wanted.keys() - left
@@ -110,7 +111,7 @@ class Partition:
             if before is None or place.key in before or not generation_of(place.name):
                 continue
             shard = Shard(store, place.name)
-            gone = frozenset(_counts(shard, deleted))
+            gone = frozenset(_points(shard, deleted))
             if gone:
                 logger.warning("%s brought back sessions that were deleted: taking them out again", place.name)
                 replace(store, [shard], lambda entry, gone=gone: keeps(entry, gone))  # type: ignore[misc]
@@ -173,7 +174,7 @@ class Partition:
             return planned
         chain = ShardChain(store, planned.before.partition("/")[0], self._number)
         covering = chain.covering(first_offset_of(planned.before))
-        if covering is None or covering.name == planned.before or _counts(covering, (session_id,)):
+        if covering is None or covering.name == planned.before or _points(covering, (session_id,)):
             return planned
         return _finished(planned, covering)
 
@@ -222,23 +223,13 @@ def keeps(entry: Entry, deleted: Collection[str]) -> bool:
     return session_of(entry.key) not in deleted or entry.tombstone
 
 
-def _counts(shard: Shard, sessions: Collection[str]) -> dict[str, int]:
-    """How many entries a shard has of some sessions."""
-    counts: dict[str, int] = {}
-    for entry in shard.entries():
-        if not entry.removed and not keeps(entry, sessions):
-            session_id = session_of(entry.key)
-            counts[session_id] = counts.get(session_id, 0) + 1
-    return counts
-
-
-def _places_in(shard: Shard, sessions: Collection[str]) -> Mapping[str, Runs]:
-    """Where a shard's samples of some sessions stand in the log."""
+def _points(shard: Shard, sessions: Collection[str]) -> dict[str, list[Point]]:
+    """Where the entries that a shard has of some sessions stand in the log."""
     points: dict[str, list[Point]] = {}
     for entry in shard.entries():
-        if not entry.removed and (session_id := session_of(entry.key)) in sessions:
-            points.setdefault(session_id, []).append((entry.offset, entry.index))
-    return {session_id: runs_of(found) for session_id, found in points.items()}
+        if not entry.removed and not keeps(entry, sessions):
+            points.setdefault(session_of(entry.key), []).append((entry.offset, entry.index))
+    return points
 
 
 def _finished(plan: Rewritten, made: Shard) -> Rewritten:

@@ -85,10 +85,9 @@ def deletion_metrics(health: KeeperHealth) -> Iterator[Metric]:
     for name, text, value in (
         ("pending", "deleted sessions of which the archive may still hold something, hidden", health.pending),
         ("pending_seconds", "age of the oldest request among them", health.pending_seconds),
+        ("erased", "deleted sessions of which the archive is clean", health.erased),
     ):
         yield GaugeMetricFamily(f"stovetop_deletion_{name}", text, value=value)
-    erased = "deleted sessions of which the archive is clean"
-    yield GaugeMetricFamily("stovetop_deletion_erased", erased, value=health.erased)
 
 
 @contextlib.contextmanager

@@ -93,13 +93,16 @@ class S3Hub:
     @property
     def name(self) -> str:
         """The address, and the service's where it is not Amazon's."""
-        place = f"s3://{self._bucket}/{self._prefix}"
-        return f"{place} at {self._endpoint}" if self._endpoint else place
+        return f"{self._address} at {self._endpoint}" if self._endpoint else self._address
 
     @property
     def place(self) -> FollowSettings:
         """What a follower in another process opens."""
-        return FollowSettings(bucket=f"s3://{self._bucket}/{self._prefix}", endpoint=self._endpoint)
+        return FollowSettings(bucket=self._address, endpoint=self._endpoint)
+
+    @property
+    def _address(self) -> str:
+        return f"s3://{self._bucket}/{self._prefix}"
 
     def numbers(self) -> Sequence[int]:
         """The manifests that there are."""

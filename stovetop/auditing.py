@@ -14,12 +14,12 @@ from rich.table import Table
 
 from control.api import AuditEntry
 from ingest import SAMPLES
+from ingest.keeper_places import points_of, samples_in_log
 from ingest.log import partition_of
-from ingest.records import annotated
 from ingest.shard_reader import ShardChain
 from publish import Gate, PublishError, TrustedKeys
 from publish.gate import Decision
-from publish.lineage import Link, Point, lineage
+from publish.lineage import Link, lineage
 from publish.places import followers_hub
 from publish.trained import Numbered, Positions, Record, versions_trained_on
 from stovetop.doors import Doors
@@ -41,19 +41,10 @@ def positions_of(settings: Settings, session_id: str) -> Positions:
     reader, store = settings.log.open().reader(), settings.archive.open()
     try:
         partition = partition_of(session_id, max(1, reader.partitions(SAMPLES)))
-        points: set[Point] = set()
         chain = ShardChain(store, SAMPLES, partition)
-        points |= {(entry.offset, entry.index) for entry in chain.entries() if entry.key.startswith(f"{session_id}/")}
-        bounds = reader.bounds(SAMPLES, partition)
-        at = bounds.start
-        while at < bounds.end:
-            fetched = reader.fetch(SAMPLES, partition, at)
-            for record in fetched.records:
-                if record.key == session_id:
-                    points |= {(record.offset, index) for index in range(len(annotated(record).samples))}
-            if fetched.next_offset == at:
-                break
-            at = fetched.next_offset
+        points = {(entry.offset, entry.index) for entry in chain.entries() if entry.key.startswith(f"{session_id}/")}
+        logged = samples_in_log(reader, partition, {session_id}, 0.0, reader.bounds(SAMPLES, partition).end)
+        points.update(points_of(logged.get(session_id, ())))
     finally:
         reader.close()
     return {str(partition): sorted(points)}

@@ -21,7 +21,6 @@ _names = itertools.count()
 os.environ.update(s3_servers.CREDENTIALS)
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # its threads talk on when a broker was killed on purpose
 
-
 KafkaLogs = Callable[..., KafkaLog]
 """Makes an empty log on a broker: `make(partitions=4, shares=1, **options)`."""
 

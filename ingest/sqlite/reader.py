@@ -120,10 +120,8 @@ class _File:
         connection = self.connection()
         if connection is None:
             return False
-        try:
+        with file.told(self._path):
             ((version,),) = connection.execute("PRAGMA data_version")
-        except apsw.BusyError as error:
-            raise file.held(self._path) from error
         news = bool(version != self._version)
         self._version = version
         return news

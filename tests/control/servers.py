@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
@@ -20,8 +20,6 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 HTTP = httpx.Client(trust_env=False, timeout=30)
 """For plain requests; making one each time would read all certificates each time."""
-
-Found = TypeVar("Found")
 
 
 class Tokens:

@@ -327,7 +327,7 @@ def test_server_and_trainer_killed_at_once_keep_the_whole_history(served_process
     first = python(PROGRAMS / "train.py", served.url, served.tokens.operate, "demo", "0", "200")
     second = None
     try:
-        until(lambda: any((run.step or 0) > 20 for run in served.client.runs().runs), 60)
+        until(lambda: any((run.step or 0) > 20 for run in served.client.runs().runs))
         done = [served.client.send("save_checkpoint", run="demo") for _ in range(3)]
         evaluation = served.client.send("do_evaluate", run="demo", wait=False)
         until(lambda: served.client.command(evaluation.uuid).command.status is Status.RUNNING)

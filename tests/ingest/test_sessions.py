@@ -196,6 +196,16 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return clock
 
 
+def _just_opened(monkeypatch: pytest.MonkeyPatch) -> tuple[list[float], Store]:
+    """A clock, and a store of sessions that may be silent for 10 s, with one that was opened now."""
+    clock = _clock(monkeypatch)
+    store = Store(SessionRules(partitions=4, idle_seconds=10))
+    draft = store.index.draft()
+    draft.open(Opening("a", {}, SESSION))
+    store.commit(draft)
+    return clock, store
+
+
 def test_only_silent_sessions_expire_and_only_old_ones_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = _clock(monkeypatch)
     store = Store(SessionRules(partitions=4, idle_seconds=10, ended_seconds=100))
@@ -233,11 +243,7 @@ def test_only_silent_sessions_expire_and_only_old_ones_are_forgotten(monkeypatch
 
 
 def test_an_active_session_in_the_same_group_is_not_ended_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _clock(monkeypatch)
-    store = Store(SessionRules(partitions=4, idle_seconds=10))
-    draft = store.index.draft()
-    draft.open(Opening("a", {}, SESSION))
-    store.commit(draft)
+    clock, store = _just_opened(monkeypatch)
     clock[0] += 11
     draft = store.index.draft()
     draft.append(batch(0, [0]))
@@ -247,11 +253,7 @@ def test_an_active_session_in_the_same_group_is_not_ended_for_silence(monkeypatc
 
 
 def test_a_restart_gives_silent_sessions_time_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _clock(monkeypatch)
-    store = Store(SessionRules(partitions=4, idle_seconds=10))
-    draft = store.index.draft()
-    draft.open(Opening("a", {}, SESSION))
-    store.commit(draft)
+    clock, store = _just_opened(monkeypatch)
     for silence, ended in ((1_000, 0), (9, 0), (2, 1)):
         clock[0] += silence
         if silence == 1_000:  # the gateway was away
@@ -263,11 +265,7 @@ def test_a_restart_gives_silent_sessions_time_to_come_back(monkeypatch: pytest.M
 
 
 def test_the_clock_of_silence_stands_still_while_the_log_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _clock(monkeypatch)
-    store = Store(SessionRules(partitions=4, idle_seconds=10))
-    draft = store.index.draft()
-    draft.open(Opening("a", {}, SESSION))
-    store.commit(draft)
+    clock, store = _just_opened(monkeypatch)
     left = lambda: store.index.expires_in(SESSION)  # noqa: E731
     clock[0] += 4
     assert left() == 6

@@ -1,4 +1,5 @@
 import { lowerBound, type Series } from "../live/series";
+import type { Zoom } from "./plot";
 import { smooth } from "./smoothing";
 
 /**
@@ -10,15 +11,10 @@ import { smooth } from "./smoothing";
  * the mean of those in it.
  */
 
-export interface Window {
-  min: number;
-  max: number;
-}
-
 type Values = (number | null)[];
 
 /** Steps in a bucket; 1 where every step has a column of its own. */
-export function bucketWidth({ min, max }: Window, columns: number): number {
+export function bucketWidth({ min, max }: Zoom, columns: number): number {
   const wanted = (max - min) / Math.max(1, columns);
   return wanted <= 1 ? 1 : 2 ** Math.ceil(Math.log2(wanted));
 }
@@ -45,7 +41,7 @@ export class Decimated {
   }
 
   /** Sorts the points in view into buckets. */
-  gather(series: Series, window: Window, width: number, smoothing: number): void {
+  gather(series: Series, window: Zoom, width: number, smoothing: number): void {
     const { x } = series;
     // One point beyond each edge: the curve goes on to there.
     const from = Math.max(0, lowerBound(x, window.min) - 1);
@@ -113,7 +109,7 @@ interface Curve {
 /** The columns that uPlot draws: the steps, then for each curve its values and, with `smoothing`, the smoothed ones. */
 export function columnsOf(
   curves: readonly Curve[],
-  window: Window,
+  window: Zoom,
   width: number,
   smoothing: number,
 ): [number[], ...Values[]] {

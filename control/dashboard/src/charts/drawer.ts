@@ -1,8 +1,9 @@
 import type uPlot from "uplot";
 import { lowerBound, type Series } from "../live/series";
 import type { CurveSource } from "./Chart";
-import { bucketWidth, columnsOf, Decimated, type Window } from "./decimate";
+import { bucketWidth, columnsOf, Decimated } from "./decimate";
 import { join } from "./join";
+import type { Zoom } from "./plot";
 
 /** CSS pixels that a bucket of steps is wide, at least. */
 const BUCKET = 1.5;
@@ -27,7 +28,7 @@ export class Drawer {
     this.drawn = "";
   }
 
-  draw(plot: uPlot, window: Window | undefined): void {
+  draw(plot: uPlot, window: Zoom | undefined): void {
     const series = this.curves.map((curve) => curve.points());
     const across = Math.max(50, plot.width - 80);
     // A window that grew by less than a pixel shows nothing new.
@@ -57,7 +58,7 @@ export class Drawer {
     return { step: found, value: smoothed[at], raw: points.y[at] };
   }
 
-  private thinned(series: readonly (Series | undefined)[], window: Window) {
+  private thinned(series: readonly (Series | undefined)[], window: Zoom) {
     const curves = this.curves.map((curve, index) => ({
       points: series[index],
       decimated: this.decimatedOf(curve),
@@ -86,7 +87,7 @@ export class Drawer {
   }
 }
 
-function inView({ x }: Series, { min, max }: Window): number {
+function inView({ x }: Series, { min, max }: Zoom): number {
   return lowerBound(x, max) - lowerBound(x, min);
 }
 

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from dataset.positions import Consumed
@@ -48,7 +47,7 @@ class Trial:
         process = self.service.archiver() if target == "archiver" else self.service.role(target)
         assert process is not None, f"{target} died by itself:\n{self.service.warned.read_text()}"
         process.kill()
-        until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, f"{target} is dead")
+        process.wait(PATIENCE)
         self.killed[role] += 1
         self.kills += 1
         until(

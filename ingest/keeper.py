@@ -21,14 +21,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
-from ingest.annotator_state import annotator_progress
 from ingest.certificates import ERASURE_PREFIX, KEEPER, Erasure, erasure_key
 from ingest.errors import IngestError, LogLocked
+from ingest.keeper_look import Look
 from ingest.keeper_places import Runs, samples_in_log, united
 from ingest.keeper_shards import CLOCKS, Partition
 from ingest.log import Append, Log, LogReader, LogWriter
 from ingest.records import session_deleted
-from ingest.shard_reader import archived_before
 from ingest.shards import ShardStore
 from ingest.types import CERTIFICATES, DEAD, DELETIONS, SAMPLES, STEPS, Position
 
@@ -144,20 +143,22 @@ class Work:
     def turn(self, stop: threading.Event | None = None) -> None:
         """Look for deletions once, and do what can be done about them now."""
         self._take_notice()
+        look = Look(self._log, self._reader, self._store)
         for number in self._partitions:
             if stop is None or not stop.is_set():
-                self._keep(number)
+                self._keep(number, look)
 
-    def _keep(self, number: int) -> None:
+    def _keep(self, number: int, look: Look) -> None:
         """All that is to be done in one partition."""
         here, mine = self._at[number], [each for each in self.erasures.values() if each.tombstone.partition == number]
         pending = [each for each in mine if each.erased_at is None]
         for session_id, shards in here.unfinished(pending).items():
             self._change(session_id, shards=shards)
         if pending:
-            self._find_ends(number, pending)
+            self._find_ends(number, pending, look)
             pending = [self.erasures[each.session_id] for each in pending]
-            passed = [each.session_id for each in pending if self._passed(each)]  # before the look, or it may miss some
+            # before the shards are looked through, or that may miss some
+            passed = [each.session_id for each in pending if _archived(each, look)]
             here.erase(pending, lambda session_id, shards: self._change(session_id, shards=shards), self._note_places)
             for session_id in passed:
                 self._note_removed(here, self.erasures[session_id])
@@ -171,7 +172,7 @@ class Work:
         if here.replaced:
             here.retire()
         for each in mine:
-            self._forget(self.erasures[each.session_id])
+            self._forget(self.erasures[each.session_id], look)
 
     def _take_notice(self) -> None:
         for number, offset in self._feed.items():
@@ -207,33 +208,25 @@ class Work:
             if (all_of_them := united(known, runs)) != known:
                 self._change(session_id, samples_at=all_of_them)
 
-    def _find_ends(self, number: int, pending: Sequence[Erasure]) -> None:
+    def _find_ends(self, number: int, pending: Sequence[Erasure], look: Look) -> None:
         """Find out below which offsets everything lies that the sessions ever put into the log, and note where."""
-        complete: dict[str, dict[str, int]] = {}
-        for each in pending:
-            ends = dict(each.ends)
-            if STEPS not in ends and time.time() >= each.requested_at + self._settings.grace:
-                ends[STEPS] = self._reader.bounds(STEPS, number).end
-                self._change(each.session_id, ends=ends)
-            if STEPS in ends and SAMPLES not in ends:
-                progress = annotator_progress(self._log).get(number)
-                if progress is not None and progress.done[0] >= ends[STEPS]:  # then it puts out nothing more of it
-                    ends |= {topic: self._reader.bounds(topic, number).end for topic in (SAMPLES, DEAD)}
-                    complete[each.session_id] = ends
-        if not complete:
+        now = time.time()
+        ripe = [each for each in pending if STEPS not in each.ends and now >= each.requested_at + self._settings.grace]
+        if ripe:
+            end = self._reader.bounds(STEPS, number).end
+            for each in ripe:
+                self._change(each.session_id, ends={STEPS: end})
+        known = {each.session_id: self.erasures[each.session_id].ends for each in pending}
+        waiting = {name: ends[STEPS] for name, ends in known.items() if STEPS in ends and SAMPLES not in ends}
+        done = [name for name, end in waiting.items() if look.annotated(number, end)]  # then no more comes of it
+        if not done:
             return
-        since = min((self.erasures[name].opened_at or 0.0) for name in complete) - CLOCKS
-        places = samples_in_log(self._reader, number, complete, since, max(ends[SAMPLES] for ends in complete.values()))
-        for session_id, ends in complete.items():
-            runs = united(self.erasures[session_id].samples_at, places.get(session_id, ()))
-            self._change(session_id, ends=ends, samples_at=runs)
-
-    def _passed(self, erasure: Erasure) -> bool:
-        """Whether everything that a session ever put into the log is archived by now."""
-        number, ends = erasure.tombstone.partition, erasure.ends
-        return SAMPLES in ends and all(
-            archived_before(self._store, topic, number) >= ends[topic] for topic in (STEPS, SAMPLES)
-        )
+        ends = {topic: self._reader.bounds(topic, number).end for topic in (SAMPLES, DEAD)}
+        since = min((self.erasures[name].opened_at or 0.0) for name in done) - CLOCKS
+        places = samples_in_log(self._reader, number, done, since, ends[SAMPLES])
+        for name in done:
+            runs = united(self.erasures[name].samples_at, places.get(name, ()))
+            self._change(name, ends={STEPS: waiting[name], **ends}, samples_at=runs)
 
     def _finish(self, session_id: str) -> None:
         now, ages = time.time(), [self._settings.log_ages.get(topic) for topic in (STEPS, SAMPLES, DEAD)]
@@ -242,12 +235,12 @@ class Work:
         self._change(session_id, final=True, erased_at=now, log_gone_by=gone_by)
         logger.info("the archive is clean of session %s", session_id)
 
-    def _forget(self, erasure: Erasure) -> None:
+    def _forget(self, erasure: Erasure, look: Look) -> None:
         """Note when the log has forgotten its copy."""
         number = erasure.tombstone.partition
         if erasure.erased_at is None or erasure.log_gone_at is not None:
             return
-        if all(self._reader.bounds(topic, number).start >= end for topic, end in erasure.ends.items()):
+        if all(look.forgotten(topic, number, end) for topic, end in erasure.ends.items()):
             self._change(erasure.session_id, final=True, log_gone_at=time.time())
 
     def _change(self, session_id: str, *, final: bool = False, **changes: object) -> None:
@@ -266,3 +259,9 @@ class Work:
     def _stored(self, erasure: Erasure) -> dict[str, bytes | None]:
         self.erasures[erasure.session_id] = erasure
         return {erasure_key(erasure.deletion, erasure.session_id): msgspec.msgpack.encode(erasure)}
+
+
+def _archived(erasure: Erasure, look: Look) -> bool:
+    """Whether everything that a session ever put into the log is archived."""
+    number, ends = erasure.tombstone.partition, erasure.ends
+    return SAMPLES in ends and all(look.archived(topic, number, ends[topic]) for topic in (STEPS, SAMPLES))

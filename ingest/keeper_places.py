@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from ingest.errors import OffsetOutOfRange
+from ingest.errors import LogUnavailable, OffsetOutOfRange
 from ingest.log import LogReader
 from ingest.records import annotated
 from ingest.types import SAMPLES, Point
@@ -41,7 +41,10 @@ def united(one: Runs, other: Runs) -> Runs:
 def samples_in_log(
     reader: LogReader, partition: int, sessions: Collection[str], since: float, end: int
 ) -> Mapping[str, Runs]:
-    """Where the log has samples of these sessions, by session: in records below `end`, written at `since` or later."""
+    """Where the log has samples of these sessions, by session: in records below `end`, written at `since` or later.
+
+    Raises `LogUnavailable` where the log cannot be read so far: what is missing here would be missing for ever.
+    """
     found: dict[str, list[Point]] = {}
     offset = _first_since(reader, partition, since, end)
     while offset < end:
@@ -50,8 +53,8 @@ def samples_in_log(
         except OffsetOutOfRange as trimmed:
             offset = max(offset + 1, trimmed.start)
             continue
-        if not fetched.records:
-            break
+        if not fetched.records and fetched.next_offset < end:
+            raise LogUnavailable(f"{SAMPLES}/{partition} was not read from {fetched.next_offset} to {end}; try again later")
         for record in fetched.records:
             if record.key in sessions and record.offset < end:
                 count = len(annotated(record).samples)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from ingest.errors import OffsetOutOfRange
 from ingest.sharing import Sharing
 
 
@@ -161,3 +162,14 @@ def partition_of(session_id: str, partitions: int) -> int:
     for byte in session_id.encode():
         value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
     return value % partitions
+
+
+def next_record(reader: LogReader, topic: str, partition: int, offset: int) -> int:
+    """The offset of the first record at `offset` or beyond; where none can be read now, one that none lies before."""
+    while True:
+        try:
+            fetched = reader.fetch(topic, partition, offset, max_bytes=1)
+        except OffsetOutOfRange as trimmed:
+            offset = max(offset + 1, trimmed.start)
+            continue
+        return fetched.records[0].offset if fetched.records else fetched.next_offset

@@ -21,6 +21,7 @@ from ingest.settings import GatewaySettings
 from ingest.sqlite import SqliteLog
 from ingest.types import SessionEnded, SessionOpened, SessionRecord, StepsAppended
 from ingest.ustar import Member, archive
+from tests.waiting import until
 
 INGEST, READ = "secret-of-ingest", "secret-of-read"
 DEADLINE = 60.0
@@ -55,6 +56,18 @@ class RunningGateway:
     ) -> httpx.Response:
         headers = {"Content-Type": media_type, "Ingest-First-Seq": str(first_seq), **more}
         return self.http.post(f"/v1/sessions/{session_id}/steps", content=body, headers=headers)
+
+
+def await_ready(gateway: RunningGateway) -> RunningGateway:
+    """Wait until it takes steps; on Kafka its shares have to be dealt first."""
+    until(lambda: gateway.bare.get("/readyz").status_code == 200, "the gateway is ready")
+    return gateway
+
+
+def owned(gateway: RunningGateway, sessions: Sequence[str]) -> int:
+    """How many of these sessions a gateway has itself, rather than one beside it."""
+    headers = {"Stovetop-Forwarded": "1"}
+    return sum(gateway.http.get(f"/v1/sessions/{each}", headers=headers).status_code == 200 for each in sessions)
 
 
 @contextmanager

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from ingest.annotator_state import annotator_progress
 from ingest.annotator_worker import AnnotatorWorker
 from ingest.archive_lane import ArchiverSettings
 from ingest.archiver import Archiver
 from ingest.entries import session_of
 from ingest.keeper import Keeper, KeepingSettings, Work
-from ingest.log import Log
+from ingest.log import Log, next_record
 from ingest.shard_reader import ShardChain, archived_before
 from ingest.shards import ShardStore
 from ingest.types import SAMPLES, STEPS
@@ -39,7 +40,7 @@ def annotating(log: Log, factory: object = Telling, store: ShardStore | None = N
     thread.start()
     try:
         yield worker
-        until(lambda: bool(failed) or annotated_all(log), "everything is annotated")
+        until(lambda: bool(failed) or annotated_all(log), "everything is annotated", every=0.05)
     finally:
         stop.set()
         thread.join()
@@ -48,12 +49,11 @@ def annotating(log: Log, factory: object = Telling, store: ShardStore | None = N
 
 
 def annotated_all(log: Log) -> bool:
-    from ingest.annotator_state import annotator_progress
-
     reader, progress = log.reader(), annotator_progress(log)
     try:
         return all(
-            (end := reader.bounds(STEPS, number).end) == 0 or (number in progress and progress[number].done >= (end, 0))
+            (end := reader.bounds(STEPS, number).end) == 0
+            or (number in progress and next_record(reader, STEPS, number, progress[number].done[0]) >= end)
             for number in range(reader.partitions(STEPS))
         )
     finally:
@@ -66,7 +66,7 @@ def archive(log: Log, store: ShardStore, settings: ArchiverSettings = SMALL) -> 
     thread = threading.Thread(target=Archiver(log, store, settings).run, args=(stop,))
     thread.start()
     try:
-        until(lambda: archived_all(log, store), "everything is archived")
+        until(lambda: archived_all(log, store), "everything is archived", every=0.05)
     finally:
         stop.set()
         thread.join()
@@ -76,7 +76,7 @@ def archived_all(log: Log, store: ShardStore) -> bool:
     reader = log.reader()
     try:
         return all(
-            archived_before(store, topic, number) >= reader.bounds(topic, number).end
+            next_record(reader, topic, number, archived_before(store, topic, number)) >= reader.bounds(topic, number).end
             for topic in (STEPS, SAMPLES)
             for number in range(reader.partitions(topic))
         )

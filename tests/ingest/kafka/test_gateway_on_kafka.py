@@ -15,7 +15,7 @@ from ingest.kafka import KafkaLog
 from tests.brokers import Kafka, kafka_home
 from tests.conftest import KafkaLogs, log_on
 from tests.ingest.conftest import Run
-from tests.ingest.gateways import RunningGateway, running, seqs, shape, steps, tokens_in
+from tests.ingest.gateways import RunningGateway, await_ready, owned, running, seqs, shape, steps, tokens_in
 from tests.waiting import until
 
 pytestmark = pytest.mark.kafka
@@ -32,11 +32,6 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
         yield broker
     finally:
         broker.kill()
-
-
-def await_ready(gateway: RunningGateway) -> RunningGateway:
-    until(lambda: gateway.bare.get("/readyz").status_code == 200, "the gateway is ready")
-    return gateway
 
 
 def spooled(folder: Path) -> int:
@@ -133,12 +128,6 @@ def run_gateway(run_program: Run) -> RunGateway:
         return await_ready(gateway), process
 
     return run
-
-
-def owned(gateway: RunningGateway, sessions: list[str]) -> int:
-    """How many sessions a gateway has itself."""
-    headers = {"Stovetop-Forwarded": "1"}
-    return sum(gateway.http.get(f"/v1/sessions/{each}", headers=headers).status_code == 200 for each in sessions)
 
 
 def test_two_gateways_share_the_sessions_and_either_may_be_asked(

@@ -53,5 +53,13 @@ class Forgotten:
             self._buckets[bucket] = self._buckets.get(bucket, b"") + digest
 
 
+def together(one: bytes, other: bytes) -> bytes:
+    """A chunk with the ids of both: of two that one after the other were made from the same."""
+    digests = [
+        chunk[place : place + DIGEST_BYTES] for chunk in (one, other) for place in range(0, len(chunk), DIGEST_BYTES)
+    ]
+    return b"".join(dict.fromkeys(digests))
+
+
 def _digest(session_id: str) -> bytes:
     return blake2b(session_id.encode(), digest_size=DIGEST_BYTES).digest()

@@ -100,6 +100,16 @@ class Broker:
                 pytest.fail(f"the broker did not start:\n{self.log_file().read_text()[-3000:]}")
             time.sleep(0.05)
 
+    def pause(self) -> None:
+        """Let it say nothing more, with its connections open, as a machine does that the network has lost."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on, as if no time had passed."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()

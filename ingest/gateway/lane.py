@@ -65,6 +65,11 @@ class Lane:
         """Whether new work had better go elsewhere."""
         return self._spool is not None and self._spool.nearly_full
 
+    @property
+    def spooling(self) -> bool:
+        """Whether what is acknowledged here is still to be brought to the log: then nobody else can go on."""
+        return self._outage is not None and self._outage.spooling
+
     def close(self, timeout: float) -> bool:
         """Commit what waits and close; False when that took too long, and what was not acknowledged is lost."""
         if not self.committer.stop(timeout):

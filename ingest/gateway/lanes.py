@@ -164,7 +164,7 @@ class Lanes:
         while not self._closing.is_set():
             mine = self._sharing.mine
             for share, lane in list(self._held.items()):
-                if share not in mine or lane.lost is not None:
+                if lane.lost is not None or (share not in mine and not lane.spooling):
                     self._give_up(share, lane)
             for share in sorted(mine - self._held.keys()):
                 if time.monotonic() >= self._not_before.get(share, 0.0):
@@ -202,6 +202,9 @@ class Lanes:
             except LogError as error:
                 logger.warning("share %d: the spool has to wait: %s", share, error)
                 self._not_before[share] = time.monotonic() + RETRY
+            except Exception:
+                logger.exception("share %d: the spool cannot be brought to the log", share)
+                self._not_before[share] = time.monotonic() + 5 * RETRY
 
     def _open(self, share: int) -> Lane:
         spool = None if self._spool is None or self._sharing.alone else self._place(share)

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ingest.errors import LogError, LogUnavailable
+from ingest.forgotten import PREFIX as FORGOTTEN
+from ingest.forgotten import together
 from ingest.gateway.spool import Spool, Spooled
 from ingest.log import Append, LogWriter
 from ingest.sessions import STATE_PREFIX, Session
@@ -109,6 +111,9 @@ def missing(entry: Spooled, committed: Mapping[str, bytes | None], appends: list
     state: dict[str, bytes | None] = {}
     for key, value in entry.state.items():
         before = committed.get(key)
+        if key.startswith(FORGOTTEN) and value is not None and before is not None:
+            state[key] = together(before, value)
+            continue
         if key.startswith(STATE_PREFIX) and value is not None and before is not None and _ahead(before, value):
             continue
         state[key] = value

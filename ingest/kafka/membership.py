@@ -3,6 +3,9 @@
 The brokers deal the parts out evenly, and anew when a member comes, leaves, or was silent for `session_seconds`. What
 is dealt out is advice: the lock of a share is its writer's transactional id, and of a shard its name. So two members
 that believe in the same part for a moment cost time, never a record.
+
+A member therefore keeps its parts until the brokers deal them to somebody else. While no broker answers nobody can take
+them; and one that was put out of the group for its silence joins again, and mostly is dealt the same as before.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
+from kafka.structs import MemberState
 
 from ingest.errors import LogUnavailable
 from ingest.kafka import compat
@@ -57,6 +61,8 @@ class Membership:
         self.release = release
         self._address = address
         self._mine: frozenset[int] = frozenset()
+        self.heeds = False
+        """Whether what is taken from the present consumer is given up: not when it is only replaced by another."""
         self._changed = threading.Event()
         self._stop = threading.Event()
         self._addresses: dict[int, str] = {}
@@ -106,8 +112,11 @@ class Membership:
             consumer: Any = None
             try:
                 consumer = self._join()
+                self.heeds = True
                 while not self._stop.is_set():
                     consumer.poll(timeout_ms=POLL_MILLISECONDS)
+                    if consumer.group_metadata().state is MemberState.STABLE:
+                        self._take(frozenset(where.partition for where in consumer.assignment()))
             except KafkaError as error:
                 logger.warning("%s: the group cannot be reached (%r); joining again", self.group, error)
                 self._stop.wait(0.5)
@@ -115,6 +124,7 @@ class Membership:
                 logger.exception("%s: the membership met a bug; joining again", self.group)
                 self._stop.wait(0.5)
             finally:
+                self.heeds = False
                 if self._stop.is_set():
                     self._take(frozenset())
                 if consumer is not None:
@@ -147,18 +157,17 @@ class Membership:
         return consumer
 
     def _take(self, parts: frozenset[int]) -> None:
+        if parts == self._mine:
+            return
         gone, self._mine = self._mine - parts, parts
         if gone:
             self.release(gone)
         self._changed.set()
 
-    def gained(self, parts: frozenset[int]) -> None:
-        """Parts were dealt to this member."""
-        self._take(self._mine | parts)
-
-    def lost(self, parts: frozenset[int]) -> None:
+    def give(self, parts: frozenset[int]) -> None:
         """Parts go to others."""
-        self._take(self._mine - parts)
+        if self.heeds:
+            self._take(self._mine - parts)
 
     def _ask(self) -> dict[int, str]:
         if self._admin is None:
@@ -181,10 +190,9 @@ class _Listener(ConsumerRebalanceListener):
     def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         if assigned:
             self._consumer.pause(*assigned)  # nothing is ever fetched here
-        self._membership.gained(frozenset(where.partition for where in assigned))
 
     def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
-        self._membership.lost(frozenset(where.partition for where in revoked))
+        self._membership.give(frozenset(where.partition for where in revoked))
 
     def on_partitions_lost(self, lost: list[TopicPartition]) -> None:
-        self._membership.lost(frozenset(where.partition for where in lost))
+        """The member was silent for too long, which tells nothing of who has the parts now: joining again will."""

@@ -15,7 +15,7 @@ from ingest.gateway.spool import Spool
 from ingest.log import Append
 from ingest.memory import MemoryLog
 from ingest.sessions import STATE_PREFIX, Batch, Opening, SessionIndex, SessionRules, digest_of
-from ingest.types import Step
+from ingest.types import EndReason, Step
 from tests.ingest.gateways import seqs, shape
 
 
@@ -125,6 +125,31 @@ def test_the_commit_whose_fate_was_unknown_is_in_the_log_once(tmp_path: Path, co
     assert shape(log, "session-a")[0] == "opened"
     stored = writer.state(STATE_PREFIX)["session/session-a"]
     assert msgspec.msgpack.decode(stored)["next_seq"] == 9
+    spool.close()
+
+
+def test_ids_that_were_forgotten_meanwhile_stay_used(tmp_path: Path) -> None:
+    log = MemoryLog()
+    writer = log.writer("gateway")
+    index = SessionIndex(SessionRules(1, ended_seconds=0.0))
+    spool = Spool(tmp_path, 1 << 20)
+    proof = OutageProof(writer, spool)
+    real = writer.commit
+    for name in ("session-a", "session-b", "session-c"):
+        draft = index.draft()
+        draft.open(Opening("app", session_id=name))
+        draft.end(name, None, EndReason.CLIENT)
+        proof.commit(draft.appends, draft.state())
+        index.adopt(draft)
+        draft = index.draft()
+        assert draft.expire() == 1
+        proof.commit(draft.appends, draft.state())
+        index.adopt(draft)
+        writer.commit = _failing(real, False)  # type: ignore[method-assign]
+    writer.commit = real  # type: ignore[method-assign]
+    _until(lambda: not proof.spooling, proof)
+    again = SessionIndex(SessionRules(1), writer.state(STATE_PREFIX))
+    assert all(name in again.forgotten for name in ("session-a", "session-b", "session-c"))
     spool.close()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.structs import ConsumerGroupMetadata
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionalRequestResult, TransactionManager
 from kafka.record import util as record_util
@@ -34,6 +35,7 @@ def test_the_private_parts_are_where_they_were() -> None:
     source = inspect.getsource(KafkaProducer)
     for name in ("_transaction_manager", "_sender", "_closed"):
         assert f"self.{name} = " in source, f"KafkaProducer.{name} has moved"
+    assert "state" in ConsumerGroupMetadata._fields, "how far a group's member is, which tells what it was dealt"
     assert record_util.crc32c_c is not None
 
 

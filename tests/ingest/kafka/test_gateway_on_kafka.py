@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -38,11 +39,10 @@ def spooled(folder: Path) -> int:
     return sum(path.stat().st_size for path in (folder / "spool").rglob("*.spool"))
 
 
-def as_a_client(ask: Callable[[], httpx.Response], seconds: float = 30.0) -> None:
-    """Ask again while the answer is that one may: after an outage the shares are dealt anew."""
-    deadline = time.monotonic() + seconds
-    while (reply := ask()).status_code == 503 and reply.json()["retryable"] and time.monotonic() < deadline:
-        time.sleep(0.2)
+def as_a_client(ask: Callable[[], httpx.Response], passing: Sequence[int] = (503,)) -> None:
+    """Ask again while the answer is one that passes: where a gateway died, its shares are dealt anew."""
+    reply = until(lambda: (found := ask()).status_code not in passing and found, "an answer", every=0.2)
+    assert reply, "unreachable"
     assert reply.status_code == 200, reply.text
 
 
@@ -68,8 +68,8 @@ def test_steps_are_taken_during_an_outage_and_reach_the_log_in_order(own_broker:
         own_broker.start()
         until(lambda: spooled(tmp_path) == 0, "the spool is drained")
         for session_id in sessions:
-            as_a_client(lambda: gateway.post(session_id, steps(16, 18)))  # noqa: B023  # called at once
-        as_a_client(lambda: gateway.http.post(f"/v1/sessions/{during}/end", json={"next_seq": 2}))
+            assert gateway.post(session_id, steps(16, 18)).status_code == 200
+        assert gateway.http.post(f"/v1/sessions/{during}/end", json={"next_seq": 2}).status_code == 200
     for session_id in sessions:
         assert seqs(log, session_id) == list(range(18))
     assert shape(log, during) == ["opened", "steps", "ended:client"]
@@ -107,8 +107,52 @@ def test_a_full_spool_is_told_and_nothing_is_taken(own_broker: Kafka, tmp_path: 
         assert int(reply.headers["Retry-After"]) >= 1
         own_broker.start()
         until(lambda: spooled(tmp_path) == 0, "the spool is drained")
-        as_a_client(lambda: gateway.post(session_id, steps(taken, taken + 1)))
+        assert gateway.post(session_id, steps(taken, taken + 1)).status_code == 200
     assert seqs(log, session_id) == list(range(taken + 1))
+
+
+def test_a_silent_broker_takes_no_share_away_however_long_it_is_silent(own_broker: Kafka, tmp_path: Path) -> None:
+    log = log_on(own_broker, partitions=2, shares=2, patience_seconds=0.5)
+    with running(tmp_path, log=log) as gateway:
+        await_ready(gateway)
+        sessions = [gateway.open() for _ in range(4)]
+        own_broker.pause()
+        seq, silent_until = 0, time.monotonic() + 4 * log.options.session_seconds
+        while time.monotonic() < silent_until:
+            for session_id in sessions:
+                reply = gateway.post(session_id, steps(seq, seq + 1))
+                assert reply.status_code == 200, f"during the outage: {reply.text}"
+            seq += 1
+        assert spooled(tmp_path) > 0
+        own_broker.resume()  # which puts the gateway out of its group first of all, for its silence
+        put_out_until = time.monotonic() + 4 * log.options.session_seconds
+        while spooled(tmp_path) > 0 or time.monotonic() < put_out_until:
+            for session_id in sessions:
+                reply = gateway.post(session_id, steps(seq, seq + 1))
+                assert reply.status_code == 200, f"after the outage: {reply.text}"
+            seq += 1
+    for session_id in sessions:
+        assert seqs(log, session_id) == list(range(seq))
+
+
+def test_what_was_spooled_for_a_share_that_another_gateway_has_by_now_is_in_the_log_before_what_that_one_takes(
+    own_broker: Kafka, tmp_path: Path, run_gateway: RunGateway
+) -> None:
+    log = log_on(own_broker, partitions=2, shares=1, patience_seconds=0.5)
+    first, process = run_gateway(log, tmp_path / "first")
+    session_id = first.open()
+    assert first.post(session_id, steps(0, 4)).status_code == 200
+    second, _ = run_gateway(log, tmp_path / "second")
+    own_broker.pause()
+    assert first.post(session_id, steps(4, 8)).status_code == 200
+    assert first.post(session_id, steps(8, 9)).status_code == 200
+    process.send_signal(signal.SIGSTOP)
+    own_broker.resume()
+    until(lambda: owned(second, [session_id]) == 1, "the other gateway has the share")
+    assert second.http.get(f"/v1/sessions/{session_id}").json()["next_seq"] == 4
+    process.send_signal(signal.SIGCONT)
+    as_a_client(lambda: second.post(session_id, steps(9, 12)), passing=(503, 409))
+    assert seqs(log, session_id) == list(range(12))
 
 
 RunGateway = Callable[[KafkaLog, Path], "tuple[RunningGateway, subprocess.Popen[str]]"]
@@ -153,9 +197,6 @@ def test_two_gateways_share_the_sessions_and_either_may_be_asked(
     process.kill()
     process.wait()
     for session_id in sessions:
-        deadline = time.monotonic() + 30
-        while (reply := first.post(session_id, steps(6, 8))).status_code == 503 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert reply.status_code == 200, reply.text
+        as_a_client(lambda: first.post(session_id, steps(6, 8)))  # noqa: B023  # called at once
     for session_id in sessions:
         assert seqs(log, session_id) == list(range(8))

@@ -32,6 +32,9 @@ class _Trying(msgspec.Struct, frozen=True):
     deaths: int
 
 
+_tried = msgspec.msgpack.Decoder(_Trying)
+
+
 class Caution:
     """Counts starts and deaths in the state of the annotator's writer; `commit` stores more state, and all else due."""
 
@@ -44,9 +47,7 @@ class Caution:
         self._left = STEPS if starts > STARTS else 0
         self._settled = False
         self._trying = {
-            key: msgspec.msgpack.decode(value, type=_Trying)
-            for key, value in state.items()
-            if key.startswith(("trying/", "replaying/"))
+            key: _tried.decode(value) for key, value in state.items() if key.startswith(("trying/", "replaying/"))
         }
         if self._left:
             logger.warning("started %d times without progress: looking for a step that ends the process", starts)

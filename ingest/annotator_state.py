@@ -30,7 +30,11 @@ class OpenSession(msgspec.Struct):
     lethal: tuple[int, ...] = ()
 
 
+decode_progress = msgspec.msgpack.Decoder(Progress).decode
+decode_open = msgspec.msgpack.Decoder(OpenSession).decode
+
+
 def annotator_progress(log: Log) -> dict[int, Progress]:
     """Where the annotator stands, by partition, as it committed it; empty before its first commit."""
     stored = log.writer_state(ANNOTATOR, "position/")
-    return {int(key.partition("/")[2]): msgspec.msgpack.decode(value, type=Progress) for key, value in stored.items()}
+    return {int(key.partition("/")[2]): decode_progress(value) for key, value in stored.items()}

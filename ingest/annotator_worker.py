@@ -19,7 +19,7 @@ from ingest.annotator import AnnotatorFactory
 from ingest.annotator_caution import Caution
 from ingest.annotator_lane import Lane
 from ingest.annotator_past import Past
-from ingest.annotator_state import ANNOTATOR, OpenSession, Progress
+from ingest.annotator_state import ANNOTATOR, Progress, decode_open, decode_progress
 from ingest.deletions import Deletions
 from ingest.errors import LogError, ShardError, StoreError
 from ingest.log import Append, Log
@@ -134,7 +134,7 @@ class AnnotatorWorker:
         if stored is None:
             progress = Progress((bounds.start, 0), (bounds.start, 0))
         else:
-            progress = msgspec.msgpack.decode(stored, type=Progress)
+            progress = decode_progress(stored)
         if progress.done[0] > bounds.end:
             raise LogError(
                 f"{STEPS}/{partition} ends at {bounds.end}, but was annotated up to {progress.done[0]}: it is another "
@@ -142,9 +142,7 @@ class AnnotatorWorker:
             )
         prefix = f"session/{partition}/"
         sessions = {
-            key.removeprefix(prefix): msgspec.msgpack.decode(value, type=OpenSession)
-            for key, value in state.items()
-            if key.startswith(prefix)
+            key.removeprefix(prefix): decode_open(value) for key, value in state.items() if key.startswith(prefix)
         }
         past = Past(self._reader, self._archive, partition)
         largest = self._writer.max_record_bytes

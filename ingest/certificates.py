@@ -88,6 +88,9 @@ class Erasure(msgspec.Struct, frozen=True):
         return State.ERASED if self.log_gone_at is None else State.GONE
 
 
+decode_erasure = msgspec.msgpack.Decoder(Erasure).decode
+
+
 class Certificate(msgspec.Struct, frozen=True):
     """All that was done about one deletion, session by session; a session that is missing waits for the keeper.
 
@@ -133,7 +136,7 @@ def certificate_of(
     Once the archive is clean of it, it lists the versions that `trained_on` names.
     """
     stored = log.writer_state(KEEPER, erasure_key(deletion))
-    erasures = tuple(msgspec.msgpack.decode(stored[key], type=Erasure) for key in sorted(stored))
+    erasures = tuple(decode_erasure(stored[key]) for key in sorted(stored))
     order = list(State)
     states = [each.state for each in erasures] + [State.PENDING] * (len(sessions) - len(erasures))
     state = min(states, key=order.index) if states else State.GONE

@@ -83,6 +83,9 @@ class _Reply(msgspec.Struct):
     results: dict[str, str | Fault] = {}
 
 
+_replies = msgspec.json.Decoder(_Reply)
+
+
 class _Step(msgspec.Struct, frozen=True):
     seq: int
     text: bytes
@@ -198,7 +201,7 @@ class Conversation:
             self._pause(now, _retry_after(headers.get("retry-after")))
             return
         try:
-            reply = msgspec.json.decode(body, type=_Reply)
+            reply = _replies.decode(body)
         except msgspec.DecodeError:
             reply = _Reply(detail=body[:200].decode(errors="replace"))
         self._failures = 0

@@ -200,7 +200,7 @@ class Importer:
             raise ClientError(f"the gateway does not answer at {self._url} ({error}); is it running?") from error
         if reply.status_code == 404:
             return None
-        said = msgspec.json.decode(reply.content, type=_Said)
+        said = _said.decode(reply.content)
         if reply.status_code == 410:
             return _Known(0, ended=True, deleted=said.type.endswith("session-deleted"))
         if reply.is_error:
@@ -219,3 +219,6 @@ class _Said(msgspec.Struct):
     detail: str = ""
     state: str = ""
     next_seq: int = 0
+
+
+_said = msgspec.json.Decoder(_Said)

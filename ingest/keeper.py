@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
-from ingest.certificates import ERASURE_PREFIX, KEEPER, Erasure, erasure_key
+from ingest.certificates import ERASURE_PREFIX, KEEPER, Erasure, decode_erasure, erasure_key
 from ingest.errors import IngestError, LogLocked
 from ingest.keeper_look import Look
 from ingest.keeper_places import Runs, samples_in_log, united
@@ -123,8 +123,8 @@ class Work:
         self._partitions = range(reader.partitions(STEPS))
         feed = writer.state(FEED_PREFIX)
         self._feed = {number: int(feed.get(f"{FEED_PREFIX}{number}", b"0")) for number in self._partitions}
-        stored = writer.state(ERASURE_PREFIX).values()
-        self.erasures = {each.session_id: each for each in (msgspec.msgpack.decode(s, type=Erasure) for s in stored)}
+        stored = map(decode_erasure, writer.state(ERASURE_PREFIX).values())
+        self.erasures = {each.session_id: each for each in stored}
         self._audits = dict.fromkeys(self._partitions, 0.0)
         self._at = {number: Partition(store, number, settings.linger) for number in self._partitions}
 

@@ -54,7 +54,9 @@ def samples_in_log(
             offset = max(offset + 1, trimmed.start)
             continue
         if not fetched.records and fetched.next_offset < end:
-            raise LogUnavailable(f"{SAMPLES}/{partition} was not read from {fetched.next_offset} to {end}; try again later")
+            raise LogUnavailable(
+                f"{SAMPLES}/{partition} was not read from {fetched.next_offset} to {end}; try again later"
+            )
         for record in fetched.records:
             if record.key in sessions and record.offset < end:
                 count = len(annotated(record).samples)

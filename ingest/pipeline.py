@@ -74,6 +74,9 @@ class _Told(msgspec.Struct, frozen=True):
     keeper: KeeperHealth | None = None
 
 
+_reports = msgspec.msgpack.Decoder(_Told)
+
+
 class PipelineError(IngestError):
     """A part of the pipeline ended that should not have; its own log says why."""
 
@@ -143,7 +146,7 @@ class Pipeline:
         """Take the archiver's reports until it ends; if nobody asked for that, stop the annotator too."""
         with contextlib.suppress(EOFError, OSError):
             while True:
-                self._told = msgspec.msgpack.decode(pipe.recv_bytes(), type=_Told)
+                self._told = _reports.decode(pipe.recv_bytes())
                 self.archiver_heard = time.time()
         child.join(_GRACE)
         if child.exitcode != 0 or not stop.is_set():

@@ -22,6 +22,7 @@ from ingest.annotator_state import OpenSession, Progress
 from ingest.entries import Entry, sample_entry
 from ingest.errors import ShardError
 from ingest.log import Append, Record
+from ingest.records import decode_annotated, decode_dead_letter
 from ingest.shard_reader import ShardChain
 from ingest.shard_writer import ShardWriter
 from ingest.shards import ShardStore, chain_folder
@@ -29,7 +30,6 @@ from ingest.types import (
     DEAD,
     SAMPLES,
     STEPS,
-    Annotated,
     DeadLetter,
     Point,
     SessionDeleted,
@@ -124,9 +124,9 @@ def _entries(record: Record, appends: Sequence[Append], tell: Tell) -> Iterator[
     numbers = itertools.count()
     for append in appends:
         if append.topic == DEAD:
-            tell(msgspec.msgpack.decode(append.value, type=DeadLetter))
+            tell(decode_dead_letter(append.value))
             continue
-        for sample in msgspec.msgpack.decode(append.value, type=Annotated).samples:
+        for sample in decode_annotated(append.value).samples:
             yield sample_entry(sample, record.offset, next(numbers))
 
 

@@ -1,4 +1,8 @@
-"""The values of the log's records: MessagePack of the types that `ingest.types` says, and back."""
+"""The values of the log's records: MessagePack of the types that `ingest.types` says, and back.
+
+Here as everywhere in this room, decoders are made while modules are imported: msgspec takes a type apart when it meets
+it first, and two threads that do so at once may read what is half done (it ends in a crash of the process).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,9 @@ _sessions: msgspec.msgpack.Decoder[SessionRecord] = msgspec.msgpack.Decoder(Sess
 _annotated = msgspec.msgpack.Decoder(Annotated)
 _deleted = msgspec.msgpack.Decoder(SessionDeleted)
 _dead = msgspec.msgpack.Decoder(DeadLetter)
+
+
+decode_annotated, decode_dead_letter = _annotated.decode, _dead.decode
 
 
 def session_record(record: Record) -> SessionRecord:

@@ -101,23 +101,26 @@ def encode_summary(summary: ShardSummary) -> bytes:
     return member_header(SUMMARY_NAME, SUMMARY_SIZE) + text.ljust(SUMMARY_SIZE)
 
 
+class _Format(msgspec.Struct):
+    format: int
+
+
+_formats, _summaries = msgspec.json.Decoder(_Format), msgspec.json.Decoder(ShardSummary)
+
+
 def decode_summary(name: str, head: bytes) -> ShardSummary:
     """The summary in the first `BODY` bytes of a shard; raises `ShardError`, naming the shard, for anything else."""
     if len(head) < BODY or _name(head, 0) != SUMMARY_NAME:
         raise ShardError(f"{name}: does not begin with {SUMMARY_NAME}, so it is no shard; move it out of the archive")
     try:
-        known = msgspec.json.decode(head[BLOCK:BODY], type=_Format).format
+        known = _formats.decode(head[BLOCK:BODY]).format
         if known not in (FORMAT, TRACED):
             raise ShardError(
                 f"{name}: shard format {known} is not known here, only {FORMAT} and {TRACED}; update this installation"
             )
-        return msgspec.json.decode(head[BLOCK:BODY], type=ShardSummary)
+        return _summaries.decode(head[BLOCK:BODY])
     except msgspec.DecodeError as error:
         raise ShardError(f"{name}: its summary cannot be read ({error}); restore the shard from a copy") from None
-
-
-class _Format(msgspec.Struct):
-    format: int
 
 
 _MODE = b"0000444\0" + b"0000000\0" * 2  # mode, user and group

@@ -30,6 +30,8 @@ _LIST_EVERY = 60.0
 """Seconds between two listings of a chain."""
 T = TypeVar("T")
 
+_versions = msgspec.json.Decoder(list[Version])
+
 
 class Shard:
     """One published shard. Opening it reads its summary; nothing is kept open."""
@@ -110,7 +112,7 @@ class Shard:
             header = self._store.read(self.name, self.summary.index_position, BLOCK)
             rows = self.summary.rows * ROW.size
             text = self._index(rows, int(header[124:135], 8) - rows)
-            self._versions = msgspec.json.decode(text, type=list[Version])
+            self._versions = _versions.decode(text)
         return made_of(self._versions[number])
 
     def _entry(self, row: Row, data: bytes) -> Entry:

@@ -43,6 +43,9 @@ class SubjectTombstone(msgspec.Struct, frozen=True):
     sessions: tuple[str, ...]
 
 
+_tombstones, _subjects = msgspec.msgpack.Decoder(Tombstone), msgspec.msgpack.Decoder(SubjectTombstone)
+
+
 def together(parts: Sequence[SubjectTombstone]) -> SubjectTombstone:
     """The tombstone of a subject whose sessions lie in several shares of the log, from that of each share."""
     first = min(parts, key=lambda each: each.time)
@@ -73,8 +76,8 @@ class Tombstones:
         self._subjects: dict[str, SubjectTombstone] = {}
         self._keys: dict[str, str] = {}
         self.put(
-            {key: _decoded(key, value, Tombstone) for key, value in state(DELETED).items()}
-            | {key: _decoded(key, value, SubjectTombstone) for key, value in state(BLOCKED).items()}
+            {key: _decoded(key, value, _tombstones) for key, value in state(DELETED).items()}
+            | {key: _decoded(key, value, _subjects) for key, value in state(BLOCKED).items()}
         )
 
     def __len__(self) -> int:
@@ -121,9 +124,9 @@ class Tombstones:
                 self._keys[each.key] = each.session_id
 
 
-def _decoded(key: str, value: bytes, kind: type[T]) -> T:
+def _decoded(key: str, value: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
     try:
-        return msgspec.msgpack.decode(value, type=kind)
+        return decoder.decode(value)
     except msgspec.DecodeError as error:
         raise LogCorrupt(
             f"the gateway's state {key!r} cannot be read ({error}); restore the log from a copy"

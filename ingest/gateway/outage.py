@@ -18,7 +18,7 @@ from ingest.forgotten import PREFIX as FORGOTTEN
 from ingest.forgotten import together
 from ingest.gateway.spool import Spool, Spooled
 from ingest.log import Append, LogWriter
-from ingest.sessions import STATE_PREFIX, Session
+from ingest.sessions import STATE_PREFIX, Session, stored_session
 from ingest.types import STEPS, SessionEnded, SessionOpened, SessionRecord, StepsAppended
 
 DRAIN_BYTES = 4 << 20
@@ -104,7 +104,7 @@ def missing(entry: Spooled, committed: Mapping[str, bytes | None], appends: list
     """Add to `appends` what the log lacks of an entry, and give the state that it lacks."""
     for append in entry.appends:
         stored = committed.get(STATE_PREFIX + append.key)
-        session = None if stored is None else msgspec.msgpack.decode(stored, type=Session)
+        session = None if stored is None else stored_session(stored)
         kept = append if session is None or append.topic != STEPS else _lacking(append, session)
         if kept is not None:
             appends.append(kept)
@@ -140,8 +140,8 @@ def _lacking(append: Append, session: Session) -> Append | None:
 
 def _ahead(committed: bytes, spooled: bytes) -> bool:
     """Whether the log knows as much of a session as the spool, or more."""
-    known = msgspec.msgpack.decode(committed, type=Session)
-    kept = msgspec.msgpack.decode(spooled, type=Session)
+    known = stored_session(committed)
+    kept = stored_session(spooled)
     return known.next_seq >= kept.next_seq and (kept.ended is None or known.ended is not None)
 
 

@@ -14,7 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -37,6 +37,8 @@ MAX_GROUP = 256
 MAX_TEXT = 64 << 10
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Close(IntEnum):
@@ -67,6 +69,9 @@ class Told(msgspec.Struct):
     type: str
     bytes: int = 0
     next_seq: int | None = None
+
+
+_hellos, _told = msgspec.json.Decoder(Hello), msgspec.json.Decoder(Told)
 
 
 class Closing(Exception):
@@ -179,7 +184,7 @@ class Socket:
                 text = await self._websocket.receive_text()
         except (TimeoutError, KeyError):
             raise Closing(Close.POLICY, "the first message is a hello, as JSON text") from None
-        hello: Hello = _read(Hello, text)
+        hello = _read(_hellos, text)
         if hello.type != "hello":
             raise Closing(Close.POLICY, f"the first message is a hello, not {hello.type[:40]!r}")
         return hello
@@ -215,7 +220,7 @@ class Socket:
                 if data is not None:
                     self._take(data)
                 else:
-                    self._obey(_read(Told, message.get("text") or ""))
+                    self._obey(_read(_told, message.get("text") or ""))
         except Closing as closing:
             self._stop(closing)
 
@@ -383,11 +388,11 @@ def _seq_said(frame: bytes) -> int | None:
         return None
 
 
-def _read(kind: type[Any], text: str) -> Any:
+def _read(kind: msgspec.json.Decoder[T], text: str) -> T:
     try:
         if len(text) > MAX_TEXT:
             raise msgspec.DecodeError(f"more than {MAX_TEXT} characters")
-        return msgspec.json.decode(text, type=kind)
+        return kind.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise Closing(Close.POLICY, f"a text message that is not as it should be: {error}"[:100]) from None
 

@@ -35,6 +35,9 @@ class Spooled(msgspec.Struct, frozen=True):
     state: Mapping[str, bytes | None]
 
 
+_spooled = msgspec.msgpack.Decoder(Spooled)
+
+
 class _Place(msgspec.Struct, frozen=True):
     number: int
     segment: Path
@@ -188,4 +191,4 @@ def _decode(data: bytes, path: Path, offset: int) -> Spooled:
     payload = data[_HEAD.size :]
     if len(payload) != length or crc32c(_NUMBER.pack(number) + payload) != checksum:
         raise LogCorrupt(f"{path}: the entry at byte {offset} is damaged; restore the file from a copy")
-    return msgspec.msgpack.decode(payload, type=Spooled)
+    return _spooled.decode(payload)

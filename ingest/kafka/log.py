@@ -12,6 +12,7 @@ from ingest.errors import LogUnavailable
 from ingest.kafka.claims import KafkaClaims
 from ingest.kafka.layout import KafkaLayout
 from ingest.kafka.membership import Membership
+from ingest.kafka.patience import patiently
 from ingest.kafka.reader import KafkaReader
 from ingest.kafka.state import HIDDEN, StateReader
 from ingest.kafka.topics import provide_topics
@@ -51,9 +52,13 @@ class KafkaLog(msgspec.Struct, frozen=True):
         return KafkaWriter(self.servers, self.layout, self.options, name, share, force=force)
 
     def reader(self) -> KafkaReader:
-        """Open a reader."""
-        self.provide()
-        return KafkaReader(self.servers, self.layout, self.options)
+        """Open a reader. Raises `LogUnavailable` where that could not be done for `patience_seconds`."""
+
+        def open_now() -> KafkaReader:
+            self.provide()
+            return KafkaReader(self.servers, self.layout, self.options)
+
+        return patiently(open_now, LogUnavailable, self.options.patience_seconds)
 
     def claims(self) -> KafkaClaims:
         """Open what decides for stores of shards that cannot (see `ingest.claims`)."""

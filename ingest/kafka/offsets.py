@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from kafka import TopicPartition
+from kafka.errors import UnknownBrokerIdError
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
 from ingest.kafka.mending import mend
+from ingest.kafka.patience import patiently
 from ingest.kafka.topics import open_admin
 from ingest.kafka_options import KafkaOptions
 
@@ -18,6 +20,7 @@ class Offsets:
 
     def __init__(self, servers: str, options: KafkaOptions) -> None:
         self._timeout = int(options.request_seconds * 1000)
+        self._patience = options.patience_seconds
         self._admin = open_admin(servers, options)
 
     def start(self, where: TopicPartition) -> int:
@@ -45,5 +48,8 @@ class Offsets:
         self._admin.close()
 
     def _ask(self, where: TopicPartition, spec: Any, isolation: Any) -> int:
-        found = self._admin.list_partition_offsets({where: spec}, isolation, timeout_ms=self._timeout)
-        return int(found[where].offset)
+        def ask() -> int:
+            found = self._admin.list_partition_offsets({where: spec}, isolation, timeout_ms=self._timeout)
+            return int(found[where].offset)
+
+        return patiently(ask, UnknownBrokerIdError, self._patience)  # the partition has no leader yet: broker -1

@@ -14,6 +14,7 @@ from ingest.errors import LogError, LogForked, LogUnavailable, OffsetOutOfRange
 from ingest.kafka.cursors import Cursors
 from ingest.kafka.layout import KafkaLayout
 from ingest.kafka.offsets import Offsets
+from ingest.kafka.patience import patiently
 from ingest.kafka_options import KafkaOptions
 from ingest.log import Bounds, Fetch
 
@@ -36,9 +37,13 @@ class KafkaReader:
     def __init__(self, servers: str, layout: KafkaLayout, options: KafkaOptions) -> None:
         self._servers, self._layout, self._options = servers, layout, options
         self._pid = os.getpid()
-        self._main: Cursors | None = Cursors(servers, options, options.fetch_bytes)
-        self._probe: Cursors | None = None
         self._offsets = Offsets(servers, options)
+        try:
+            self._main: Cursors | None = Cursors(servers, options, options.fetch_bytes)
+        except LogUnavailable:
+            self._offsets.close()
+            raise
+        self._probe: Cursors | None = None
         self._bounds: dict[TopicPartition, Bounds] = {}
         self._settled: dict[TopicPartition, int] = {}
         self._silent = False
@@ -52,10 +57,13 @@ class KafkaReader:
         """See `LogReader.bounds`."""
         where = self._where(topic, partition)
         self._cursors()
+        known = self._bounds.get(where)
+        patience = self._options.patience_seconds if known is None else 0.0
         try:
-            bounds = Bounds(self._offsets.start(where), self._offsets.end(where))
+            bounds = patiently(
+                lambda: Bounds(self._offsets.start(where), self._offsets.end(where)), KafkaError, patience
+            )
         except KafkaError as error:
-            known = self._bounds.get(where)
             if known is None:
                 raise LogUnavailable(f"{self._servers}: {where.topic} cannot be looked at ({error!r})") from error
             self._outage(error)

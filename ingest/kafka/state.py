@@ -29,6 +29,9 @@ class Lease(msgspec.Struct, frozen=True):
     seconds: float
 
 
+_leases = msgspec.json.Decoder(Lease)
+
+
 class Sight(msgspec.Struct, frozen=True):
     """A share, looked at from outside: `commits` so far, and up to the offset `latest` perhaps one that is `undecided`."""
 
@@ -101,4 +104,4 @@ class StateReader:
 def lease_of(state: Mapping[str, bytes]) -> Lease | None:
     """The lease in a state; None when nobody writes."""
     stored = state.get(LEASE)
-    return None if stored is None else msgspec.json.decode(stored, type=Lease)
+    return None if stored is None else _leases.decode(stored)

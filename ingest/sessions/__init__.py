@@ -21,6 +21,7 @@ from ingest.sessions.session import (
     SessionRules,
     digest_of,
     new_session_id,
+    stored_session,
 )
 from ingest.sessions.silence import SilenceClock
 
@@ -43,4 +44,5 @@ __all__ = [
     "SilenceClock",
     "digest_of",
     "new_session_id",
+    "stored_session",
 ]

@@ -9,7 +9,7 @@ import msgspec
 from ingest.errors import LogCorrupt, SessionUnknown
 from ingest.forgotten import PREFIX, Forgotten
 from ingest.sessions.draft import Draft
-from ingest.sessions.session import FORMAT, Session, SessionRules
+from ingest.sessions.session import FORMAT, Session, SessionRules, stored_session
 from ingest.sessions.silence import GRACE, SilenceClock
 from ingest.tombstones import Tombstones
 
@@ -114,7 +114,7 @@ def _decoded(state: Mapping[str, bytes]) -> list[Session]:
         if key.startswith(PREFIX):
             continue
         try:
-            session = msgspec.msgpack.decode(value, type=Session)
+            session = stored_session(value)
         except msgspec.DecodeError as error:
             raise LogCorrupt(
                 f"the gateway's state {key!r} cannot be read ({error}); restore the log from a copy"

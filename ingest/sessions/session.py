@@ -71,6 +71,10 @@ class Session(msgspec.Struct, frozen=True):
         return self.digests[place : place + DIGEST_BYTES] if place >= 0 else None
 
 
+stored_session = msgspec.msgpack.Decoder(Session).decode
+"""A session as it stands in the writer's state; raises `msgspec.DecodeError`."""
+
+
 class Opening(msgspec.Struct, frozen=True):
     """A request to open a session. `key` is the idempotency key, already told apart by client; `subject` a pseudonym.
 

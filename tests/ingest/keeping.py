@@ -76,7 +76,8 @@ def archived_all(log: Log, store: ShardStore) -> bool:
     reader = log.reader()
     try:
         return all(
-            next_record(reader, topic, number, archived_before(store, topic, number)) >= reader.bounds(topic, number).end
+            next_record(reader, topic, number, archived_before(store, topic, number))
+            >= reader.bounds(topic, number).end
             for topic in (STEPS, SAMPLES)
             for number in range(reader.partitions(topic))
         )

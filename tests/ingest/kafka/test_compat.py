@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.structs import ConsumerGroupMetadata
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionalRequestResult, TransactionManager
 from kafka.record import util as record_util
+from kafka.structs import ConsumerGroupMetadata
 from pydantic import ValidationError
 
 from ingest.kafka import KafkaLayout, KafkaLog

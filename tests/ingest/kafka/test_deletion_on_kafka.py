@@ -17,7 +17,7 @@ from ingest.kafka import KafkaLog
 from ingest.keeper import Keeper
 from ingest.log import next_record
 from ingest.pipeline import PipelineSettings
-from ingest.sessions import Opening, SessionIndex, SessionRules
+from ingest.sessions import SessionIndex, SessionRules
 from ingest.shard_reader import archived_before
 from ingest.shards import DirectoryStore
 from ingest.tombstones import Tombstones
@@ -26,7 +26,8 @@ from tests.conftest import KafkaLogs
 from tests.ingest.conftest import Run
 from tests.ingest.gateways import await_ready, owned, running, step
 from tests.ingest.keeping import AT_ONCE, archived_all, keep, process, sessions_in
-from tests.ingest.visits import append, step as annotated_step, visit
+from tests.ingest.visits import append, visit
+from tests.ingest.visits import step as annotated_step
 from tests.waiting import until
 
 pytestmark = pytest.mark.kafka

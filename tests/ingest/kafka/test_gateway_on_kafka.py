@@ -142,7 +142,7 @@ def test_what_was_spooled_for_a_share_that_another_gateway_has_by_now_is_in_the_
     first, process = run_gateway(log, tmp_path / "first")
     session_id = first.open()
     assert first.post(session_id, steps(0, 4)).status_code == 200
-    second, _ = run_gateway(log, tmp_path / "second")
+    second, _ = run_gateway(log, tmp_path / "second", ready=False)
     own_broker.pause()
     assert first.post(session_id, steps(4, 8)).status_code == 200
     assert first.post(session_id, steps(8, 9)).status_code == 200
@@ -155,21 +155,23 @@ def test_what_was_spooled_for_a_share_that_another_gateway_has_by_now_is_in_the_
     assert seqs(log, session_id) == list(range(12))
 
 
-RunGateway = Callable[[KafkaLog, Path], "tuple[RunningGateway, subprocess.Popen[str]]"]
+RunGateway = Callable[..., "tuple[RunningGateway, subprocess.Popen[str]]"]
 
 
 @pytest.fixture
 def run_gateway(run_program: Run) -> RunGateway:
-    """A gateway in a process of its own, ready."""
+    """A gateway in a process of its own; where no share is left for it, it serves without being `ready`."""
 
-    def run(log: KafkaLog, folder: Path) -> tuple[RunningGateway, subprocess.Popen[str]]:
+    def run(log: KafkaLog, folder: Path, ready: bool = True) -> tuple[RunningGateway, subprocess.Popen[str]]:
         folder.mkdir(exist_ok=True)
         if not (folder / "tokens.json").exists():
             tokens_in(folder)
         process = run_program("run_gateway_on", (log, folder), json.dumps({"port": 0}))
         assert process.stdout is not None
         gateway = RunningGateway(f"http://127.0.0.1:{int(process.stdout.readline())}", log)
-        return await_ready(gateway), process
+        if ready:
+            await_ready(gateway)
+        return gateway, process
 
     return run
 

@@ -76,6 +76,20 @@ def test_a_commit_without_a_broker_fails_in_time_and_its_fate_is_known_afterward
     reader.close()
 
 
+def test_a_reader_that_is_opened_while_the_broker_comes_up_waits_for_it(own_broker: Kafka) -> None:
+    log = log_on(own_broker, partitions=4, patience_seconds=60.0)
+    writer = log.writer("gateway")
+    for partition in range(4):
+        writer.commit([append(b"kept", partition)])
+    writer.close()
+    for _ in range(3):
+        own_broker.kill()
+        starting = threading.Thread(target=own_broker.start)
+        starting.start()
+        assert [values(log, partition) for partition in range(4)] == [[b"kept"]] * 4
+        starting.join()
+
+
 def test_a_writer_that_was_replaced_can_commit_nothing_more(kafka_logs: KafkaLogs) -> None:
     log = kafka_logs(partitions=1, lease_seconds=60.0)
     zombie = log.writer("gateway")

@@ -7,7 +7,11 @@ history, a sample that live had passed without consuming it may be among what wa
 
 from __future__ import annotations
 
+import hashlib
+import threading
+import time
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,6 +26,10 @@ Positions = Mapping[str, Sequence[Point]]
 """By partition (its number, as in `0`): offset and index of each sample in the log's topic of samples."""
 Quad = tuple[int, int, int, int]
 CONSUMED_FORMAT = 1
+REMEMBERED = 256
+"""Answers that are remembered; a certificate that is asked for again and again is one of the last."""
+DOUBTED = 60.0
+"""Seconds for which an answer is believed that some version kept from being whole."""
 
 
 class Numbered(Protocol):
@@ -88,6 +96,36 @@ def versions_trained_on(
             more = len(possible - certain)
             found.append(Trained(number, manifest.run, manifest.segment, manifest.step, len(certain), more))
     return Record(tuple(found), tuple(unknown))
+
+
+class Asked:
+    """`versions_trained_on` of one hub, which looks again only where there are other versions than before.
+
+    A manifest never changes, so neither does the answer until a version is added: that may descend from one that had
+    trained on the samples, or have been trained on them before they were deleted. May be used from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[bytes, tuple[tuple[int, ...], float, Record]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def versions_trained_on(self, hub: Numbered, keys: TrustedKeys, positions: Positions) -> Record:
+        """As the function of this name; the hub is asked for its numbers at least."""
+        asked = msgspec.msgpack.encode((keys.texts, {name: list(points) for name, points in positions.items()}))
+        question = hashlib.sha256(asked).digest()
+        numbers, now = tuple(hub.numbers()), time.monotonic()
+        with self._lock:
+            known = self._answers.get(question)
+            if known is not None and known[0] == numbers and (not known[2].unknown or now - known[1] < DOUBTED):
+                self._answers.move_to_end(question)
+                return known[2]
+        record = versions_trained_on(hub, keys, positions)
+        with self._lock:
+            self._answers[question] = numbers, now, record
+            self._answers.move_to_end(question)
+            while len(self._answers) > REMEMBERED:
+                self._answers.popitem(last=False)
+        return record
 
 
 def _trained(

@@ -21,7 +21,7 @@ from publish import Gate, PublishError, TrustedKeys
 from publish.gate import Decision
 from publish.lineage import Link, lineage
 from publish.places import followers_hub
-from publish.trained import Numbered, Positions, Record, versions_trained_on
+from publish.trained import Asked, Numbered, Positions, Record
 from stovetop.doors import Doors
 from stovetop.errors import StovetopError
 from stovetop.settings import Settings
@@ -59,12 +59,12 @@ def trained_on(settings: Settings, session_id: str) -> tuple[int, Record]:
     return count, record_of(settings, positions)
 
 
-def record_of(settings: Settings, positions: Positions) -> Record:
-    """The versions that have trained on the samples at these places. Raises StovetopError."""
+def record_of(settings: Settings, positions: Positions, asked: Asked | None = None) -> Record:
+    """The versions that have trained on the samples at these places; `asked` remembers. Raises StovetopError."""
     keys = TrustedKeys(settings.follow.trusted_keys or (Doors.read(settings).public_key,))
     hub = cast(Numbered, followers_hub(settings.follow))  # every kind has numbers
     try:
-        return versions_trained_on(hub, keys, positions)
+        return (asked or Asked()).versions_trained_on(hub, keys, positions)
     except PublishError as error:
         raise StovetopError(str(error)) from error
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from auth import TokenStore
 from control import EventType
@@ -16,18 +18,33 @@ from stovetop.errors import StovetopError
 from stovetop.reporting import Telling
 from stovetop.settings import Settings
 
+if TYPE_CHECKING:
+    from publish.trained import Asked
+
 logger = logging.getLogger(__name__)
 
 
-def versions_on(settings: Settings, positions: Mapping[str, Sequence[Point]]) -> tuple[str, ...] | None:
-    """The published versions that had trained on samples; None where the hub, or whom to trust, is not known now."""
-    from stovetop.auditing import record_of  # the hub's libraries are needed for a certificate only
+class VersionsOn:
+    """Names the published versions that had trained on samples, for certificates: see `publish.trained.Asked`."""
 
-    try:
-        return tuple(trained.label for trained in record_of(settings, positions).versions)
-    except (StovetopError, OSError) as error:
-        logger.warning("the certificate names no versions: %s", error)
-        return None
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _asked(self) -> Asked:
+        from publish.trained import Asked  # the hub's libraries are needed for a certificate only
+
+        return Asked()
+
+    def __call__(self, positions: Mapping[str, Sequence[Point]]) -> tuple[str, ...] | None:
+        """None where the hub, or whom to trust, is not known now."""
+        from stovetop.auditing import record_of
+
+        try:
+            return tuple(trained.label for trained in record_of(self._settings, positions, self._asked).versions)
+        except (StovetopError, OSError) as error:
+            logger.warning("the certificate names no versions: %s", error)
+            return None
 
 
 def run(settings: Settings) -> None:
@@ -39,7 +56,7 @@ def run(settings: Settings) -> None:
         log,
         floor=lambda partition: steps_floor(log, store, partition),
         spool=settings.log.folder / "spool",
-        trained_on=lambda positions: versions_on(settings, positions),
+        trained_on=VersionsOn(settings),
         observe=lambda gateway: Telling(settings, lambda: [_figures(gateway, settings.run)]),
     )
 

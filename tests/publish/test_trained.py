@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset.positions import Consumed, Span
 from publish import Manifest, SigningKey, TrustedKeys, VersionMissing, put
-from publish.trained import Trained, versions_trained_on
+from publish.trained import Asked, Trained, versions_trained_on
 from tests.publish.conftest import Kitchen
 from tests.publish.parts import ticket, weights_of
 
@@ -20,6 +21,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.stored: dict[int, bytes] = {}
+        self.read: list[int] = []
 
     def add(self, consumed: Consumed, parent: int | None = None, key: SigningKey = KEY) -> None:
         number = len(self.stored) + 1
@@ -30,6 +32,7 @@ class Hub:
         return sorted(self.stored)
 
     def manifest(self, version: int) -> bytes:
+        self.read.append(version)
         try:
             return self.stored[version]
         except KeyError:
@@ -72,6 +75,34 @@ def test_nothing_is_said_of_what_no_trusted_key_signed_or_nobody_can_read() -> N
     found = versions_trained_on(hub, TRUSTED, {"0": [(1, 0)]})
     assert [one.version for one in found.versions] == [1]
     assert found.unknown == (2, 3)
+
+
+def test_manifests_are_read_once_and_again_when_a_version_is_added_also_one_that_descends() -> None:
+    hub, asked = Hub(), Asked()
+    hub.add(consumed(("live", "0", 0, 5)))
+    for _ in range(3):
+        found = asked.versions_trained_on(hub, TRUSTED, {"0": [(1, 0)]})
+        assert [one.version for one in found.versions] == [1]
+    assert hub.read == [1]
+    hub.add(consumed(("live", "0", 0, 9)), parent=1)
+    for _ in range(3):
+        found = asked.versions_trained_on(hub, TRUSTED, {"0": [(1, 0)]})
+        assert [one.version for one in found.versions] == [1, 2], "a certificate of later names it too"
+    assert hub.read == [1, 1, 2]
+    assert asked.versions_trained_on(hub, TRUSTED, {"0": [(9, 0)]}).versions == (), "another question"
+    stranger = TrustedKeys([SigningKey(bytes(32)).public])
+    assert asked.versions_trained_on(hub, stranger, {"0": [(1, 0)]}).unknown == (1, 2), "asked by another"
+
+
+def test_what_could_not_be_read_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, asked = Hub(), Asked()
+    hub.add(consumed(("live", "0", 0, 5)))
+    whole, hub.stored[1] = hub.stored[1], b"{"
+    assert asked.versions_trained_on(hub, TRUSTED, {"0": [(1, 0)]}).unknown == (1,)
+    hub.stored[1] = whole
+    assert asked.versions_trained_on(hub, TRUSTED, {"0": [(1, 0)]}).unknown == (1,), "not at once"
+    monkeypatch.setattr("publish.trained.DOUBTED", 0.0)
+    assert [one.version for one in asked.versions_trained_on(hub, TRUSTED, {"0": [(1, 0)]}).versions] == [1]
 
 
 @settings(max_examples=50)

@@ -15,7 +15,7 @@ from control.api import AuditEntry
 from publish import put
 from stovetop.auditing import links_of, positions_of, show, show_session, trained_on
 from stovetop.errors import StovetopError
-from stovetop.roles.gateway import versions_on
+from stovetop.roles.gateway import VersionsOn
 from stovetop.settings import Settings, load_settings
 from tests.publish.conftest import Kitchen, kitchen
 from tests.publish.parts import ticket, weights_of
@@ -113,9 +113,9 @@ def test_a_session_is_followed_from_the_log_and_the_archive_to_the_versions_that
     count, record = trained_on(settings, "ada")
     assert count == 4
     assert [(one.version, one.certain) for one in record.versions] == [(2, 2)]
-    assert versions_on(settings, positions) == ("000002",), "what a deletion's certificate lists"
+    assert VersionsOn(settings)(positions) == ("000002",), "what a deletion's certificate lists"
     unknown = settings.model_copy(update={"follow": settings.follow.model_copy(update={"trusted_keys": ()})})
-    assert versions_on(unknown, positions) is None, "whom to trust is not known"
+    assert VersionsOn(unknown)(positions) is None, "whom to trust is not known"
     shown = io.StringIO()
     show_session("ada", count, record, Console(file=shown, width=200))
     assert "session ada: 4 samples" in shown.getvalue()

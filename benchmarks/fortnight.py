@@ -1,127 +1,170 @@
 """The paper's fourteen days: 746 sessions with 88,000 transitions, posted over HTTP into Kafka, annotated, archived, read.
 
-    python -m benchmarks.fortnight [--sessions 746] [--json]
+    python -m benchmarks.fortnight [--sessions N] [--steps N] [--frame-bytes N] [--json]
 
-A step carries its frame as a PNG-sized member of 10 KB; the annotator passes frames through. The stages run at the same
-time, as in production; each stage's rate counts from the first step posted until its own end.
+A transition is a step with its frame; the annotator passes frames through, so that each step is a sample. Visitors,
+gateway, broker, annotator and archiver are processes of their own, and this one reads what the dataset's live source
+gives. The stages run at the same time, as in production: each one's seconds count from the first step posted to its own
+end, and its rate is that of all steps over these.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from auth.tokens import Scope, TokenStore
 from benchmarks.broker import broker
-from benchmarks.ingest import TOKEN, _await_ready, _program
+from benchmarks.ingest import TOKEN, gateways
 from benchmarks.result import Result
 from dataset import LiveSource, Share
-from ingest.annotator_worker import AnnotatorSettings
-from ingest.archive_lane import ArchiverSettings
+from ingest.annotator_state import annotator_progress
 from ingest.kafka import KafkaLayout, KafkaLog, KafkaOptions
-from ingest.pipeline import Pipeline, PipelineSettings
-from ingest.shard_reader import ShardChain
+from ingest.log import LogReader, next_record
+from ingest.shard_reader import ShardChain, archived_before
 from ingest.shards import DirectoryStore
-from ingest.types import SAMPLES
+from ingest.types import SAMPLES, STEPS
 
 SESSIONS, TRANSITIONS = 746, 88_000
-STEP_BYTES = 10_000
-TOGETHER = 32
-PREFIX = "fortnight"
+FRAME_BYTES = 2_000
+LIMIT = 900.0
+"""Seconds after which it is given up, and told which stage had not come to its end."""
+LOOK = 0.5
+STAGES = ("posted", "annotated", "archived", "read")
 
 
-def run(sessions: int) -> Result:
+def run(sessions: int, steps: int, frame_bytes: int) -> Result:
     """Everything once."""
     result = Result("fortnight")
-    each = round(TRANSITIONS / SESSIONS / TOGETHER) * TOGETHER
-    steps = sessions * each
-    with tempfile.TemporaryDirectory(prefix="stovetop-fortnight-") as name, broker(Path(name) / "kafka") as servers:
+    with (
+        tempfile.TemporaryDirectory(prefix="stovetop-fortnight-") as name,
+        broker(Path(name) / "kafka") as servers,
+    ):
         folder = Path(name)
         TokenStore(folder / "tokens.json").add("bench", [Scope.INGEST], TOKEN)
-        log = KafkaLog(servers, KafkaLayout(PREFIX, 4, 1), KafkaOptions(topic_prefix=PREFIX, lease_seconds=2.0))
-        log.provide()
-        store = DirectoryStore(folder / "shards")
-        arguments = [str(folder), servers, PREFIX, "500000", "1", "0"]
-        gateway = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.gateways", *arguments],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        assert gateway.stdout is not None
-        url = f"http://127.0.0.1:{int(gateway.stdout.readline())}"
-        stop = threading.Event()
-        settings = PipelineSettings(annotator=AnnotatorSettings(), archiver=ArchiverSettings(max_age=2.0))
-        pipeline = Pipeline(settings, log, store)
-        working = threading.Thread(target=pipeline.run, args=(stop,))
-        try:
-            _await_ready(url)
-            working.start()
-            _stages(url, sessions, steps, log, store, pipeline, result)
-        finally:
-            stop.set()
-            working.join(60)
-            gateway.terminate()
-            gateway.wait(30)
+        with gateways(folder, servers, 1, shares=1) as running:
+            prefix = running.prefix
+            log = KafkaLog(servers, KafkaLayout(prefix, 4, 1), KafkaOptions(topic_prefix=prefix, lease_seconds=2.0))
+            with pipeline(folder, servers, prefix):
+                work = Work(log, DirectoryStore(folder / "shards"), steps)
+                seconds = work.run(running.urls[0], sessions, frame_bytes)
+            running.look()
+            result.note(gateway_rss_mb=running.peak / 1e6)
+        entries, size = archived(work.store)
+    result.note(sessions=sessions, steps=steps, step_megabytes=steps * frame_bytes / 1e6)
+    for stage in STAGES:
+        result.note(**{f"{stage}_seconds": seconds[stage], f"{stage}_steps_per_s": steps / seconds[stage]})
+    result.note(wall_seconds=max(seconds.values()), archived_samples=entries, archive_megabytes=size / 1e6)
+    result.remark(wall_seconds=f"with all processes on the same {os.cpu_count()} processors")
+    if entries != steps:
+        raise SystemExit(f"{steps} steps were posted, but {entries} samples are in the archive")
     return result
 
 
-def _stages(
-    url: str, sessions: int, steps: int, log: KafkaLog, store: DirectoryStore, pipeline: Pipeline, result: Result
-) -> None:
-    done: dict[str, float] = {}
-    read = threading.Thread(target=_read, args=(log, steps, done))
-    began = time.monotonic()
-    read.start()
-    seats, posted = 16, 0
-    while posted < sessions:  # sixteen visitors at a time, each with a session of its own
-        now = min(seats, sessions - posted)
-        share = steps // sessions * now
-        _program(url, TOKEN, str(STEP_BYTES), str(TOGETHER), str(now), str(share), "0")
-        posted += now
-    done["posted"] = time.monotonic()
-    read.join()
-    while _archived(store) < steps:
-        time.sleep(0.5)
-    done["archived"] = time.monotonic()
-    for stage in ("posted", "read", "archived"):
-        seconds = done[stage] - began
-        result.note(**{f"{stage}_seconds": seconds, f"{stage}_steps_per_s": steps / seconds})
-    result.note(sessions=sessions, steps=steps, megabytes=steps * STEP_BYTES / 1e6)
-    health = pipeline.health.annotator
-    if health is not None:
-        result.note(annotated_steps=health.steps)
+@contextmanager
+def pipeline(folder: Path, servers: str, prefix: str) -> Iterator[None]:
+    """Annotator and archiver, in processes of their own."""
+    command = [sys.executable, "-m", "benchmarks.pipelines", str(folder), servers, prefix]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        yield
+        if process.poll() is not None:
+            raise SystemExit(f"the pipeline ended with status {process.returncode}")
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
-def _read(log: KafkaLog, steps: int, done: dict[str, float]) -> None:
-    reader = LiveSource(log).open(Share(0, 1), {})
-    seen = 0
-    while seen < steps:
-        if reader.poll() is None:
-            time.sleep(0.005)
-        else:
-            seen += 1
-    done["read"] = time.monotonic()
-    reader.close()
+class Work:
+    """The stages of one run."""
+
+    def __init__(self, log: KafkaLog, store: DirectoryStore, steps: int) -> None:
+        self.log, self.store, self.steps = log, store, steps
+        self.seen = 0
+        self._read_at = 0.0
+        self._over = threading.Event()
+
+    def run(self, url: str, sessions: int, frame_bytes: int) -> dict[str, float]:
+        """The seconds from the start to the end of each stage."""
+        reading = threading.Thread(target=self._read)
+        reading.start()
+        command = [sys.executable, "-m", "benchmarks.visitors", url, TOKEN]
+        arguments = [str(sessions), str(self.steps), str(frame_bytes)]
+        began = time.monotonic()
+        visitors = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
+        try:
+            told, _ = visitors.communicate(timeout=LIMIT)
+            if visitors.returncode or json.loads(told)["steps"] != self.steps:
+                raise SystemExit("not all was posted; what the visitors said stands above")
+            done = {"posted": time.monotonic()}
+            with closing(self.log.reader()) as reader:
+                ends = {topic: [reader.bounds(topic, number).end for number in range(4)] for topic in (STEPS,)}
+                done["annotated"] = self._await("annotated", began, lambda: self._annotated(reader, ends[STEPS]))
+                ends[SAMPLES] = [reader.bounds(SAMPLES, number).end for number in range(4)]
+                done["archived"] = self._await("archived", began, lambda: self._archived(reader, ends))
+            self._await("read", began, lambda: self._read_at > 0.0)
+        finally:
+            self._over.set()
+            visitors.kill()
+            reading.join()
+        done["read"] = self._read_at
+        return {stage: at - began for stage, at in done.items()}
+
+    def _await(self, stage: str, began: float, true: Callable[[], bool]) -> float:
+        while not true():
+            if time.monotonic() - began > LIMIT:
+                raise SystemExit(f"not {stage} within {LIMIT:g} s; {self.seen} of {self.steps} samples were read")
+            time.sleep(LOOK)
+        return time.monotonic()
+
+    def _annotated(self, reader: LogReader, ends: list[int]) -> bool:
+        progress = annotator_progress(self.log)
+        return all(
+            end == 0 or (number in progress and next_record(reader, STEPS, number, progress[number].done[0]) >= end)
+            for number, end in enumerate(ends)
+        )
+
+    def _archived(self, reader: LogReader, ends: dict[str, list[int]]) -> bool:
+        return all(
+            next_record(reader, topic, number, archived_before(self.store, topic, number)) >= end
+            for topic, of_topic in ends.items()
+            for number, end in enumerate(of_topic)
+        )
+
+    def _read(self) -> None:
+        with closing(LiveSource(self.log).open(Share(0, 1), {})) as reader:
+            while self.seen < self.steps and not self._over.is_set():
+                if reader.poll() is None:
+                    time.sleep(0.005)
+                else:
+                    self.seen += 1
+            self._read_at = time.monotonic()
 
 
-def _archived(store: DirectoryStore) -> int:
-    return sum(sum(1 for _ in ShardChain(store, SAMPLES, partition).samples()) for partition in range(4))
+def archived(store: DirectoryStore) -> tuple[int, int]:
+    """How many samples the archive has, and how many bytes all of its files."""
+    entries = sum(ShardChain(store, SAMPLES, number).count() for number in range(4))
+    return entries, sum(path.stat().st_size for path in store.root.rglob("*.tar"))
 
 
 def main() -> None:
     """Parse the arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, default=SESSIONS, help="that many of the fourteen days' sessions")
+    parser.add_argument("--sessions", type=int, default=SESSIONS, help="of the fourteen days")
+    parser.add_argument("--steps", type=int, default=TRANSITIONS, help="in all of them")
+    parser.add_argument("--frame-bytes", type=int, default=FRAME_BYTES, help="of the frame that each step has")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    run(max(1, given.sessions)).show(as_json=given.json)
+    run(given.sessions, given.steps, given.frame_bytes).show(as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -69,10 +69,10 @@ def run(rounds: int, seconds: float, sizes: Sequence[int], parts: Sequence[str])
 
 
 class Running:
-    """Gateways, and the most memory that one of them took."""
+    """Gateways on the topics of one prefix, and the most memory that one of them took."""
 
-    def __init__(self, urls: list[str], processes: list[subprocess.Popen[str]]) -> None:
-        self.urls, self._processes = urls, processes
+    def __init__(self, urls: list[str], processes: list[subprocess.Popen[str]], prefix: str) -> None:
+        self.urls, self._processes, self.prefix = urls, processes, prefix
         self.peak = 0
 
     def look(self) -> None:
@@ -98,7 +98,7 @@ def gateways(folder: Path, servers: str, count: int, record_bytes: int = 500_000
             urls.append(f"http://127.0.0.1:{int(process.stdout.readline())}")
         for url in urls:
             _await_ready(url)
-        yield Running(urls, processes)
+        yield Running(urls, processes, prefix)
     finally:
         for process in processes:
             process.terminate()

@@ -152,6 +152,20 @@ class Lane:
         self._close_record()
         self.done = (record.offset + 1, 0)
 
+    def pass_lost(self, start: int) -> None:
+        """The log has nothing before `start` any more: go on there. What had no outcome by now will never have one."""
+        if self.done < (start, 0):
+            logger.error(
+                "%s/%d: what stood from offset %d to %d was forgotten before it was annotated, and is lost; the log's "
+                "hard limits (log.kafka.retention_seconds and retention_bytes, or the topic's own) are too low",
+                STEPS,
+                self.partition,
+                self.done[0],
+                start - 1,
+            )
+            self.done = (start, 0)
+        self.cursor = start
+
     def gather(self, state: dict[str, bytes | None]) -> list[Append]:
         """Hand over what is to be appended, and add to `state` what is to be stored with it."""
         self._close_record()

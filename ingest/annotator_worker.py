@@ -21,7 +21,7 @@ from ingest.annotator_lane import Lane
 from ingest.annotator_past import Past
 from ingest.annotator_state import ANNOTATOR, Progress, decode_open, decode_progress
 from ingest.deletions import Deletions
-from ingest.errors import LogError, ShardError, StoreError
+from ingest.errors import LogError, OffsetOutOfRange, ShardError, StoreError
 from ingest.log import Append, Log
 from ingest.retention import RetentionSettings
 from ingest.shards import ShardStore
@@ -173,7 +173,11 @@ class AnnotatorWorker:
         return any(lane.moved for lane in self._lanes)
 
     def _advance(self, lane: Lane, stop: threading.Event) -> bool:
-        fetched = self._reader.fetch(STEPS, lane.partition, lane.cursor, self._settings.batch_bytes)
+        try:
+            fetched = self._reader.fetch(STEPS, lane.partition, lane.cursor, self._settings.batch_bytes)
+        except OffsetOutOfRange as trimmed:  # by a hard limit of the brokers, for nobody here forgets what is needed
+            lane.pass_lost(trimmed.start)
+            return True
         for record in fetched.records:
             if not self._pending:
                 self._batch_began = time.monotonic()
@@ -213,7 +217,8 @@ class AnnotatorWorker:
         now, behind, oldest = time.time(), 0, 0.0
         for lane in self._lanes:
             offset = lane.progress.done[0]
-            lag = self._reader.bounds(STEPS, lane.partition).end - offset
+            bounds = self._reader.bounds(STEPS, lane.partition)
+            offset, lag = max(offset, bounds.start), bounds.end - offset
             if lag > 0 and (waiting := self._reader.fetch(STEPS, lane.partition, offset, 1).records):
                 behind += lag
                 oldest = max(oldest, now - waiting[0].time)

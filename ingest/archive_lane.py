@@ -106,10 +106,8 @@ class ArchiveLane:
             return self.rotate(self._held)
         try:
             fetched = self._reader.fetch(self.topic, self.partition, self._cursor)
-        except OffsetOutOfRange as trimmed:  # what this one has slept over is archived by another
-            if (ShardChain(self._store, self.topic, self.partition).next_offset or 0) < trimmed.start:
-                raise
-            self._give_way(self.published)
+        except OffsetOutOfRange as trimmed:
+            self._pass_trimmed(trimmed)
             return True
         for record in fetched.records:
             if not self._took(record):
@@ -161,11 +159,11 @@ class ArchiveLane:
 
     def lag(self) -> tuple[int, float]:
         """How many records are in no shard yet, and the age of the oldest in seconds."""
-        waiting = self._reader.fetch(self.topic, self.partition, self.published, 1).records
+        bounds = self._reader.bounds(self.topic, self.partition)
+        waiting = self._reader.fetch(self.topic, self.partition, max(self.published, bounds.start), 1).records
         if not waiting:
             return 0, 0.0
-        end = self._reader.bounds(self.topic, self.partition).end
-        return end - self.published, max(0.0, time.time() - waiting[0].time)
+        return bounds.end - self.published, max(0.0, time.time() - waiting[0].time)
 
     def _took(self, record: Record) -> bool:
         try:
@@ -209,6 +207,26 @@ class ArchiveLane:
             return True
         holds = ShardChain(self._store, self.topic, self.partition).covering(writer.first_offset)
         return holds is not None and holds.name == writer.name
+
+    def _pass_trimmed(self, trimmed: OffsetOutOfRange) -> None:
+        """Go on though the log has no more what comes next: mostly because another archiver has archived it.
+
+        Else it was lost to a hard limit of the brokers: the chain goes on without it.
+        """
+        if (ShardChain(self._store, self.topic, self.partition).next_offset or 0) >= trimmed.start:
+            self._give_way(self.published)
+            return
+        if self._until is not None:
+            raise trimmed  # what another archiver had claimed cannot be made any more
+        logger.error(
+            "%s/%d: what stood from offset %d to %d was forgotten before it was archived, and is lost; the log's hard "
+            "limits (log.kafka.retention_seconds and retention_bytes, or the topic's own) are too low",
+            self.topic,
+            self.partition,
+            self._cursor,
+            trimmed.start - 1,
+        )
+        self._cursor = trimmed.start
 
     def _give_way(self, first_offset: int) -> None:
         """Another archiver was first: go on where the chain ends, which is beyond this offset."""

@@ -13,14 +13,22 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from ingest.errors import LayoutMismatch, LogError, LogLocked, LogUnavailable, OffsetOutOfRange
 from ingest.kafka import KafkaLayout, KafkaLog, KafkaOptions, KafkaWriter, compat
+from ingest.kafka.patience import patiently
 from ingest.kafka.state import LEASE, NUMBER, Lease, Sight, StateReader
 from ingest.log import Append
+from ingest.shard_reader import ShardChain
+from ingest.shards import DirectoryStore
 from tests.brokers import Kafka, kafka_home
 from tests.conftest import KafkaLogs, log_on, quick_options
+from tests.ingest.keeping import process, sessions_in
+from tests.ingest.visits import annotated, step, visit
+from tests.ingest.visits import append as record_append
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.kafka
 
@@ -77,16 +85,17 @@ def test_a_commit_without_a_broker_fails_in_time_and_its_fate_is_known_afterward
 
 
 def test_a_reader_that_is_opened_while_the_broker_comes_up_waits_for_it(own_broker: Kafka) -> None:
-    log = log_on(own_broker, partitions=4, patience_seconds=60.0)
+    log = log_on(own_broker, partitions=4, patience_seconds=PATIENCE)
     writer = log.writer("gateway")
     for partition in range(4):
         writer.commit([append(b"kept", partition)])
     writer.close()
-    for _ in range(3):
-        own_broker.kill()
-        starting = threading.Thread(target=own_broker.start)
-        starting.start()
+    own_broker.kill()
+    starting = threading.Thread(target=own_broker.start)
+    starting.start()
+    try:
         assert [values(log, partition) for partition in range(4)] == [[b"kept"]] * 4
+    finally:
         starting.join()
 
 
@@ -169,6 +178,19 @@ def test_an_oversized_record_is_refused_before_anything_is_written(kafka_logs: K
     writer.close()
 
 
+def test_a_record_that_a_broker_refuses_for_its_size_leaves_nothing_behind(kafka_logs: KafkaLogs) -> None:
+    log = kafka_logs(partitions=1)
+    writer = log.writer("gateway")
+    writer.commit([append(b"before")], {"count": b"1"})
+    _set(log, "max.message.bytes", 20_000)  # by somebody, while it runs
+    with pytest.raises(LogError, match="refuses a record for its size; nothing was written"):
+        writer.commit([append(b"small"), append(bytes(100_000))], {"count": b"2"})
+    assert writer.state() == {"count": b"1"}
+    writer.commit([append(b"after")], {"count": b"2"})
+    assert values(log) == [b"before", b"after"]
+    writer.close()
+
+
 def test_a_commit_of_many_bytes_is_sent_bit_by_bit(kafka_logs: KafkaLogs) -> None:
     log = kafka_logs(partitions=1, inflight_bytes=1 << 20)
     writer = log.writer("gateway")
@@ -211,7 +233,7 @@ def test_without_crc32c_it_does_not_start(monkeypatch: pytest.MonkeyPatch) -> No
 def test_retention_that_passes_a_reader_tells_it_where_to_go_on(own_broker: Kafka) -> None:
     log = log_on(own_broker, partitions=1, retention_bytes=2_000_000, max_record_bytes=1 << 20, batch_bytes=500_000)
     log.provide()
-    _set_segments(log, 1 << 20)
+    _set(log, "segment.bytes", 1 << 20)
     writer, reader = log.writer("gateway"), log.reader()
     writer.commit([append(b"first")])
     assert len(reader.fetch("steps", 0, 0).records) == 1
@@ -229,17 +251,77 @@ def test_retention_that_passes_a_reader_tells_it_where_to_go_on(own_broker: Kafk
     writer.close()
 
 
-def test_a_slow_broker_delays_commits_and_loses_none(kafka_broker: Kafka) -> None:
-    with Throttle(kafka_broker.port, delay=0.02) as proxy:
-        log = log_on(kafka_broker, partitions=1, patience_seconds=10.0)
-        log.provide()
-        slow = KafkaLog(f"127.0.0.1:{proxy.port}", log.layout, log.options)
-        # the broker names its own port, so only the first connection is slow; the proxy is then told to be the broker
-        writer = slow.writer("gateway")
-        for number in range(5):
-            writer.commit([append(b"%d" % number)], {"count": b"%d" % number})
-        writer.close()
+def test_annotator_and_archiver_go_on_where_a_hard_limit_has_passed_them_and_say_what_is_lost(
+    kafka_logs: KafkaLogs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log, store = kafka_logs(partitions=1), DirectoryStore(tmp_path)
+    writer = log.writer("gateway")
+
+    def post(name: str) -> int:
+        steps = [step(name, seq, 1) for seq in range(3)]
+        return writer.commit([record_append(record, 1) for record in visit(name, steps)])[0]
+
+    post("visit-1")
+    process(log, store)
+    post("visit-2")
+    writer.trim("steps", 0, post("visit-3"))  # what the brokers do by themselves: nobody has seen the second one
+    process(log, store)
+    assert caplog.text.count("before it was annotated, and is lost") == 1
+    assert caplog.text.count("before it was archived, and is lost") == 1
+    assert sorted({each.session_id for each in annotated(log) if each.outcomes}) == ["visit-1", "visit-3"]
+    for topic in ("steps", "samples"):
+        assert sessions_in(store, topic, 1) == {"visit-1", "visit-3"}
+        chain = ShardChain(store, topic, 0)
+        assert [each.summary.first_offset for each in map(chain.shard, range(1, len(chain.names)))] == [
+            each.summary.next_offset for each in map(chain.shard, range(len(chain.names) - 1))
+        ], "the chain has no gap"
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kafka, Throttle]]:
+    """A broker that is reached through a proxy only, as it names that as its own address."""
+    if kafka_home() is None:
+        pytest.skip("KAFKA_HOME names no Apache Kafka, or there is no Java")
+    with Throttle() as proxy:
+        address = f"PLAINTEXT://127.0.0.1:{proxy.port}"
+        broker = Kafka(tmp_path_factory.mktemp("kafka"), advertised_listeners=address)
+        proxy.target = broker.port
+        try:
+            broker.start()
+            yield broker, proxy
+        finally:
+            broker.kill()
+
+
+def test_a_slow_broker_delays_commits_and_loses_none(slow: tuple[Kafka, Throttle]) -> None:
+    broker, proxy = slow
+    log = log_on(broker, partitions=1, patience_seconds=30.0)
+    log.provide()
+    proxy.delay = 0.03
+    writer, passed = log.writer("gateway"), proxy.passed
+    for number in range(5):
+        writer.commit([append(b"%d" % number)], {"count": b"%d" % number})
+    assert proxy.passed > passed, "its answers come through the proxy"
     assert values(log) == [b"%d" % number for number in range(5)]
+    proxy.delay = 0.0
+    writer.close()
+
+
+def test_a_broker_that_is_slower_than_the_patience_is_as_one_that_is_away(slow: tuple[Kafka, Throttle]) -> None:
+    broker, proxy = slow
+    log = log_on(broker, partitions=1, patience_seconds=1.0)
+    writer = log.writer("gateway")
+    writer.commit([append(b"before")], {"count": b"1"})
+    proxy.delay = 3.0
+    with pytest.raises(LogUnavailable):
+        writer.commit([append(b"late?")], {"count": b"2"})
+    proxy.delay = 0.0
+    patiently(writer.recover, LogUnavailable, PATIENCE)
+    taken = writer.state()["count"] == b"2"
+    writer.commit([append(b"after")], {"count": b"3"})
+    assert values(log) == [b"before", *([b"late?"] if taken else []), b"after"]
+    writer.close()
 
 
 def test_a_full_disk_ends_in_an_error_and_keeps_what_was_acknowledged(tmp_path: Path) -> None:
@@ -286,21 +368,20 @@ def _fill(writer: KafkaWriter) -> int:
     pytest.fail("the disk did not run full")
 
 
-def _set_segments(log: KafkaLog, size: int) -> None:
-    from kafka import KafkaAdminClient
-    from kafka.admin import ConfigResource, ConfigResourceType
-
+def _set(log: KafkaLog, name: str, value: int) -> None:
     admin = KafkaAdminClient(bootstrap_servers=log.servers)
-    name = log.layout.topic("steps")
-    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"segment.bytes": str(size)})])
+    resource = ConfigResource(ConfigResourceType.TOPIC, log.layout.topic("steps"), {name: str(value)})
+    admin.alter_configs([resource])
     admin.close()
 
 
 class Throttle:
-    """A TCP proxy that holds every piece of an answer back for a while."""
+    """A TCP proxy to the port `target` that holds every piece of an answer back for `delay` seconds."""
 
-    def __init__(self, target: int, delay: float) -> None:
-        self._target, self._delay = target, delay
+    def __init__(self) -> None:
+        self.target, self.delay = 0, 0.0
+        self.passed = 0
+        """Pieces of answers so far."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._over = threading.Event()
@@ -317,16 +398,18 @@ class Throttle:
         while not self._over.is_set():
             try:
                 client, _ = self._listener.accept()
+                broker = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
-                return
-            broker = socket.create_connection(("127.0.0.1", self._target))
-            for source, sink, delay in ((client, broker, 0.0), (broker, client, self._delay)):
-                threading.Thread(target=self._pass_on, args=(source, sink, delay), daemon=True).start()
+                continue  # it is over, or the broker is not up yet
+            for source, sink, answers in ((client, broker, False), (broker, client, True)):
+                threading.Thread(target=self._pass_on, args=(source, sink, answers), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket, delay: float) -> None:
+    def _pass_on(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         try:
             while data := source.recv(65_536):
-                time.sleep(delay)
+                if answers:
+                    time.sleep(self.delay)
+                    self.passed += 1
                 sink.sendall(data)
         except OSError:
             pass

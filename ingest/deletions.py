@@ -16,9 +16,9 @@ from ingest.log import Log, LogReader
 from ingest.records import session_deleted
 from ingest.types import DELETIONS, SessionDeleted
 
-STALE = 0.02
-SETTLE = 0.1
-"""In seconds."""
+STALE = 0.05
+SETTLE = 0.15
+"""In seconds. Between the two lies the time that a look takes: on Kafka one request, where nothing was deleted."""
 
 
 class Deletions(msgspec.Struct, frozen=True):
@@ -37,6 +37,7 @@ class DeletedSessions:
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
         self._offsets = [0] * reader.partitions(DELETIONS)
+        self._known = [0] * len(self._offsets)  # the ends up to which nothing is missing
         self._deleted: dict[str, SessionDeleted] = {}
         self._looked = 0.0
         self._look(time.monotonic())
@@ -69,11 +70,16 @@ class DeletedSessions:
             self._look(now)
 
     def _look(self, now: float) -> None:
-        for partition, offset in enumerate(self._offsets):
+        for partition, end in enumerate(self._reader.ends(DELETIONS)):
+            if end <= self._known[partition]:
+                continue
+            offset = self._offsets[partition]
             while (fetched := self._reader.fetch(DELETIONS, partition, offset)).records:
                 for record in fetched.records:
                     deleted = session_deleted(record)
                     self._deleted.setdefault(deleted.session_id, deleted)
                 offset = fetched.next_offset
-            self._offsets[partition] = offset
+            self._offsets[partition] = offset = max(offset, fetched.next_offset)
+            if offset >= end:  # else the last of it cannot be read yet
+                self._known[partition] = end
         self._looked = now

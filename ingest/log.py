@@ -102,6 +102,13 @@ class LogReader(Protocol):
 
     def bounds(self, topic: str, partition: int) -> Bounds: ...
 
+    def ends(self, topic: str) -> Sequence[int]:
+        """For each partition an offset that nothing lies beyond that is durable by now, if it can be read yet or not.
+
+        Asked often, by those who only want to know whether there is news.
+        """
+        ...
+
     def fetch(self, topic: str, partition: int, offset: int, max_bytes: int = 4 << 20) -> Fetch:
         """Records from `offset` on, at least one if there is one, else about `max_bytes` of values; never blocks.
 

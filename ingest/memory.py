@@ -177,6 +177,11 @@ class MemoryReader:
             lane = self._log.lanes[topic, partition]
             return Bounds(lane.start, lane.end, sum(len(record.value) for record in lane.records))
 
+    def ends(self, topic: str) -> list[int]:
+        """See `LogReader.ends`."""
+        with self._log.changed:
+            return [self._log.lanes[topic, partition].end for partition in range(self._log.partitions)]
+
     def fetch(self, topic: str, partition: int, offset: int, max_bytes: int = 4 << 20) -> Fetch:
         """See `LogReader.fetch`."""
         with self._log.changed:

@@ -5,6 +5,7 @@
 
 A token of `ingest` that is bound to some apps deletes what is theirs. A deletion is answered when it is durable and
 every reader has noticed it: 202 until the archive is clean of it, then 200; the same, however often it is asked for.
+While no broker answers it is kept, and nothing more is taken, but no reader can know of it: 503, to be asked again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ingest.gateway.keeping_replies import DeadLetterReply, DeadLettersReply, De
 from ingest.gateway.lane import Lane
 from ingest.gateway.peers import asked_by_peer, everywhere, here, told
 from ingest.gateway.replies import SESSION_ID
-from ingest.problems import APP_NOT_ALLOWED, DEAD_LETTER_UNKNOWN, DELETION_UNKNOWN
+from ingest.problems import APP_NOT_ALLOWED, DEAD_LETTER_UNKNOWN, DELETION_UNKNOWN, RETRY_AFTER, UNAVAILABLE
 from ingest.tombstones import SubjectTombstone, Tombstone, together
 
 MAX_SUBJECT = 256
@@ -77,6 +78,7 @@ def deletions_router(gateway: Gateway, tokens: TokenStore) -> APIRouter:
             gateway, lambda lane: lane.committer.apply(lambda draft: draft.delete_subject(pseudonym, Allowed(grant)))
         )
         if asked_by_peer(request):
+            _check_told(gateway)
             return told(answers)
         return await _deleted(together(await everywhere(gateway, request, answers)))
 
@@ -97,6 +99,7 @@ def deletions_router(gateway: Gateway, tokens: TokenStore) -> APIRouter:
         return _answer(await _reply(found), 200)
 
     async def _deleted(tombstone: Tombstone | SubjectTombstone) -> Response:
+        _check_told(gateway)
         await asyncio.sleep(gateway.settings.settle_seconds)
         reply = await _reply(tombstone)
         return _answer(reply, 202 if reply.state == "pending" else 200)
@@ -137,6 +140,13 @@ def dead_letters_router(gateway: Gateway, tokens: TokenStore) -> APIRouter:
         return Response(reply.model_dump_json(), 202, media_type="application/json")
 
     return router
+
+
+def _check_told(gateway: Gateway) -> None:
+    """Raise while what was committed here waits for the log, where readers look for deletions."""
+    if any(lane.spooling for lane in gateway.lanes.held.values()):
+        detail = "the deletion is kept, but no broker answers, so that not everybody knows of it yet; ask for it again"
+        raise Problem(UNAVAILABLE, detail, retry_after=RETRY_AFTER)
 
 
 async def _subject_in(lane: Lane, pseudonym: str) -> SubjectTombstone | None:

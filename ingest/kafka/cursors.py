@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kafka import TopicPartition
@@ -32,9 +32,12 @@ class _Place:
 
 
 class Cursors:
-    """Committed records only. What raises, raises kafka-python's errors; `reader` tells what they mean."""
+    """Committed records only. What raises, raises kafka-python's errors; `reader` tells what they mean.
 
-    def __init__(self, servers: str, options: KafkaOptions, fetch_bytes: int) -> None:
+    With `undecided` also those whose transactions are not complete, for who wants to know of `ends` alone.
+    """
+
+    def __init__(self, servers: str, options: KafkaOptions, fetch_bytes: int, *, undecided: bool = False) -> None:
         compat.check_library()
         self._timeout = int(options.request_seconds * 1000)
         shared: dict[str, Any] = {
@@ -53,7 +56,8 @@ class Cursors:
             "request_timeout_ms": max(self._timeout, 1_000),
         }
         try:
-            self._consumer = compat.new_consumer(**shared, isolation_level="read_committed")
+            isolation = "read_uncommitted" if undecided else "read_committed"
+            self._consumer = compat.new_consumer(**shared, isolation_level=isolation)
         except KafkaError as error:
             raise LogUnavailable(
                 f"no broker answers at {servers} ({error!r}); is it up, and are the ports open?"
@@ -133,6 +137,11 @@ class Cursors:
             self._consumer.resume(where)
             place.paused = False
         return Fetch(tuple(taken), place.offset)
+
+    def ends(self, places: Sequence[TopicPartition], timeout: float) -> list[int]:
+        """The offsets after the last records, in one request; by the isolation that was asked for."""
+        found = self._consumer.end_offsets(list(places), timeout_ms=int(timeout * 1000))
+        return [int(found[where]) for where in places]
 
     def take_news(self) -> bool:
         """Whether records came since the last call."""

@@ -44,6 +44,7 @@ class KafkaReader:
             self._offsets.close()
             raise
         self._probe: Cursors | None = None
+        self._scout: Cursors | None = None
         self._bounds: dict[TopicPartition, Bounds] = {}
         self._settled: dict[TopicPartition, int] = {}
         self._silent = False
@@ -71,6 +72,20 @@ class KafkaReader:
         self._heard()
         self._bounds[where] = bounds
         return bounds
+
+    def ends(self, topic: str) -> list[int]:
+        """See `LogReader.ends`: one request for all partitions."""
+        places = [self._where(topic, partition) for partition in range(self.partitions(topic))]
+        self._cursors()
+        try:
+            if self._scout is None:
+                self._scout = Cursors(self._servers, self._options, PROBE_BYTES, undecided=True)
+            ends = self._scout.ends(places, self._options.patience_seconds)
+        except (KafkaError, LogUnavailable) as error:
+            self._outage(error)
+            return [0] * len(places)
+        self._heard()
+        return ends
 
     def fetch(self, topic: str, partition: int, offset: int, max_bytes: int = 4 << 20) -> Fetch:
         """See `LogReader.fetch`."""
@@ -110,11 +125,11 @@ class KafkaReader:
     def close(self) -> None:
         """Close the connections. A second call does nothing."""
         if os.getpid() == self._pid:
-            for each in (self._main, self._probe, self._offsets):
+            for each in (self._main, self._probe, self._scout, self._offsets):
                 if each is not None and self._main is not None:
                     with suppress(KafkaError):
                         each.close()
-        self._main = self._probe = None
+        self._main = self._probe = self._scout = None
 
     def _fetch(self, cursors: Cursors, where: TopicPartition, topic: str, offset: int, max_bytes: int) -> Fetch:
         if not cursors.stands_at(where, offset):
@@ -171,7 +186,7 @@ class KafkaReader:
             self._probe = Cursors(self._servers, self._options, PROBE_BYTES)
         return self._probe
 
-    def _outage(self, error: KafkaError) -> None:
+    def _outage(self, error: Exception) -> None:
         if not self._silent:
             logger.warning("%s: no broker answers (%r); nothing is read until one does", self._servers, error)
         self._silent = True

@@ -45,6 +45,10 @@ class SqliteReader:
         with file.told(connection.filename):
             return _bounds(connection, topic, partition)
 
+    def ends(self, topic: str) -> list[int]:
+        """See `LogReader.ends`."""
+        return [self.bounds(topic, partition).end for partition in range(self.partitions(topic))]
+
     def fetch(self, topic: str, partition: int, offset: int, max_bytes: int = 4 << 20) -> Fetch:
         """See `LogReader.fetch`."""
         connection = self._connection(topic, partition)

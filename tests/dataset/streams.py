@@ -92,6 +92,9 @@ class MemoryReader:
     def partitions(self, topic: str) -> int:
         return self._log.count
 
+    def ends(self, topic: str) -> list[int]:
+        return [self.bounds(topic, partition).end for partition in range(self.partitions(topic))]
+
     def bounds(self, topic: str, partition: int) -> Bounds:
         if topic == DELETIONS:
             return Bounds(0, len(self._log.deleted[partition]))

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ingest.deletions import Deletions
 from ingest.kafka import KafkaLog
 from tests.brokers import Kafka, kafka_home
 from tests.conftest import KafkaLogs, log_on
@@ -39,11 +40,11 @@ def spooled(folder: Path) -> int:
     return sum(path.stat().st_size for path in (folder / "spool").rglob("*.spool"))
 
 
-def as_a_client(ask: Callable[[], httpx.Response], passing: Sequence[int] = (503,)) -> None:
+def as_a_client(ask: Callable[[], httpx.Response], passing: Sequence[int] = (503,), expected: int = 200) -> None:
     """Ask again while the answer is one that passes: where a gateway died, its shares are dealt anew."""
     reply = until(lambda: (found := ask()).status_code not in passing and found, "an answer", every=0.2)
     assert reply, "unreachable"
-    assert reply.status_code == 200, reply.text
+    assert reply.status_code == expected, reply.text
 
 
 def test_steps_are_taken_during_an_outage_and_reach_the_log_in_order(own_broker: Kafka, tmp_path: Path) -> None:
@@ -65,8 +66,14 @@ def test_steps_are_taken_during_an_outage_and_reach_the_log_in_order(own_broker:
         assert gateway.post(sessions[0], steps(20, 21)).status_code == 409
         during = gateway.open("opened-meanwhile")
         assert gateway.post(during, steps(0, 2)).status_code == 200
+        gone = gateway.open("deleted-meanwhile")
+        unheard = gateway.http.delete(f"/v1/sessions/{gone}")
+        assert (unheard.status_code, unheard.json()["retryable"]) == (503, True), "no reader can know of it yet"
+        assert gateway.post(gone, steps(0, 1)).status_code == 410, "but it is kept"
         own_broker.start()
         until(lambda: spooled(tmp_path) == 0, "the spool is drained")
+        as_a_client(lambda: gateway.http.delete(f"/v1/sessions/{gone}"), expected=202)
+        assert gone in Deletions(log).open()
         for session_id in sessions:
             assert gateway.post(session_id, steps(16, 18)).status_code == 200
         assert gateway.http.post(f"/v1/sessions/{during}/end", json={"next_seq": 2}).status_code == 200

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import LogError, LogForked, LogLocked, OffsetOutOfRange
-from ingest.log import Append, Bounds, LogReader, Record
+from ingest.log import Append, Bounds, LogReader, Record, next_record
 from tests.ingest.conftest import LogFactory, Run
+from tests.waiting import until
 
 
 def append(value: bytes, partition: int = 0, topic: str = "steps", key: str = "session1") -> Append:
@@ -70,6 +71,23 @@ def test_partitions_and_topics_are_independent(log_factory: LogFactory) -> None:
     assert values(read_all(reader, "dead", 3)) == [b"e"]
     assert read_all(reader, "steps", 1) == []
     assert reader.partitions("steps") == reader.partitions("dead") == 4
+
+
+def test_the_ends_tell_of_every_commit_at_once_and_of_nothing_else(log_factory: LogFactory) -> None:
+    log = log_factory.make()
+    writer, reader = log.writer("gateway"), log.reader()
+    before = reader.ends("steps")
+    assert list(before) == [0] * 4
+    for number in range(5):
+        (offset,) = writer.commit([append(f"value {number}".encode(), 2)])
+        after = reader.ends("steps")
+        assert after[2] > offset
+        assert [after[partition] for partition in (0, 1, 3)] == [0, 0, 0]
+        assert reader.ends("steps") == after
+    assert list(reader.ends("deletions")) == [0] * 4
+    until(lambda: next_record(reader, "steps", 2, 0) == 0, "it can be read")
+    assert next_record(reader, "steps", 2, offset + 1) >= after[2], "nothing lies between the last record and the end"
+    writer.close()
 
 
 def test_a_writer_refuses_what_is_not_its_own(log_factory: LogFactory) -> None:

@@ -20,7 +20,7 @@ from ingest.annotator_caution import Caution
 from ingest.annotator_lane import Lane
 from ingest.annotator_past import Past
 from ingest.annotator_state import ANNOTATOR, Progress, decode_open, decode_progress
-from ingest.deletions import Deletions
+from ingest.deletions import PASSING, Deletions
 from ingest.errors import LogError, OffsetOutOfRange, ShardError, StoreError
 from ingest.log import Append, Log
 from ingest.retention import RetentionSettings
@@ -108,7 +108,7 @@ class AnnotatorWorker:
         with contextlib.ExitStack() as stack:
             self._writer = stack.enter_context(contextlib.closing(self._log.writer(ANNOTATOR, self._share)))
             self._reader = stack.enter_context(contextlib.closing(self._log.reader()))
-            self._deleted = stack.enter_context(contextlib.closing(Deletions(self._log).open()))
+            self._deleted = stack.enter_context(contextlib.closing(Deletions(self._log).open(PASSING)))
             self._trimming = [
                 stack.enter_context(
                     contextlib.closing(Trimming(self._log, self._writer, topic, settings, floor, self._share))

@@ -20,7 +20,7 @@ import msgspec
 
 from ingest.archive_lane import FIRST_PAUSE, LONGEST_PAUSE, ArchiveLane, ArchiverSettings, Rotation
 from ingest.compaction import Compactor
-from ingest.deletions import DeletedSessions
+from ingest.deletions import PASSING, DeletedSessions
 from ingest.errors import StoreUnavailable
 from ingest.log import Log, LogReader
 from ingest.shards import ShardStore
@@ -71,7 +71,7 @@ class Archiver:
         """
         reader = self._log.reader()
         lanes: list[ArchiveLane] = []
-        deleted = DeletedSessions(reader)
+        deleted = DeletedSessions(reader, PASSING)
         try:
             store = _patiently(lambda: self._store.for_writing(self._log), stop)
             mine = range(reader.partitions(STEPS)) if partitions is None else sorted(partitions)

@@ -19,6 +19,8 @@ from ingest.types import DELETIONS, SessionDeleted
 STALE = 0.05
 SETTLE = 0.15
 """In seconds. Between the two lies the time that a look takes: on Kafka one request, where nothing was deleted."""
+PASSING = 1.0
+"""The same as `STALE`, for those who only pass on to others that look themselves: annotators and archivers."""
 
 
 class Deletions(msgspec.Struct, frozen=True):
@@ -26,16 +28,16 @@ class Deletions(msgspec.Struct, frozen=True):
 
     log: Log
 
-    def open(self) -> DeletedSessions:
-        """A view of them, in the calling process and thread."""
-        return DeletedSessions(self.log.reader())
+    def open(self, stale: float = STALE) -> DeletedSessions:
+        """A view of them, in the calling process and thread, which knows all that are `stale` seconds old."""
+        return DeletedSessions(self.log.reader(), stale)
 
 
 class DeletedSessions:
     """The sessions that were deleted, by now. Used from one thread; it looks for news by itself."""
 
-    def __init__(self, reader: LogReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: LogReader, stale: float = STALE) -> None:
+        self._reader, self._stale = reader, stale
         self._offsets = [0] * reader.partitions(DELETIONS)
         self._known = [0] * len(self._offsets)  # the ends up to which nothing is missing
         self._deleted: dict[str, SessionDeleted] = {}
@@ -66,7 +68,7 @@ class DeletedSessions:
 
     def _refresh(self) -> None:
         now = time.monotonic()
-        if now - self._looked >= STALE:
+        if now - self._looked >= self._stale:
             self._look(now)
 
     def _look(self, now: float) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ingest.entries import session_of
+from ingest.errors import LogUnavailable
 from ingest.log import Log, LogReader
 from ingest.records import session_deleted
 from ingest.types import DELETIONS, SessionDeleted
@@ -29,7 +30,10 @@ class Deletions(msgspec.Struct, frozen=True):
     log: Log
 
     def open(self, stale: float = STALE) -> DeletedSessions:
-        """A view of them, in the calling process and thread, which knows all that are `stale` seconds old."""
+        """A view of them, in the calling process and thread, which knows all that are `stale` seconds old.
+
+        Raises `LogUnavailable` where the log cannot be reached, for then it would know of none.
+        """
         return DeletedSessions(self.log.reader(), stale)
 
 
@@ -68,8 +72,12 @@ class DeletedSessions:
 
     def _refresh(self) -> None:
         now = time.monotonic()
-        if now - self._looked >= self._stale:
+        if now - self._looked < self._stale:
+            return
+        try:
             self._look(now)
+        except LogUnavailable:  # nobody is told of a deletion while the log cannot be reached: there are none
+            self._looked = now
 
     def _look(self, now: float) -> None:
         for partition, end in enumerate(self._reader.ends(DELETIONS)):

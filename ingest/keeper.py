@@ -22,7 +22,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
 from ingest.certificates import ERASURE_PREFIX, KEEPER, Erasure, decode_erasure, erasure_key
-from ingest.errors import IngestError, LogLocked
+from ingest.errors import IngestError, LogLocked, LogUnavailable
 from ingest.keeper_look import Look
 from ingest.keeper_places import Runs, samples_in_log, united
 from ingest.keeper_shards import CLOCKS, Partition
@@ -213,7 +213,7 @@ class Work:
         now = time.time()
         ripe = [each for each in pending if STEPS not in each.ends and now >= each.requested_at + self._settings.grace]
         if ripe:
-            end = self._reader.bounds(STEPS, number).end
+            end = self._reader.ends(STEPS)[number]  # beyond transactions that a broker has not completed yet
             for each in ripe:
                 self._change(each.session_id, ends={STEPS: end})
         known = {each.session_id: self.erasures[each.session_id].ends for each in pending}
@@ -221,9 +221,13 @@ class Work:
         done = [name for name, end in waiting.items() if look.annotated(number, end)]  # then no more comes of it
         if not done:
             return
-        ends = {topic: self._reader.bounds(topic, number).end for topic in (SAMPLES, DEAD)}
+        ends = {topic: self._reader.ends(topic)[number] for topic in (SAMPLES, DEAD)}
         since = min((self.erasures[name].opened_at or 0.0) for name in done) - CLOCKS
-        places = samples_in_log(self._reader, number, done, since, ends[SAMPLES])
+        try:
+            places = samples_in_log(self._reader, number, done, since, ends[SAMPLES])
+        except LogUnavailable as error:  # the next look tries again
+            logger.warning("it cannot be told yet where samples of deleted sessions stand: %s", error)
+            return
         for name in done:
             runs = united(self.erasures[name].samples_at, places.get(name, ()))
             self._change(name, ends={STEPS: waiting[name], **ends}, samples_at=runs)

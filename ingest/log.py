@@ -105,7 +105,7 @@ class LogReader(Protocol):
     def ends(self, topic: str) -> Sequence[int]:
         """For each partition an offset that nothing lies beyond that is durable by now, if it can be read yet or not.
 
-        Asked often, by those who only want to know whether there is news.
+        Asked often, by those who only want to know whether there is news. Raises `LogUnavailable` while it cannot be told.
         """
         ...
 

@@ -81,9 +81,9 @@ class KafkaReader:
             if self._scout is None:
                 self._scout = Cursors(self._servers, self._options, PROBE_BYTES, undecided=True)
             ends = self._scout.ends(places, self._options.patience_seconds)
-        except (KafkaError, LogUnavailable) as error:
+        except KafkaError as error:
             self._outage(error)
-            return [0] * len(places)
+            raise LogUnavailable(f"{self._servers}: the ends of {topic} cannot be told ({error!r})") from error
         self._heard()
         return ends
 
@@ -186,7 +186,7 @@ class KafkaReader:
             self._probe = Cursors(self._servers, self._options, PROBE_BYTES)
         return self._probe
 
-    def _outage(self, error: Exception) -> None:
+    def _outage(self, error: KafkaError) -> None:
         if not self._silent:
             logger.warning("%s: no broker answers (%r); nothing is read until one does", self._servers, error)
         self._silent = True

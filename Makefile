@@ -90,6 +90,7 @@ bench: setup $(VENV)/.bench
 	$(BIN)/python -m benchmarks.trainer
 	$(if $(NODE),$(BIN)/python -m benchmarks.dashboard,@echo "NOT RUN: benchmarks.dashboard; it needs Node 20 and a Chromium")
 	$(if $(HAS_KAFKA),$(BIN)/python -m benchmarks.ingest,@echo "NOT RUN: benchmarks.ingest; it needs KAFKA_HOME")
+	$(if $(HAS_KAFKA),$(BIN)/python -m benchmarks.fortnight,@echo "NOT RUN: benchmarks.fortnight; it needs KAFKA_HOME")
 
 soak: setup
 	$(call with_browser,soak,--timeout=3600,exit 1;)

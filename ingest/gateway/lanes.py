@@ -45,7 +45,7 @@ class Lanes:
         address: str,
     ) -> None:
         self._log, self._settings, self._metrics = log, settings, metrics
-        self._floor, self._spool = floor, spool
+        self._floor, self._spool, self._address = floor, spool, address
         self._partitions = sum(len(log.partitions_of(each)) for each in range(log.shares))
         self._share_of = {part: share for share in range(log.shares) for part in log.partitions_of(share)}
         self._held: dict[int, Lane] = {}
@@ -106,13 +106,16 @@ class Lanes:
 
     def address_of(self, share: int) -> str | None:
         """Where another gateway that has the share is reached; None when it is here, or nobody told."""
-        return None if share in self._held else self._sharing.address_of(share)
+        if share in self._held:
+            return None
+        address = self._sharing.address_of(share)
+        return None if address == self._address else address  # it is dealt to this one, and still to be opened
 
     def lane(self, share: int, what: str) -> Lane:
         """The lane of a share. Raises `ShareElsewhere` when it is not here."""
         lane = self._held.get(share)
         if lane is None or lane.lost is not None:
-            raise ShareElsewhere(what, self._sharing.address_of(share))
+            raise ShareElsewhere(what, self.address_of(share))
         return lane
 
     def get(self, session_id: str) -> Session | None:

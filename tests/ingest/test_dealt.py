@@ -103,6 +103,19 @@ def test_a_session_that_is_nowhere_just_now_is_a_problem_that_passes(
     assert refused.value.response.status_code == 503
 
 
+def test_a_gateway_does_not_ask_itself_for_a_share_that_it_is_still_to_open(
+    two: tuple[RunningGateway, RunningGateway],
+) -> None:
+    first, second = two
+    assert isinstance(first.log, DealtLog)
+    first.log.addresses[1] = first.url
+    reply = first.http.get(f"/v1/sessions/{session_of_share(1, 'coming')}")
+    problem(reply, 503, "session-elsewhere")
+    assert "gateway" not in reply.json(), "there is nobody else to be asked"
+    first.log.addresses[1] = second.url
+    problem(first.http.get(f"/v1/sessions/{session_of_share(1, 'coming')}"), 404, "session-unknown")
+
+
 def test_a_gateway_that_ends_sends_the_sockets_that_it_joins_elsewhere(tmp_path: Path) -> None:
     log = DealtLog()
     name = session_of_share(0, "ending")

@@ -45,8 +45,8 @@ class DeletedSessions:
         self._offsets = [0] * reader.partitions(DELETIONS)
         self._known = [0] * len(self._offsets)  # the ends up to which nothing is missing
         self._deleted: dict[str, SessionDeleted] = {}
-        self._looked = 0.0
-        self._look(time.monotonic())
+        self._next_look = time.monotonic() + stale
+        self._look()
 
     def __len__(self) -> int:
         self._refresh()
@@ -71,15 +71,19 @@ class DeletedSessions:
         self._reader.close()
 
     def _refresh(self) -> None:
-        now = time.monotonic()
-        if now - self._looked < self._stale:
+        began = time.monotonic()
+        if began < self._next_look:
             return
         try:
-            self._look(now)
-        except LogUnavailable:  # nobody is told of a deletion while the log cannot be reached: there are none
-            self._looked = now
+            self._look()
+        except LogUnavailable:
+            # Nothing is deleted while no broker answers; at most a fifth of the time is spent on waiting for one.
+            now = time.monotonic()
+            self._next_look = now + max(self._stale, 4 * (now - began))
+        else:
+            self._next_look = began + self._stale
 
-    def _look(self, now: float) -> None:
+    def _look(self) -> None:
         for partition, end in enumerate(self._reader.ends(DELETIONS)):
             if end <= self._known[partition]:
                 continue
@@ -92,4 +96,3 @@ class DeletedSessions:
             self._offsets[partition] = offset = max(offset, fetched.next_offset)
             if offset >= end:  # else the last of it cannot be read yet
                 self._known[partition] = end
-        self._looked = now

@@ -21,6 +21,8 @@ from ingest.log import Bounds, Fetch
 PROBE_BYTES = 1_024
 """A fetch of a single record (`max_bytes=1`) is a look aside: it goes through a consumer of its own, which asks for so
 much, and spares what was fetched ahead for those who read on."""
+HEARING = 1.0
+"""Seconds that `ends` waits for an answer, as somebody else waits for it."""
 SETTLE = 0.25
 """Seconds that a fetch waits, once, for records whose transaction is being completed this very moment."""
 
@@ -80,7 +82,7 @@ class KafkaReader:
         try:
             if self._scout is None:
                 self._scout = Cursors(self._servers, self._options, PROBE_BYTES, undecided=True)
-            ends = self._scout.ends(places, self._options.patience_seconds)
+            ends = self._scout.ends(places, min(self._options.patience_seconds, HEARING))
         except KafkaError as error:
             self._outage(error)
             raise LogUnavailable(f"{self._servers}: the ends of {topic} cannot be told ({error!r})") from error

@@ -196,10 +196,10 @@ def _resumed(data: InteractiveMixture, state: Any, rank: int, world: int) -> Int
 
 
 def _looks_again(data: InteractiveMixture) -> None:
-    """Learn of deletions now, not within 20 ms, so that both see them at the same sample."""
+    """Learn of deletions now, not within 50 ms, so that both see them at the same sample."""
     readers = data._reading.readers
     for view in () if readers is None else (*readers._deleted, *_views(readers)):
-        view._looked = 0.0
+        view._next_look = 0.0
 
 
 def _views(readers: Any) -> list[Any]:

@@ -91,12 +91,12 @@ def test_a_reader_that_is_opened_while_the_broker_comes_up_waits_for_it(own_brok
         writer.commit([append(b"kept", partition)])
     writer.close()
     own_broker.kill()
-    starting = threading.Thread(target=own_broker.start)
-    starting.start()
-    try:
-        assert [values(log, partition) for partition in range(4)] == [[b"kept"]] * 4
-    finally:
-        starting.join()
+    found: list[list[bytes]] = []
+    reading = threading.Thread(target=lambda: found.extend(values(log, partition) for partition in range(4)))
+    reading.start()
+    own_broker.start()
+    reading.join()
+    assert found == [[b"kept"]] * 4
 
 
 def test_a_writer_that_was_replaced_can_commit_nothing_more(kafka_logs: KafkaLogs) -> None:

@@ -32,7 +32,9 @@ class KafkaOptions(BaseModel):
 
     max_record_bytes: int = Field(2 << 20, ge=64 << 10, le=64 << 20)
     inflight_bytes: PositiveInt = Field(32 << 20, description="records that a writer hands to the client at once")
-    batch_bytes: int = Field(900_000, ge=16 << 10)
+    batch_bytes: int | None = Field(
+        None, ge=16 << 10, description="of records that are sent together; none: as much as a record may have"
+    )
     linger: NonNegativeFloat = Field(0.0, description="a commit is one batch already, so nothing is gained by waiting")
     compression: Literal["gzip", "lz4", "snappy", "zstd"] | None = None
     fetch_bytes: PositiveInt = Field(8 << 20, description="that a reader asks for at once, of one partition")
@@ -68,12 +70,17 @@ class KafkaOptions(BaseModel):
         password_based = self.sasl_mechanism is not None and self.sasl_mechanism != "GSSAPI"
         if password_based and (self.sasl_plain_username is None or self.sasl_plain_password is None):
             raise ValueError(f"{self.sasl_mechanism} needs sasl_plain_username and sasl_plain_password")
-        if self.batch_bytes >= self.max_record_bytes:
+        if self.batch_bytes is not None and self.batch_bytes >= self.max_record_bytes:
             raise ValueError(
                 f"batch_bytes ({self.batch_bytes}) has to be below max_record_bytes ({self.max_record_bytes}), "
                 "or the broker refuses whole batches"
             )
         return self
+
+    @property
+    def largest_batch(self) -> int:
+        """Bytes of records that are sent together to a partition, which takes one batch at a time: so large ones."""
+        return self.batch_bytes or self.max_record_bytes - 1_024
 
     def connection(self) -> dict[str, Any]:
         """What every client is told."""

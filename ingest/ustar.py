@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from zlib import adler32
 
 from ingest.errors import InvalidBody
@@ -48,16 +48,19 @@ def archived_size(content: int) -> int:
     return BLOCK + content + (-content % BLOCK)
 
 
-def members(data: bytes, max_members: int) -> Iterator[Member]:
-    """The files in `data`, in order; raises `InvalidBody` at the first thing that is not as it should be."""
-    view = memoryview(data)
+def members(data: bytes | bytearray, max_members: int) -> Iterator[Member]:
+    """The files in `data`, in order; raises `InvalidBody` at the first thing that is not as it should be.
+
+    Contents are views of `data`, not copies: they are hashed and encoded like bytes, which is all that a step needs.
+    """
+    view = memoryview(data).toreadonly()
     position = count = 0
     while True:
-        header = data[position : position + BLOCK]
+        header = bytes(view[position : position + BLOCK])
         if len(header) < BLOCK:
             raise _invalid(position, "truncated-tar", "the archive ends without its two empty blocks")
         if header[0] == 0 and not any(header):
-            _check_end(data, position)
+            _check_end(bytes(view[position:]), position)
             return
         name, kind, size = _header(header, position)
         start = position + BLOCK
@@ -66,12 +69,12 @@ def members(data: bytes, max_members: int) -> Iterator[Member]:
                 position, "truncated-tar", f"the member {name!r} has {size} bytes, but the archive ends before"
             )
         if kind == PAX:
-            _check_pax(data[start : start + size], position)
+            _check_pax(bytes(view[start : start + size]), position)
         else:
             count += 1
             if count > max_members:
                 raise _invalid(position, "too-many-members", f"more than {max_members} members")
-            yield Member(name, bytes(view[start : start + size]))
+            yield Member(name, cast(bytes, view[start : start + size]))
         position = start + size + (-size % BLOCK)
 
 
@@ -166,10 +169,9 @@ def _check_pax(records: bytes, position: int) -> None:
 
 
 def _check_end(data: bytes, position: int) -> None:
-    rest = data[position:]
-    if len(rest) < len(END):
+    if len(data) < len(END):
         raise _invalid(position, "truncated-tar", "the archive ends without its two empty blocks")
-    if rest.count(0) != len(rest):
+    if data.count(0) != len(data):
         raise _invalid(position, "not-a-tar", "something follows the end of the archive")
 
 

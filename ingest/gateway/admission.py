@@ -17,9 +17,13 @@ from auth.problems import INVALID_REQUEST, Problem
 from ingest.gateway.budget import NOBODY, Budget, Caller
 from ingest.gateway.encodings import decoded, decoder_of
 from ingest.gateway.metrics import Metrics
+from ingest.gateway.protocol import WHOLE_BODY, Receiving
 from ingest.gateway.rates import Rates
 from ingest.problems import BODY_STALLED, BODY_TOO_LARGE, too_large
 from ingest.settings import GatewaySettings
+
+LARGE_BYTES = 64 << 10
+"""Bodies of so many bytes are received at one go: smaller ones come in a piece or two anyway."""
 
 
 class Admission:
@@ -46,14 +50,13 @@ class Admission:
         return self._budget.left < self._settings.max_body_bytes
 
     @asynccontextmanager
-    async def body(self, request: Request, limit: int, caller: Caller = NOBODY) -> AsyncIterator[bytes]:
+    async def body(self, request: Request, limit: int, caller: Caller = NOBODY) -> AsyncIterator[bytes | bytearray]:
         """The request's body, of at most `limit` bytes; its share of the budget is given back when the context ends.
 
         Raises 413, 415, 429, 503 (over the budget), 408 (it stalls or takes too long) and 400 (it breaks off).
         """
         async with self.stream(request, limit, caller, self._settings.body_seconds, whole=True) as stream:
-            chunks = [chunk async for chunk in stream if chunk]
-            yield chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            yield await self._whole(request, stream)
 
     @asynccontextmanager
     async def stream(
@@ -73,6 +76,8 @@ class Admission:
             try:
                 if whole and stated:
                     stream.reserve(stated)
+                if decoder is None:
+                    stream.expected = stated
                 yield stream
             finally:
                 stream.close()
@@ -83,6 +88,33 @@ class Admission:
                 self._metrics.backpressure.labels(problem.kind.slug).inc()
             raise
 
+    async def _whole(self, request: Request, stream: Stream) -> bytes | bytearray:
+        receive_whole = request.scope.get("extensions", {}).get(WHOLE_BODY)
+        if receive_whole is None or stream.expected is None or stream.expected < LARGE_BYTES:
+            pieces = [piece async for piece in stream if piece]
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        body = await self._received(receive_whole(stream.expected), self._settings.body_seconds)
+        stream.received = len(body)
+        return body
+
+    async def _received(self, receiving: Receiving, seconds: float) -> bytearray:
+        loop, stall = asyncio.get_running_loop(), self._settings.stall_seconds
+        latest = loop.time() + seconds
+        while not receiving.done.done():
+            left = min(receiving.moved + stall, latest) - loop.time()
+            if left <= 0:
+                raise self._stalled(seconds)
+            await asyncio.wait((receiving.done,), timeout=left)
+        try:
+            return receiving.done.result()
+        except ClientDisconnect:
+            raise _broken_off() from None
+
+    def _stalled(self, seconds: float) -> Problem:
+        rule = f"a body may stall for {self._settings.stall_seconds:g} s and take {seconds:g} s"
+        # The rest of the body is still to come, so the connection is of no more use.
+        return Problem(BODY_STALLED, rule, headers={"Connection": "close"})
+
     async def _chunks(self, request: Request, seconds: float) -> AsyncIterator[bytes]:
         loop, stall = asyncio.get_running_loop(), self._settings.stall_seconds
         latest = loop.time() + seconds
@@ -92,11 +124,9 @@ class Admission:
                 async with asyncio.timeout_at(min(loop.time() + stall, latest)):
                     chunk = await anext(stream, None)
             except TimeoutError:
-                rule = f"a body may stall for {stall:g} s and take {seconds:g} s"
-                # The rest of the body is still to come, so the connection is of no more use.
-                raise Problem(BODY_STALLED, rule, headers={"Connection": "close"}) from None
+                raise self._stalled(seconds) from None
             except ClientDisconnect:
-                raise Problem(INVALID_REQUEST, "the connection broke off within the body") from None
+                raise _broken_off() from None
             if chunk is None:
                 return
             yield chunk
@@ -109,6 +139,8 @@ class Stream:
         self._budget, self._caller, self._limit, self._pieces = budget, caller, limit, pieces
         self._taken = self._held = 0
         self.received = 0
+        self.expected: int | None = None
+        """How many bytes there will be, where that is known."""
 
     def reserve(self, size: int) -> None:
         """Take `size` bytes of the budget for what is still to come."""
@@ -138,6 +170,10 @@ class Stream:
         if self._held > self._taken:
             self.reserve(self._held - self._taken)
         return piece
+
+
+def _broken_off() -> Problem:
+    return Problem(INVALID_REQUEST, "the connection broke off within the body")
 
 
 def _content_length(request: Request) -> int | None:

@@ -2,15 +2,19 @@
 
 HTTP/1.1 gets bounds where the parser has none: it keeps headers, chunk extensions and trailers of any size, and waits
 for ever for their end, before anybody is asked for a token. WebSockets keep listening until the client has read why
-they end.
+they end. A large body is received as a whole where it is wanted so (`WHOLE_BODY`): straight into its own memory, instead
+of in pieces that pass through the parser and are put together later.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from starlette.requests import ClientDisconnect
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 
@@ -22,6 +26,72 @@ _BODY = (
     b'{"type":"urn:stovetop:problem:headers-too-large","title":"The request\'s headers are too large","status":431,'
     b'"detail":"more than the limit of %d bytes; send less","limit":%d,"retryable":false}'
 )
+
+WHOLE_BODY = "stovetop.whole_body"
+"""The ASGI extension `(size) -> Receiving`, once a request: its body, which has `size` bytes, is received as a whole.
+
+It may be asked for before `receive` only, and where Content-Length says the size.
+"""
+
+
+class Receiving(asyncio.BufferedProtocol):
+    """Stands in for the HTTP protocol while a body of known size comes. `done` gives the body, or raises
+    `ClientDisconnect` where the connection ends before.
+    """
+
+    def __init__(self, http: BoundedHttp, size: int, begun: bytearray) -> None:
+        self._http, self._loop = http, http.loop
+        self._body, self._filled = bytearray(size), len(begun)
+        self._body[: len(begun)] = begun
+        self.done: asyncio.Future[bytearray] = self._loop.create_future()
+        self.moved = self._loop.time()
+        """When the last bytes came, by the loop's clock."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the last byte is there."""
+        return self._filled == len(self._body)
+
+    def finish(self) -> None:
+        """Give the body to whoever waits for it."""
+        if not self.done.done():
+            self.done.set_result(self._body)
+
+    def break_off(self) -> None:
+        """No more will come."""
+        if not self.done.done():
+            self.done.set_exception(ClientDisconnect())
+            self.done.exception()  # marks it as seen: it may be that nobody waits any more
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return memoryview(self._body)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._filled += nbytes
+        self.moved = self._loop.time()
+        if self.whole:
+            self._http.take_back()
+            self.finish()
+
+    def eof_received(self) -> None:
+        self._http.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._http.connection_lost(exc)
+        self.break_off()
+
+    def pause_writing(self) -> None:
+        self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._http.resume_writing()
+
+
+def _hand_over(transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
+    """uvloop looks at the kind of its protocol when it begins to read."""
+    transport.pause_reading()
+    transport.set_protocol(protocol)
+    transport.resume_reading()
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -61,7 +131,10 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._held = 0
         self._headers_came()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            self.scope["extensions"] = {WHOLE_BODY: partial(self._receive_whole, self.cycle)}
 
     def on_body(self, body: bytes) -> None:
         self._held = 0
@@ -70,6 +143,28 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._held = 0
         super().on_message_complete()
+
+    def take_back(self) -> None:
+        """The body has come past the parser, so a new one looks out for the next request."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
+        _hand_over(self.transport, self)
+        self.on_message_complete()
+
+    def _receive_whole(self, cycle: RequestResponseCycle, size: int) -> Receiving:
+        receiving = Receiving(self, size, cycle.body)
+        cycle.body = bytearray()
+        if cycle.disconnected:
+            receiving.break_off()
+        elif not cycle.more_body:
+            receiving.finish()
+        else:
+            if cycle.waiting_for_100_continue:
+                cycle.waiting_for_100_continue = False
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.flow.read_paused = False  # what it paused is resumed here
+            _hand_over(self.transport, receiving)
+        return receiving
 
     def _await_headers(self) -> None:
         self._late = self.loop.call_later(self.header_seconds, self._give_up)

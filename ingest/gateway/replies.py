@@ -231,10 +231,10 @@ def json_reply(model: BaseModel, status: int = 200, headers: dict[str, str] | No
     return Response(model.model_dump_json(exclude_none=True, by_alias=True), status, headers, "application/json")
 
 
-def read_model(model: type[M], body: bytes) -> M:
+def read_model(model: type[M], body: bytes | bytearray) -> M:
     """The JSON of a request, as `model`; raises `InvalidBody`, with the place of the first thing that is wrong."""
     try:
-        return model.model_validate(storable(read_object(body or b"{}")))
+        return model.model_validate(storable(read_object(bytes(body) or b"{}")))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = "".join(f"/{part}" for part in first["loc"])

@@ -64,11 +64,16 @@ class WireStep(msgspec.Struct, frozen=True):
 
 
 def read_batch(
-    media_type: str, body: bytes, session_id: str, first_seq: int, rules: Rules, traceparent: str | None = None
+    media_type: str,
+    body: bytes | bytearray,
+    session_id: str,
+    first_seq: int,
+    rules: Rules,
+    traceparent: str | None = None,
 ) -> Batch:
     """The steps in `body`, which must be `first_seq`, `first_seq + 1`, …; raises `InvalidBody` or a 413 `Problem`."""
     limits = rules.limits
-    wire_steps = _from_tar(body, first_seq, limits) if media_type == TAR else _from_lines(body, limits)
+    wire_steps = _from_tar(body, first_seq, limits) if media_type == TAR else _from_lines(bytes(body), limits)
     return batch_of(wire_steps, session_id, first_seq, rules, traceparent)
 
 
@@ -133,7 +138,7 @@ def _from_lines(body: bytes, limits: GatewaySettings) -> Iterator[WireStep]:
         yield WireStep(f"/{number}", line, {})
 
 
-def _from_tar(body: bytes, first_seq: int, limits: GatewaySettings) -> Iterator[WireStep]:
+def _from_tar(body: bytes | bytearray, first_seq: int, limits: GatewaySettings) -> Iterator[WireStep]:
     assembly = Assembly(first_seq)
     for member in tar_members(body, limits.max_steps * MAX_MEMBERS):
         step = assembly.add(member)
@@ -196,7 +201,7 @@ def _assembled(seq: int, parts: dict[str, bytes]) -> WireStep:
     text = parts.pop("json", None)
     if text is None:
         raise InvalidBody(f"/{seq:06d}.json", "missing-member", f"step {seq} has binary members, but no {seq:06d}.json")
-    return WireStep(f"/{seq:06d}.json", text, parts)
+    return WireStep(f"/{seq:06d}.json", bytes(text), parts)
 
 
 def _step(wire: WireStep, session_id: str, seq: int, received_at: float, rules: Rules) -> tuple[Step, bytes]:

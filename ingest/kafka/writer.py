@@ -263,7 +263,7 @@ class KafkaWriter:
                     "transactional_id": self._id,
                     "enable_idempotence": True,
                     "acks": "all",
-                    "batch_size": options.batch_bytes,
+                    "batch_size": options.largest_batch,
                     "linger_ms": int(options.linger * 1000),
                     "max_request_size": options.max_record_bytes + 1_024,
                     "compression_type": options.compression,

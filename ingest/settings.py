@@ -103,7 +103,7 @@ class GatewaySettings(BaseModel):
     session_budget_bytes: PositiveInt | None = Field(None, description="the same for one session; over it: 429")
     rates: RateSettings = RateSettings()
     sockets: SocketSettings = SocketSettings()
-    group_bytes: PositiveInt = Field(8 << 20, description="bodies that one commit takes at most")
+    group_bytes: PositiveInt = Field(12 << 20, description="bodies that one commit takes at most")
     record_bytes: PositiveInt = Field(
         500_000, description="a request's steps are packed into records of about this size"
     )

@@ -22,6 +22,7 @@ from auth.http import RequireScope
 from auth.problems import install_problems
 from auth.tokens import Scope, TokenStore
 from ingest.errors import IngestError
+from ingest.gateway.append_door import AppendDoor
 from ingest.gateway.description import PROBLEMS, describe
 from ingest.gateway.desk import Desk
 from ingest.gateway.forwarding import Forwarding
@@ -54,6 +55,7 @@ def create_app(gateway: Gateway, tokens: TokenStore) -> FastAPI:
     async def refused(request: Request, error: IngestError) -> Response:
         return problem_of(error).response(request)
 
+    app.add_middleware(AppendDoor, desk=desk)
     app.add_middleware(Forwarding, gateway=gateway)
     app.add_middleware(Observed, metrics=gateway.metrics, max_headers_bytes=gateway.settings.max_headers_bytes)
     if gateway.settings.cors_origins:

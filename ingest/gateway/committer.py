@@ -1,8 +1,9 @@
 """Group commit: one thread takes all requests that wait, plans them on one draft, and makes them durable at once.
 
 While a commit is on its way to the disk, the next group gathers; so a lone request waits for one fsync, and many
-share one. Answers are given after the commit only, those of refused requests too: what they were refused for may
-itself have been in the group.
+share one. Where bodies are just being read, a group waits for them, for no longer than the commit before took. Answers
+are given after the commit only, those of refused requests too: what they were refused for may itself have been in the
+group.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 from ingest.errors import IngestError, LogBroken, LogError, LogLocked, LogUnavailable
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 SLOW = 1.0
 """Seconds of a commit beyond which its time counts as nobody's silence: what came meanwhile had to wait."""
+LONGEST_LINGER = 0.1
+"""Seconds that a commit waits at most for bodies that are coming in."""
 SPOOLING_PAUSE = 0.02
 """Seconds that a quiet committer waits between two pieces of a spool that is drained."""
 
@@ -70,6 +73,8 @@ class Committer:
         self._trimming, self._tell_broken, self._outage = trimming, broken, outage
         self._waiting: queue.SimpleQueue[_Request[Any] | None] = queue.SimpleQueue()
         self._carried: _Request[Any] | None = None
+        self._coming = 0  # changed in the event loop only
+        self._linger = 0.0
         self._next_sweep = time.monotonic() + settings.sweep_seconds
         self._next_trim = time.monotonic() + settings.retention_seconds
         self._stopping = False
@@ -79,6 +84,25 @@ class Committer:
     def start(self) -> None:
         """Begin to commit."""
         self._thread.start()
+
+    @contextmanager
+    def coming(self) -> Iterator[Callable[[], None]]:
+        """While a body is read that will be applied: a commit waits for it a little, for each costs the brokers a
+        transaction. Gives what is to be called as soon as the body is there.
+        """
+        self._coming += 1
+        here = False
+
+        def arrived() -> None:
+            nonlocal here
+            if not here:
+                here = True
+                self._coming -= 1
+
+        try:
+            yield arrived
+        finally:
+            arrived()
 
     async def apply(self, plan: Callable[[Draft], T], size: int = 0) -> T:
         """What `plan` returns, once everything that it did is durable; raises what it raised, or `LogError`."""
@@ -141,19 +165,29 @@ class Committer:
         group: list[_Request[Any]] = []
         size = 0
         try:
-            first = self._carried or self._waiting.get(timeout=self._patience())
+            request = self._carried or self._waiting.get(timeout=self._patience())
             self._carried = None
-            while first is not None:
-                if group and size + first.size > self._settings.group_bytes:
-                    self._carried = first
+            until = time.monotonic() + self._linger
+            while request is not None:
+                if group and size + request.size > self._settings.group_bytes:
+                    self._carried = request
                     return group
-                group.append(first)
-                size += first.size
-                first = self._waiting.get_nowait()
+                group.append(request)
+                size += request.size
+                request = self._next(until)
             self._stopping = True
         except queue.Empty:
             pass
         return group
+
+    def _next(self, until: float) -> _Request[Any] | None:
+        """What waits, or comes before `until` if something is coming in. Raises `queue.Empty`."""
+        with suppress(queue.Empty):
+            return self._waiting.get_nowait()
+        left = until - time.monotonic()
+        if self._coming <= 0 or left <= 0:
+            raise queue.Empty
+        return self._waiting.get(timeout=left)
 
     def _patience(self) -> float:
         if self._outage is not None and self._outage.spooling:
@@ -175,7 +209,9 @@ class Committer:
             forgotten = self._sweep(draft)
             if draft.appends or draft.changed:
                 (self._writer if self._outage is None else self._outage).commit(draft.appends, draft.state())
-            if time.monotonic() - began > SLOW:
+            took = time.monotonic() - began
+            self._linger = min(took, LONGEST_LINGER)  # so waiting at most doubles the time to an answer
+            if took > SLOW:
                 self._index.silence.stand(began, grace=0.0)
             self._index.adopt(draft)
         except BaseException as error:

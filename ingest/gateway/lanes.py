@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -148,6 +149,10 @@ class Lanes:
             share = self.share_of(of) if isinstance(of, str) else self.share_of_opening(of)
         what = f"session {of!r}" if isinstance(of, str) else "the new session"
         return await self.lane(share, what).committer.apply(plan, size)
+
+    def coming(self, session_id: str) -> AbstractContextManager[Callable[[], None]]:
+        """While a body for a session is read; see `Committer.coming`."""
+        return self.lane(self.share_of(session_id), f"session {session_id!r}").committer.coming()
 
     def close(self, timeout: float) -> bool:
         """Commit what waits, close all lanes and leave; False when it took too long."""

@@ -8,11 +8,11 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import Response
 
-from auth.problems import INVALID_REQUEST, Problem
+from auth.problems import Problem
 from auth.tokens import Grant
+from ingest.gateway.append_door import append
 from ingest.gateway.description import PROBLEMS, STEPS_BODY, takes
 from ingest.gateway.desk import Desk, caller_of, closed
-from ingest.gateway.observed import traceparent_of
 from ingest.gateway.replies import (
     AppendReply,
     EndSession,
@@ -25,10 +25,7 @@ from ingest.gateway.replies import (
     json_reply,
     read_model,
 )
-from ingest.gateway.wire import MAX_SEQ, NDJSON, TAR, read_batch
-from ingest.problems import MISSING_FIRST_SEQ, SCHEMA_UNKNOWN, UNSUPPORTED_MEDIA_TYPE
-
-MEDIA_TYPES = {TAR: TAR, NDJSON: NDJSON, "application/ndjson": NDJSON, "application/jsonl": NDJSON}
+from ingest.problems import SCHEMA_UNKNOWN
 
 
 def session_doors(desk: Desk) -> APIRouter:
@@ -107,14 +104,8 @@ def _appending(router: APIRouter, desk: Desk) -> None:
         grant: Grant = granted,
         ingest_first_seq: Annotated[str | None, Header()] = None,
     ) -> Response:
-        media_type, first = media_type_of(request), first_seq_of(ingest_first_seq)
-        session = desk.session(grant, session_id)
-        caller = caller_of(grant, session_id)
-        async with desk.gateway.admission.body(request, desk.settings.max_body_bytes, caller) as body:
-            rules, trace = desk.rules(session, request.headers), traceparent_of(request.headers)
-            batch = read_batch(media_type, body, session_id, first, rules, trace)
-            appended = await desk.append(batch, len(body))
-        return json_reply(AppendReply.of(appended, batch))
+        # `AppendDoor` answers before a request comes so far, in the same way; this is for the description.
+        return json_reply(await append(desk, request, session_id))
 
     @router.post("/sessions/{session_id}/end", response_model=SessionReply, openapi_extra=takes(EndSession))
     async def end_session(request: Request, session_id: str, grant: Grant = granted) -> Response:
@@ -124,22 +115,3 @@ def _appending(router: APIRouter, desk: Desk) -> None:
             desk.session(grant, session_id)
             session = await desk.end(session_id, wanted.next_seq, len(body))
         return json_reply(SessionReply.of(session, desk.gateway.index))
-
-
-def media_type_of(request: Request) -> str:
-    """How the steps are laid out; raises 415."""
-    stated = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        return MEDIA_TYPES[stated]
-    except KeyError:
-        raise Problem(UNSUPPORTED_MEDIA_TYPE, f"Content-Type {stated!r}; send {TAR} or {NDJSON}") from None
-
-
-def first_seq_of(header: str | None) -> int:
-    """The number in `Ingest-First-Seq`; raises 400."""
-    if header is None:
-        raise Problem(MISSING_FIRST_SEQ, "send the header Ingest-First-Seq: the seq of the request's first step")
-    text = header.strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= 16) or int(text) >= MAX_SEQ:
-        raise Problem(INVALID_REQUEST, f"Ingest-First-Seq {header[:40]!r} is not a number from 0 to 2^53 - 1")
-    return int(text)

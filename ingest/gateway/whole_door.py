@@ -17,11 +17,11 @@ from auth.problems import Problem
 from auth.tokens import Grant
 from ingest.errors import IngestError, InvalidBody, SessionUnknown
 from ingest.gateway.admission import Stream
+from ingest.gateway.append_door import first_seq_of, media_type_of
 from ingest.gateway.description import PROBLEMS, WHOLE_BODY
 from ingest.gateway.desk import Desk, caller_of
 from ingest.gateway.observed import traceparent_of
 from ingest.gateway.replies import DeadLettered, OpenSession, SessionReply, WholeReply, json_reply, read_model
-from ingest.gateway.session_doors import first_seq_of, media_type_of
 from ingest.gateway.wire import TAR, Assembly, WireStep, batch_of, read_object
 from ingest.problems import UNSUPPORTED_MEDIA_TYPE, problem_of
 from ingest.sessions import Session

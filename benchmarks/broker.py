@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,8 +39,8 @@ def kafka_home() -> Path | None:
 
 
 @contextmanager
-def broker(folder: Path, heap: str = "512m") -> Iterator[str]:
-    """Runs one with its data in `folder`; gives `host:port`."""
+def broker(folder: Path, heap: str = "512m", settings: Mapping[str, str] = {}) -> Iterator[str]:
+    """Runs one with its data in `folder`, and perhaps further `settings`; gives `host:port`."""
     home = kafka_home()
     if home is None:
         raise SystemExit("KAFKA_HOME names no Apache Kafka (a folder with libs/); it is needed here")
@@ -53,7 +53,7 @@ def broker(folder: Path, heap: str = "512m") -> Iterator[str]:
         "log.dirs": str(folder / "log"),
     }
     config = folder / "server.properties"
-    config.write_text("".join(f"{name}={value}\n" for name, value in {**SETTINGS, **places}.items()))
+    config.write_text("".join(f"{name}={value}\n" for name, value in {**SETTINGS, **settings, **places}.items()))
     logging = f"-Dlog4j2.configurationFile={home}/log4j2.yaml"
     java = ["java", "-Xms64m", f"-Xmx{heap}", "-XX:+UseSerialGC", logging, "-cp", f"{home}/libs/*"]
     command = [*java, "kafka.tools.StorageTool", "format", "-t", "stovetop-bench-00001", "-c", str(config)]

@@ -2,10 +2,11 @@
 
     python -m benchmarks.ingest [--rounds N] [--seconds N] [--json]
 
-Both write to the same broker, in turns; the gateway does HTTP, validation, deduplication and transactions on top. The
-client, kafka-python and the gateway are processes of their own. Then packing is compared with a record a step, by the
-best rate whose acknowledgements keep a bound; half of the gateway's rate is offered for its latency; and two gateways
-share the work.
+Both write to the same broker, in turns, after both have warmed it up; the gateway does HTTP, validation, deduplication
+and transactions on top. The client, kafka-python and the gateway are processes of their own; kafka-python takes the
+better of two sizes of batches. What the client itself can post is measured against a server that only reads and
+answers. Half of the gateway's rate is offered for its latency. Then packing is compared with a record a step, by the
+best rate whose acknowledgements keep a bound; and two gateways share the work.
 """
 
 from __future__ import annotations
@@ -40,6 +41,17 @@ SIZES = {1: 256, 10: 64, 100: 8, 500: 2}
 SEATS = 32
 PACKING_SEATS = (2, 8, 32)
 P99_BOUND = 0.25
+GUESSES = {1: 25_000, 10: 12_000, 100: 1_500, 500: 300}
+"""Steps a second, for a turn to take about as long as it should."""
+BATCHES = (900_000, 2_000_000)
+KEPT_BYTES = 200_000_000
+"""That a partition keeps: more would be written to the disk while the next turn is measured."""
+BROKER = {
+    "log.segment.bytes": "67108864",
+    "log.segment.delete.delay.ms": "1000",
+    "log.retention.check.interval.ms": "1000",
+    "log.initial.task.delay.ms": "1000",
+}
 TARGETS = (
     Target("1kb_ratio", ">=", 1.0),
     Target("10kb_ratio", ">=", 0.9),
@@ -52,7 +64,10 @@ TARGETS = (
 def run(rounds: int, seconds: float, sizes: Sequence[int], parts: Sequence[str]) -> Result:
     """All measurements."""
     result = Result("ingest", TARGETS)
-    with tempfile.TemporaryDirectory(prefix="stovetop-ingest-") as name, broker(Path(name) / "kafka") as servers:
+    with (
+        tempfile.TemporaryDirectory(prefix="stovetop-ingest-") as name,
+        broker(Path(name) / "kafka", settings=BROKER) as servers,
+    ):
         folder = Path(name)
         _make_topic(servers)
         TokenStore(folder / "tokens.json").add("bench", [Scope.INGEST], TOKEN)
@@ -64,7 +79,7 @@ def run(rounds: int, seconds: float, sizes: Sequence[int], parts: Sequence[str])
         if "packing" in parts:
             _packing(folder, servers, seconds, result)
         if "two" in parts:
-            _two(folder, servers, seconds, result)
+            _two(folder, servers, rounds, seconds, result)
     return result
 
 
@@ -89,7 +104,7 @@ def gateways(folder: Path, servers: str, count: int, record_bytes: int = 500_000
     try:
         urls: list[str] = []
         for number in range(count):
-            arguments = [str(folder), servers, prefix, str(record_bytes), str(shares), str(number)]
+            arguments = [str(folder), servers, prefix, str(record_bytes), str(shares), str(number), str(KEPT_BYTES)]
             command = [sys.executable, "-m", "benchmarks.gateways", *arguments]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -108,30 +123,46 @@ def gateways(folder: Path, servers: str, count: int, record_bytes: int = 500_000
 
 def _compare(running: Running, servers: str, size: int, rounds: int, seconds: float, result: Result) -> None:
     together = SIZES[size]
-    guess = {1: 20_000, 10: 8_000, 100: 900, 500: 220}[size]
-    steps = int(guess * seconds)
+    steps = int(GUESSES[size] * seconds)
     ours: list[float] = []
     theirs: list[float] = []
-    _load(running, size, together, SEATS, max(together * SEATS, steps // 8))  # warm
-    for _ in range(rounds):
-        told = _load(running, size, together, SEATS, steps)
-        ours.append(told["steps"] / told["seconds"])
-        running.look()
-        told = _program("alone", servers, "alone", str(size * 1000), str(steps))
-        theirs.append(told["steps"] / told["seconds"])
+    _load(running, size, together, SEATS, steps)  # warms the gateway and the broker
+    batch = max(BATCHES, key=lambda each: _rate(_alone(servers, size, steps, each)))
+    for number in range(rounds):
+        for mine in (True, False) if number % 2 else (False, True):
+            if mine:
+                ours.append(_rate(_load(running, size, together, SEATS, steps)))
+                running.look()
+            else:
+                theirs.append(_rate(_alone(servers, size, steps, batch)))
     compared = ratio(ours, theirs)
     rate = middle(ours)
+    half = _load(running, size, together, SEATS, int(rate / 2 * seconds), rate / 2)
     result.note(
         **{
             f"{size}kb_steps_per_s": rate,
             f"{size}kb_mb_per_s": rate * size / 1000,
             f"{size}kb_alone_steps_per_s": middle(theirs),
             f"{size}kb_ratio": compared.mean,
+            f"{size}kb_client_bound_steps_per_s": _client_bound(size, steps),
+            f"{size}kb_half_load_p99_ms": quantile(half["latencies"], 0.99) * 1000,
         }
     )
-    half = _load(running, size, together, SEATS, int(rate / 2 * seconds), rate / 2)
-    result.note(**{f"{size}kb_half_load_p99_ms": quantile(half["latencies"], 0.99) * 1000})
-    result.remark(**{f"{size}kb_ratio": f"{compared} of kafka-python alone, one record a step"})
+    words = f"{compared} of kafka-python alone, one record a step in batches of at most {batch:,} bytes"
+    result.remark(**{f"{size}kb_ratio": words})
+
+
+def _client_bound(size: int, steps: int) -> float:
+    """What the client posts to a server that only reads and answers, in steps a second."""
+    command = [sys.executable, "-m", "benchmarks.loads", "answer"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        server = Running([process.stdout.readline().strip()], [process])
+        return _rate(_load(server, size, SIZES[size], SEATS, steps))
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _packing(folder: Path, servers: str, seconds: float, result: Result) -> None:
@@ -142,23 +173,38 @@ def _packing(folder: Path, servers: str, seconds: float, result: Result) -> None
             for seats in PACKING_SEATS:
                 told = _load(running, 1, SIZES[1], seats, int(15_000 * seconds))
                 if quantile(told["latencies"], 0.99) <= P99_BOUND:
-                    best[name] = max(best[name], told["steps"] / told["seconds"])
+                    best[name] = max(best[name], _rate(told))
     result.note(packed_steps_per_s=best["packed"], unpacked_steps_per_s=best["unpacked"])
     if best["unpacked"]:
         result.note(packing_ratio=best["packed"] / best["unpacked"])
     result.remark(packing_ratio=f"best rates at which 99 % of the requests are acknowledged within {P99_BOUND:g} s")
 
 
-def _two(folder: Path, servers: str, seconds: float, result: Result) -> None:
-    rates = []
-    for count in (1, 2):
-        with gateways(folder, servers, count) as running:
-            told = _load(running, 1, SIZES[1], SEATS, int(20_000 * seconds))
-            rates.append(told["steps"] / told["seconds"])
+def _two(folder: Path, servers: str, rounds: int, seconds: float, result: Result) -> None:
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    with gateways(folder, servers, 1) as one, gateways(folder, servers, 2) as two:
+        for number in range(-1, rounds):
+            for count, running in ((1, one), (2, two)) if number % 2 else ((2, two), (1, one)):
+                rate = _rate(_load(running, 1, SIZES[1], SEATS, int(GUESSES[1] * seconds)))
+                if number >= 0:
+                    rates[count].append(rate)
+    compared = ratio(rates[2], rates[1])
     result.note(
-        one_gateway_steps_per_s=rates[0], two_gateways_steps_per_s=rates[1], two_gateways_ratio=rates[1] / rates[0]
+        one_gateway_steps_per_s=middle(rates[1]),
+        two_gateways_steps_per_s=middle(rates[2]),
+        two_gateways_ratio=compared.mean,
     )
-    result.remark(two_gateways_ratio=f"at 1 KB, with client and broker on the same {os.cpu_count()} processors")
+    result.remark(
+        two_gateways_ratio=f"{compared} at 1 KB, with client and broker on the same {os.cpu_count()} processors"
+    )
+
+
+def _alone(servers: str, size: int, steps: int, batch: int) -> dict[str, Any]:
+    return _program("alone", servers, "alone", str(size * 1000), str(steps), str(batch))
+
+
+def _rate(told: dict[str, Any]) -> float:
+    return float(told["steps"] / told["seconds"])
 
 
 def _load(running: Running, size: int, together: int, seats: int, steps: int, pace: float = 0.0) -> dict[str, Any]:
@@ -174,8 +220,9 @@ def _program(*arguments: str) -> dict[str, Any]:
 
 
 def _make_topic(servers: str) -> None:
+    limits = {"max.message.bytes": "2097152", "retention.bytes": str(KEPT_BYTES)}
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=servers)) as admin:
-        admin.create_topics([NewTopic("alone", 4, 1, topic_configs={"max.message.bytes": "2097152"})])
+        admin.create_topics([NewTopic("alone", 4, 1, topic_configs=limits)])
 
 
 def _await_ready(url: str) -> None:

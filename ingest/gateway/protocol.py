@@ -134,7 +134,8 @@ class BoundedHttp(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
-            self.scope["extensions"] = {WHOLE_BODY: partial(self._receive_whole, self.cycle)}
+            extensions: Any = {WHOLE_BODY: partial(self._receive_whole, self.cycle)}
+            self.scope["extensions"] = extensions
 
     def on_body(self, body: bytes) -> None:
         self._held = 0

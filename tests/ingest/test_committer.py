@@ -72,6 +72,32 @@ def test_requests_that_come_while_the_disk_is_busy_share_one_commit(committing: 
     assert seqs(committing.log, SESSION) == list(range(60))
 
 
+def test_a_commit_waits_for_bodies_that_are_coming_in(committing: Committing) -> None:
+    async def work() -> None:
+        committing.disk.sync_seconds = 0.1
+        await committing.commit(appending(0))
+        before = committing.syncs()
+        with committing.gateway.lanes.coming(SESSION) as arrived:
+            first = asyncio.create_task(committing.commit(appending(1)))
+            await asyncio.sleep(0.03)  # less than the commit before took
+            arrived()
+            await asyncio.gather(first, committing.commit(appending(2)))
+        assert committing.syncs() - before == 1
+
+    committing.run(work)
+    assert seqs(committing.log, SESSION) == [0, 1, 2]
+
+
+def test_a_commit_does_not_wait_longer_than_the_one_before_took(committing: Committing) -> None:
+    async def work() -> None:
+        await committing.commit(appending(0))
+        with committing.gateway.lanes.coming(SESSION):  # a body that never comes
+            await asyncio.wait_for(committing.commit(appending(1)), 5)
+
+    committing.run(work)
+    assert seqs(committing.log, SESSION) == [0, 1]
+
+
 def test_a_commit_takes_a_bounded_number_of_bytes(committing: Committing) -> None:
     async def work() -> None:
         committing.disk.sync_seconds = 0.02

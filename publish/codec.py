@@ -6,6 +6,7 @@ Bytes of one rank lie together (all lowest, then all second, …), since those o
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any, cast
@@ -25,7 +26,8 @@ SAMPLE = 1 << 15
 
 LEVEL = 1
 SPARSE = 0.2
-"""The share of changed numbers up to which gaps are tried; above it they have never won."""
+"""The share of changed numbers up to which gaps are tried, above which they have never won; and up to which only the
+changed numbers are worked on, which costs less."""
 
 Words = npt.NDArray[np.unsignedinteger]
 
@@ -49,17 +51,16 @@ def encode(new: Bytes, old: Bytes | None, width: int, *, floats: bool) -> tuple[
     if old is None:
         return Encoding.FULL, _full(words)
     before = _words(old, width)
-    changed = words != before
-    count = np.count_nonzero(changed)
-    if not count:
+    changed = np.flatnonzero(words != before)
+    if not changed.size:
         return Encoding.SAME, b""
-    best = _choose(words, before, int(count), floats)
+    best = _choose(words, before, changed, floats)
     if best is Encoding.GAPS:
-        payload = _gaps(words, np.flatnonzero(changed))
+        payload = _gaps(words, changed)
     elif best is Encoding.FULL:
         payload = _full(words)
     else:
-        payload = _squeezed(_planes(_difference(best, words, before)))
+        payload = _squeezed(_difference_planes(best, words, before, changed))
     return best, payload
 
 
@@ -75,31 +76,52 @@ def decode(encoding: Encoding, payload: bytes, old: Bytes | None, size: int, wid
     before = _words(old, width)
     if encoding is Encoding.GAPS:
         return _bytes(_filled(payload, before))
-    difference = _joined(_opened(payload, size), count, width)
-    if encoding is Encoding.XOR:
-        return _bytes(before ^ difference)
-    return _bytes(_unordered(_ordered(before) + _unfolded(difference)))
+    planes = _opened(payload, size).reshape(width, count)
+    changed = np.flatnonzero(np.bitwise_or.reduce(planes, axis=0) != 0)
+    if changed.size > SPARSE * count:
+        return _bytes(_corrected(encoding, before, _joined(planes, count, width)))
+    after = before.copy()
+    after[changed] = _corrected(encoding, before[changed], _joined(planes[:, changed], changed.size, width))
+    return _bytes(after)
 
 
-def _choose(words: Words, before: Words, changed: int, floats: bool) -> Encoding:
+def _choose(words: Words, before: Words, changed: npt.NDArray[np.intp], floats: bool) -> Encoding:
     """The way that is smallest on a part from the middle; it is all of a small block."""
     begin = max(0, (words.size - SAMPLE) // 2)
     new, old = words[begin : begin + SAMPLE], before[begin : begin + SAMPLE]
+    first, last = np.searchsorted(changed, (begin, begin + SAMPLE))
+    where = changed[first:last] - begin
     sizes = {
         Encoding.FULL: len(_full(new)),
-        Encoding.XOR: len(_squeezed(_planes(_difference(Encoding.XOR, new, old)))),
+        Encoding.XOR: len(_squeezed(_difference_planes(Encoding.XOR, new, old, where))),
     }
     if floats:
-        sizes[Encoding.ULP] = len(_squeezed(_planes(_difference(Encoding.ULP, new, old))))
-    if changed <= SPARSE * words.size:
-        sizes[Encoding.GAPS] = len(_gaps(new, np.flatnonzero(new != old)))
+        sizes[Encoding.ULP] = len(_squeezed(_difference_planes(Encoding.ULP, new, old, where)))
+    if changed.size <= SPARSE * words.size:
+        sizes[Encoding.GAPS] = len(_gaps(new, where))
     return min(sizes, key=lambda encoding: (sizes[encoding], encoding))
+
+
+def _difference_planes(encoding: Encoding, new: Words, old: Words, changed: npt.NDArray[np.intp]) -> Bytes:
+    if changed.size > SPARSE * new.size:
+        return _planes(_difference(encoding, new, old))
+    planes = np.zeros((new.itemsize, new.size), np.uint8)
+    few = _difference(encoding, new[changed], old[changed])
+    planes[:, changed] = few.view(np.uint8).reshape(-1, new.itemsize).T
+    return planes.reshape(-1)
 
 
 def _difference(encoding: Encoding, new: Words, old: Words) -> Words:
     if encoding is Encoding.XOR:
         return new ^ old
     return _folded(_ordered(new) - _ordered(old))
+
+
+def _corrected(encoding: Encoding, old: Words, difference: Words) -> Words:
+    """What `_difference` was taken from."""
+    if encoding is Encoding.XOR:
+        return old ^ difference
+    return _unordered(_ordered(old) + _unfolded(difference))
 
 
 def _ordered(words: Words) -> Words:
@@ -168,8 +190,19 @@ def _full(words: Words) -> bytes:
     return _squeezed(_planes(words))
 
 
+class _Zstd(threading.local):
+    """One of each for each thread, since no two may share one; made anew for each block, they cost more than many blocks."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(LEVEL, write_content_size=True)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_zstd = _Zstd()
+
+
 def _squeezed(planes: Bytes) -> bytes:
-    return zstandard.ZstdCompressor(LEVEL, write_content_size=True).compress(planes.data)
+    return _zstd.compressor.compress(planes.data)
 
 
 def _opened(payload: bytes, size: int) -> Bytes:
@@ -179,7 +212,7 @@ def _opened(payload: bytes, size: int) -> Bytes:
     try:
         if zstandard.frame_content_size(payload) != size:
             raise Unreadable(f"a block would open to {zstandard.frame_content_size(payload)} bytes instead of {size}")
-        return np.frombuffer(zstandard.ZstdDecompressor().decompress(payload), np.uint8)
+        return np.frombuffer(_zstd.decompressor.decompress(payload), np.uint8)
     except zstandard.ZstdError as error:
         raise Unreadable(f"a block cannot be opened ({error})") from error
 

@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 WORKERS = min(4, os.cpu_count() or 1)
@@ -49,6 +49,13 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         finally:
             for left in ahead:
                 left.cancel()
+
+
+@contextmanager
+def beside(work: Callable[[], R]) -> Iterator[Callable[[], R]]:
+    """Begin `work` in a thread, and go on; what comes waits for it and returns what it made, or raises what it raised."""
+    with ThreadPoolExecutor(1, "beside", initializer=be_nice) as crew:
+        yield crew.submit(work).result
 
 
 def be_nice(by: int = NICER) -> None:

@@ -23,6 +23,7 @@ from publish.base import LastCommitted
 from publish.catalogue import Catalogue, Known
 from publish.channels import Channels, Moved
 from publish.configuration import configuration_hash
+from publish.crew import beside
 from publish.delta import write_delta
 from publish.errors import (
     FileNotAllowed,
@@ -237,8 +238,9 @@ class Publisher:
         check_names(files)
         if not files:
             raise OutboxError(f"{entry.path}: it holds no files")
-        digests = {name: durable.digest_of(path) for name, path in files.items()}
-        tensors, configuration = inventory(files), configuration_hash(files)
+        with beside(lambda: {name: durable.digest_of(path) for name, path in files.items()}) as digested:
+            tensors, configuration = inventory(files), configuration_hash(files)
+            digests = digested()
         while True:
             number = self._catalogue.next_number()
             with self._delta(number, files, digests) as (base, delta, ways):

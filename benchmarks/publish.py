@@ -93,6 +93,7 @@ class Training:
             )
         self.average: Any = UNet2DModel.from_config(self.model.config)
         self.average.load_state_dict(self.model.state_dict())
+        self._rounded: dict[torch.dtype, Any] = {}
         self._optimizer = torch.optim.AdamW(self.model.parameters(), lr=RATE)
         self.steps = 0
 
@@ -102,8 +103,14 @@ class Training:
         return sum(tensor.numel() for tensor in self.model.parameters())
 
     def rounded(self, dtype: torch.dtype) -> Any:
-        """The average as it is published; the one that training keeps stays in full precision."""
-        return copy.deepcopy(self.average).to(dtype)
+        """The average as it is published, until it is asked for again; the one that training keeps stays in full
+        precision."""
+        if dtype not in self._rounded:
+            self._rounded[dtype] = copy.deepcopy(self.average).to(dtype)
+        with torch.no_grad():
+            for rounded, mean in zip(self._rounded[dtype].parameters(), self.average.parameters(), strict=True):
+                rounded.copy_(mean)
+        return self._rounded[dtype]
 
     def step(self) -> None:
         """One step, and the EMA's."""

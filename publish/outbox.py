@@ -110,19 +110,41 @@ class Placed:
     dropped: Sequence[Ticket]
 
 
-def put(outbox: Path, write: Callable[[Path], object], ticket: Ticket, *, kept: int = KEPT) -> Placed:
-    """Hand weights over; durable on return, invisible until then.
+class Written:
+    """Weights in a folder that nobody sees yet; see `written`."""
+
+    def __init__(self, outbox: Path, ticket: Ticket, staged: Path) -> None:
+        self.ticket = ticket
+        self._outbox, self._staged = outbox, staged
+
+    def place(self, kept: int = KEPT) -> Placed:
+        """Make them durable, then visible. Beyond `kept` waiting entries of the ticket's channel the oldest are dropped."""
+        if kept < 1:
+            raise ValueError(f"kept: {kept}, but the newest is never lost; give 1 or more")
+        folder, ticket = self._staged / "entry", self.ticket
+        waiting, taken = self._outbox / "waiting", self._outbox / "taken"
+        durable.write_file(folder / TICKET, msgspec.json.encode(ticket))
+        durable.sync_tree(folder)
+        with durable.locked(self._outbox / "lock"):
+            counter = 1 + max((counter for counter, _ in _listed(waiting, taken)), default=0)
+            target = waiting / f"{counter:010d}-{ticket.segment}-{ticket.step}"
+            os.rename(folder, target)
+            durable.sync_folder(waiting)
+            dropped = _drop_oldest(waiting, ticket.channel, kept, self._staged)
+        return Placed(Entry(target, counter, ticket), dropped)
+
+
+@contextmanager
+def written(outbox: Path, write: Callable[[Path], object], ticket: Ticket) -> Iterator[Written]:
+    """Write weights, unsynced; what has not been placed when the block ends is gone.
 
     `write` fills an empty folder with safetensors and their configuration, as `save_pretrained` does. Raises
-    FileNotAllowed for any other file. Beyond `kept` waiting entries of the ticket's channel the oldest are dropped.
+    FileNotAllowed for any other file.
     """
     if not _SEGMENT.fullmatch(ticket.segment):
         raise ValueError(f"segment {ticket.segment!r}: it names a folder; use letters, digits, '.', '_' and '-'")
     check_channel(ticket.channel)
-    if kept < 1:
-        raise ValueError(f"kept: {kept}, but the newest is never lost; give 1 or more")
-    waiting, taken = outbox / "waiting", outbox / "taken"
-    durable.make_folder(waiting)
+    durable.make_folder(outbox / "waiting")
     with durable.staging(outbox / "tmp") as staged:
         folder = staged / "entry"
         (folder / FILES).mkdir(parents=True)
@@ -131,15 +153,13 @@ def put(outbox: Path, write: Callable[[Path], object], ticket: Ticket, *, kept: 
         check_names(names)
         if not any(name.endswith(".safetensors") for name in names):
             raise OutboxError(f"{ticket.segment} step {ticket.step}: no *.safetensors among {names}; write the weights")
-        durable.write_file(folder / TICKET, msgspec.json.encode(ticket))
-        durable.sync_tree(folder)
-        with durable.locked(outbox / "lock"):
-            counter = 1 + max((counter for counter, _ in _listed(waiting, taken)), default=0)
-            target = waiting / f"{counter:010d}-{ticket.segment}-{ticket.step}"
-            os.rename(folder, target)
-            durable.sync_folder(waiting)
-            dropped = _drop_oldest(waiting, ticket.channel, kept, staged)
-    return Placed(Entry(target, counter, ticket), dropped)
+        yield Written(outbox, ticket, staged)
+
+
+def put(outbox: Path, write: Callable[[Path], object], ticket: Ticket, *, kept: int = KEPT) -> Placed:
+    """Hand weights over; durable on return, invisible until then. See `written` and `Written.place`."""
+    with written(outbox, write, ticket) as entry:
+        return entry.place(kept)
 
 
 def _drop_oldest(waiting: Path, channel: str, kept: int, bin_: Path) -> list[Ticket]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from control import Outcome, RunStatus
+from publish import Courier
 from trainer.checkpoints import Start
 from trainer.ema import Ema
 from trainer.journal import TrainedJournal
@@ -41,7 +42,8 @@ class Lifecycle:
         steering.ranks, steering.link = ranks, link
         steering.leaving, steering.paused = None, False
         try:
-            yield
+            with self._carried():
+                yield
         except BaseException as error:
             reason = f"training ended with {type(error).__name__}: {error}"
             self._end(RunStatus.CRASHED, reason)
@@ -55,6 +57,17 @@ class Lifecycle:
             self._end(RunStatus.STOPPED, departure.reason)
         else:
             self._end(None, departure.reason)  # the next process goes on with it
+
+    @contextlib.contextmanager
+    def _carried(self) -> Iterator[None]:
+        """While weights can be handed over, on the main rank; those that were given last are safe when it ends."""
+        steering = self._steering
+        if steering.settings.outbox is None or not steering.ranks.main:
+            yield
+            return
+        with Courier(steering.settings.outbox) as steering.courier:
+            yield
+        steering.courier = None
 
     def prepare(self, start: Start) -> None:
         """Before the Trainer loads anything: the data goes on where the checkpoint stands."""

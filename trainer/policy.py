@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from dataset import InteractiveMixture
-from publish import PublishError
+from publish import Placed, PublishError
 from trainer.errors import CheckpointError, TrainerError
 from trainer.settings import Every
 
@@ -40,6 +41,7 @@ class Routine:
         self.saving = Clock(settings.checkpoint, step)
         self.publishing = Clock(settings.publish, step)
         self._telling = Clock(settings.statistics, step)
+        self._given: Future[Placed] | None = None
 
     def due(self) -> tuple[bool, bool]:
         """Whether a checkpoint and a version are due. Rank 0 decides for all, as clocks differ."""
@@ -56,7 +58,9 @@ class Routine:
                 steering.reporter.health("checkpoint", str(error), level="error")
         if publish:
             try:
-                steering.publish(steering.settings.channel)
+                before, self._given = self._given, steering.publish(steering.settings.channel)
+                if before is not None and before.done() and not before.cancelled():
+                    before.result()  # what was in the way of the last one has not been told yet
             except (TrainerError, PublishError, OSError) as error:
                 steering.reporter.health("publish", f"{type(error).__name__}: {error}", level="error")
         self.tell()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import msgspec
 from dataset import Consumed, InteractiveMixture
 from publish.errors import FileNotAllowed
 from publish.manifest import check_names
-from publish.outbox import Ancestor, Ticket, put
+from publish.outbox import Ancestor, Placed, Ticket
 from trainer.errors import CommandRejected
 
 if TYPE_CHECKING:
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def hand_over(steering: Steering, channel: str, command: str = "") -> str:
-    """Put the weights as they are now into the outbox, on every rank; returns the entry's name.
+def hand_over(steering: Steering, channel: str, command: str = "") -> Future[Placed] | None:
+    """Have the weights as they are now put into the outbox, on every rank; returns at once with what comes of it, on the
+    main rank. They are written here, and synced beside training.
 
     Raises `CommandRejected` without an outbox, and what writing raises.
     """
-    outbox = steering.settings.outbox
-    if outbox is None:
+    if steering.settings.outbox is None:
         raise CommandRejected("publish_checkpoint: this trainer has no outbox; set `outbox` in its settings")
     ticket = _ticket(steering, channel, command)
     if not steering.ranks.main:
-        return ""
+        return None
     averaged = steering.ema.applied() if steering.ema is not None else contextlib.nullcontext()
 
     def write(folder: Path) -> None:
@@ -40,10 +41,17 @@ def hand_over(steering: Steering, channel: str, command: str = "") -> str:
             steering.trainer.save_model(str(folder), _internal_call=True)  # else push_to_hub would upload it too
         _keep_what_a_version_holds(folder)
 
-    placed = put(outbox, write, ticket)
-    for dropped in placed.dropped:
-        logger.warning("the version of step %d gave way to a newer one before it was published", dropped.step)
-    return placed.entry.path.name
+    if steering.courier is None:
+        raise CommandRejected("publish_checkpoint: nobody carries weights now; publish while training runs")
+    placed = steering.courier.give(write, ticket)
+    placed.add_done_callback(lambda done: _tell_of_those_that_gave_way(done, ticket))
+    return placed
+
+
+def _tell_of_those_that_gave_way(done: Future[Placed], ticket: Ticket) -> None:
+    dropped = (ticket,) if done.cancelled() else () if done.exception() else done.result().dropped
+    for each in dropped:
+        logger.warning("the version of step %d gave way to a newer one before it was published", each.step)
 
 
 def _ticket(steering: Steering, channel: str, command: str) -> Ticket:

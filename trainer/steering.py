@@ -7,6 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -16,6 +17,7 @@ from pydantic import TypeAdapter
 
 from control import CommandKind, Delivery, RunStatus
 from dataset import InteractiveMixture, Receipt
+from publish import Courier, Placed
 from trainer.checkpoints import Checkpoint, Checkpoints, Start
 from trainer.command import CommandType, Plan, StepDone
 from trainer.compat import save_checkpoint
@@ -92,6 +94,7 @@ class Steering:
         self.meter = StepMeter(lag=0 if trainer.args.device.type == "cpu" else 1)
         self.journal: TrainedJournal | None = None
         self.ema: Ema | None = None
+        self.courier: Courier | None = None
         self.segment: Segment | None = None
         self.leaving: Departure | None = None
         self.paused = False
@@ -164,8 +167,8 @@ class Steering:
         self.meter.restart_clock()
         return metrics
 
-    def publish(self, channel: str, command: str = "") -> str:
-        """Hand the weights as they are now to the publisher; returns the name of the entry in the outbox."""
+    def publish(self, channel: str, command: str = "") -> Future[Placed] | None:
+        """Hand the weights as they are now to the publisher; what comes of it, on the main rank."""
         try:
             return hand_over(self, channel, command)
         finally:

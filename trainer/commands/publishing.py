@@ -26,7 +26,8 @@ def publish(steering: Steering, arguments: PublishArguments) -> Plan:
     channel = arguments.channel or steering.settings.channel
 
     def apply() -> dict[str, Any]:
-        return {"channel": channel, "entry": steering.publish(channel, steering.desk.current or "")}
+        placed = steering.publish(channel, steering.desk.current or "")
+        return {"channel": channel, "entry": "" if placed is None else placed.result().entry.path.name}
 
     return Plan(apply, after={"channel": channel, "step": steering.step})
 

@@ -1,10 +1,14 @@
 """What a swap costs those who are being served: a steady load on a `LiveModel` while versions arrive, and without.
 
-    python -m benchmarks.serve [--versions N] [--clients N] [--windows N] [--json]
+    python -m benchmarks.serve [--versions N] [--clients N] [--windows N] [--beside] [--json]
 
 Each request pins the model, takes several denoising steps of it, and looks at the stamps that every part carries, at the
-first step and after the last: they must be one version's, and the one that the request was told. Then one more version
-arrives, and is rolled back.
+first step and after the last: they must be one version's, and the one that the request was told. At the end the channel is
+rolled back.
+
+What is measured is the serving side, so the publisher has made its versions before, and moves the channel to one after
+the other; what training and encoding take from a machine that they share with serving is `benchmarks.publish`'s. With
+`--beside`, each version is made while requests are served, by a process on the same machine.
 """
 
 from __future__ import annotations
@@ -59,10 +63,16 @@ def model() -> nn.Sequential:
 
 
 def weights(version: int) -> dict[str, torch.Tensor]:
-    """A version's, all parts stamped."""
-    torch.manual_seed(version)
+    """A version's, all parts stamped, which a finetuning step of 1e-5 parts from its neighbour."""
+    torch.manual_seed(0)
     state = model().state_dict()
-    return {name: torch.full_like(value, version) if "stamp" in name else value for name, value in state.items()}
+    moved = torch.Generator().manual_seed(version)
+    return {
+        name: torch.full_like(value, version)
+        if "stamp" in name
+        else value + 1e-5 * torch.randn(value.shape, generator=moved)
+        for name, value in state.items()
+    }
 
 
 class Load:
@@ -107,44 +117,49 @@ def _stamps(served: Served[nn.Sequential]) -> set[float]:
     return {float(value) for name, value in served.module.named_buffers() if name.endswith("stamp")}
 
 
-def publish_from(root: Path, orders: Any) -> None:
-    """A publisher in a process of its own, as in a service: each order is a step to publish, None the end."""
+def publish_from(root: Path, orders: Any, made: Any, versions: int, beside: bool) -> None:
+    """A publisher in a process of its own, as in a service: each order is a version to show, None the end."""
     torch.set_num_threads(1)
     hub, outbox = DirectoryHub(root / "hub", create=True), Outbox(root / "outbox")
-    publisher = Publisher(hub, outbox, SigningKey.load_or_create(root / "publisher.key"), keep=3)
+    publisher = Publisher(hub, outbox, SigningKey.load_or_create(root / "publisher.key"), keep=versions)
+
+    def make(version: int, channel: str) -> None:
+        def write(folder: Path) -> None:
+            save_file(weights(version), folder / "model.safetensors")
+
+        put(root / "outbox", write, Ticket("bench", "main", "seg1", version, ema=True, channel=channel))
+        assert publisher.step() == 0.0
+
     with outbox.served():
-        while (step := orders.get()) is not None:
-            if step == BACK:
+        for version in range(1, 1 if beside else versions + 1):
+            make(version, "made")
+        made.set()
+        while (version := orders.get()) is not None:
+            if version == BACK:
                 publisher.rollback_version("stable", by="bench")
-                continue
-
-            def write(folder: Path, state: dict[str, torch.Tensor] = weights(step)) -> None:  # noqa: B008
-                save_file(state, folder / "model.safetensors")
-
-            put(root / "outbox", write, _ticket(step))
-            assert publisher.step() == 0.0
+            elif beside:
+                make(version, "stable")
+            else:
+                publisher.promote_version("stable", version, by="bench")
 
 
-def _ticket(step: int) -> Ticket:
-    return Ticket("bench", "main", "seg1", step, ema=True)
-
-
-def measure(result: Result, versions: int, clients: int, windows: int) -> None:
+def measure(result: Result, versions: int, clients: int, windows: int, beside: bool) -> None:
     """Windows of the same load without and with versions, in turns; then a rollback under it."""
     torch.set_num_threads(1)
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         key = SigningKey.load_or_create(root / "publisher.key")
-        orders = context.Queue()
-        publisher = context.Process(target=publish_from, args=(root, orders), daemon=True)
+        orders, made = context.Queue(), context.Event()
+        publisher = context.Process(target=publish_from, args=(root, orders, made, versions + 1, beside), daemon=True)
         publisher.start()
+        made.wait()
         live: LiveModel[nn.Sequential] = LiveModel(Modules(model))
         follower = Follower(DirectoryHub(root / "hub"), "stable", [key.public], root / "cache", live, apart=True)
 
         def wait_for(version: int) -> None:
             while follower.status().version != version:
-                time.sleep(0.002)
+                time.sleep(0.02)
 
         quiet, busy = Seen(), Seen()
         follower.start()
@@ -165,7 +180,8 @@ def measure(result: Result, versions: int, clients: int, windows: int) -> None:
         with Load(live, clients) as last:
             began = time.perf_counter()
             orders.put(BACK)
-            wait_for(step - 1)
+            while follower.status().version != step - 1:
+                time.sleep(0.001)
             rollback = time.perf_counter() - began
         follower.close()
         orders.put(None)
@@ -222,10 +238,11 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=100)
     parser.add_argument("--clients", type=int, default=2)
     parser.add_argument("--windows", type=int, default=10, help="of each kind, with as many versions in each")
+    parser.add_argument("--beside", action="store_true", help="make the versions meanwhile, on this machine")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     result = Result("serve", TARGETS)
-    measure(result, given.versions, given.clients, given.windows)
+    measure(result, given.versions, given.clients, given.windows, given.beside)
     result.show(as_json=given.json)
 
 

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from torch import nn
 
 from publish import configuration
-from publish.crew import in_order
+from publish.crew import PIECE, breathe
 from publish.errors import DigestMismatch, WeightsMismatch
 from publish.manifest import MANIFEST, decode_manifest
 
@@ -102,7 +102,7 @@ class _Refiller:
         for file, part in _files(folder):
             with safe_open(str(file), framework="pt") as opened:
                 for name in opened.keys():  # noqa: SIM118
-                    self._tensors[part + name].copy_(opened.get_tensor(name))
+                    _copy(self._tensors[part + name], opened.get_tensor(name))
         for device in {tensor.device for tensor in self._tensors.values() if tensor.is_cuda}:
             torch.cuda.synchronize(device)  # whoever serves next may use another stream
 
@@ -126,9 +126,8 @@ class _Refiller:
                 tensor = self._tensors.get(f"{part}/{name}" if part else name)
                 if tensor is not None and _KINDS.get(tensor.dtype) == expected.dtype:
                     wanted.append((name, tensor, expected.sha256))
-        actual = in_order(lambda item: _digest(item[1]), wanted)
-        for (name, _, expected_digest), digest in zip(wanted, actual, strict=True):
-            if digest != expected_digest:
+        for name, tensor, expected_digest in wanted:
+            if _digest(tensor) != expected_digest:
                 raise DigestMismatch(
                     f"{name!r}: what lies on its device is not what was signed for; it is loaded again"
                 )
@@ -148,9 +147,22 @@ _KINDS = {
 }
 
 
+def _copy(target: torch.Tensor, stored: torch.Tensor) -> None:
+    """Fill a tensor from a mapped file, in pieces that no request feels."""
+    rows = max(1, PIECE * len(target) // target.nbytes) if target.ndim and target.nbytes else 1
+    for part, source in zip(target.split(rows), stored.split(rows), strict=True) if target.ndim else [(target, stored)]:
+        part.copy_(source)
+        breathe()
+
+
 def _digest(tensor: torch.Tensor) -> str:
-    held = tensor.detach().contiguous().reshape(-1).view(torch.uint8).cpu()
-    return hashlib.sha256(held.numpy().data).hexdigest()
+    """SHA-256 of the bytes, in pieces that no request feels."""
+    held = tensor.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data
+    seen = hashlib.sha256()
+    for at in range(0, len(held), PIECE):
+        seen.update(held[at : at + PIECE])
+        breathe()
+    return seen.hexdigest()
 
 
 class _Same:

@@ -31,7 +31,9 @@ def main() -> None:
     told, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    place = FollowSettings.model_validate_json(told.readline())
+    if not (first := told.readline()):  # whoever started this ended at once
+        return
+    place = FollowSettings.model_validate_json(first)
     threading.Thread(target=_listen, args=(told, lines), daemon=True).start()
     cache = Cache(place.cache, TrustedKeys(place.trusted_keys))
     hub: ReadableHub | None = None

@@ -3,9 +3,9 @@
     python kill_points.py SCENARIO FOLDER STRIDE
 
 Each trial forks a child that does the scenario's work with a profiler which counts the calls that reach the file system
-and sends SIGKILL to itself right before call k (or, for `torn`, after half of the k-th write). The parent then checks
-what a reader may find, starts the work again without a killer, and checks that it ends as it should. Prints one line of
-JSON.
+and sends SIGKILL to itself right before call k (or, for `torn`, after half of the k-th write; or, for `fetcher`, the
+process that fetches for a follower does so to itself). The parent then checks what a reader may find, starts the work again
+without a killer, and checks that it ends as it should. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import random
 import shutil
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,17 @@ class Tearer:
             self._write(descriptor, bytes(data)[: len(data) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
         return self._write(descriptor, data)
+
+
+class FetcherKiller:
+    """Has the process that a follower starts for fetching killed before its k-th call, once; see at_start/sitecustomize.py."""
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+
+    def install(self) -> None:
+        path = os.pathsep.join((str(Path(__file__).parent / "at_start"), os.environ.get("PYTHONPATH", "")))
+        os.environ.update(KILL_FETCHER_AT=str(self._at), PYTHONPATH=path)
 
 
 class Scenario:
@@ -261,7 +273,47 @@ class Follow(Scenario):
         assert not litter(root / "cache"), litter(root / "cache")
 
 
-SCENARIOS = {kind.__name__: kind for kind in (Publish, HandOver, FirstKey, Judge, Operate, Follow)}
+class FollowApart(Follow):
+    """The same follower, for which a process of its own fetches; neither outlives the other, nor loses anything with it."""
+
+    def work(self, root: Path) -> None:
+        os.environ[TRIAL] = str(root)
+        live: LiveModel[object] = LiveModel(Uniform())
+        hub = DirectoryHub(root / "hub")
+        follower = Follower(hub, "stable", [key(root).public], root / "cache", live, apart=True)
+        follower.restore()
+        newest, deadline = hub.versions()[-1], time.monotonic() + 120
+        while follower.status().version != newest:
+            time.sleep(min(0.02, follower.step()))
+            assert time.monotonic() < deadline, follower.status()
+        follower.close()
+
+    def look(self, root: Path) -> None:
+        deadline = time.monotonic() + 60
+        while orphans := _of_trial(root):
+            assert time.monotonic() < deadline, f"orphans: {orphans}"
+            time.sleep(0.02)
+        super().look(root)
+
+
+TRIAL = "KILL_POINTS_TRIAL"
+"""What the processes of a trial have in their environment."""
+
+
+def _of_trial(root: Path) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if path.name != str(os.getpid()) and f"{TRIAL}={root}".encode() in (path / "environ").read_bytes().split(
+                b"\0"
+            ):
+                found.append(path.name)
+        except OSError:  # it ended just now
+            continue
+    return found
+
+
+SCENARIOS = {kind.__name__: kind for kind in (Publish, HandOver, FirstKey, Judge, Operate, Follow, FollowApart)}
 
 
 def in_child(work: Callable[[], None]) -> int:
@@ -278,7 +330,7 @@ def in_child(work: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def trial(scenario: Scenario, template: Path, root: Path, killer: Killer | Tearer) -> bool:
+def trial(scenario: Scenario, template: Path, root: Path, killer: Killer | Tearer | FetcherKiller) -> bool:
     """One kill and one recovery; False when the work ended before the killer's call."""
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(template, root)
@@ -292,10 +344,12 @@ def trial(scenario: Scenario, template: Path, root: Path, killer: Killer | Teare
     assert ended in (0, -signal.SIGKILL), f"the work failed by itself: {ended}"
     for after in (scenario.look, scenario.work, scenario.check):
         assert in_child(lambda after=after: after(root)) == 0, f"{after.__name__} failed"
-    return ended != 0
+    return ended != 0 or (root / "killed").exists()
 
 
-def sweep(scenario: Scenario, folder: Path, kind: type[Killer] | type[Tearer], stride: int) -> dict[str, object]:
+def sweep(
+    scenario: Scenario, folder: Path, kind: type[Killer] | type[Tearer] | type[FetcherKiller], stride: int
+) -> dict[str, object]:
     """Kill at every `stride`-th call, starting anywhere below it, until the work gets through."""
     template, root = folder / "template", folder / "trial"
     shutil.rmtree(template, ignore_errors=True)
@@ -315,8 +369,8 @@ def sweep(scenario: Scenario, folder: Path, kind: type[Killer] | type[Tearer], s
 
 if __name__ == "__main__":
     name, place, stride = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    found = {
-        how: sweep(SCENARIOS[name](), place / how, kind, step)
-        for how, kind, step in (("killed", Killer, stride), ("torn", Tearer, 1))
-    }
+    ways = [("killed", Killer, stride), ("torn", Tearer, 1)]
+    if name == "FollowApart":
+        ways = [("killed", Killer, stride), ("fetcher", FetcherKiller, stride)]
+    found = {how: sweep(SCENARIOS[name](), place / how, kind, step) for how, kind, step in ways}
     sys.stdout.write(json.dumps(found) + "\n")

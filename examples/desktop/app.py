@@ -25,15 +25,15 @@ from fastapi.staticfiles import StaticFiles
 
 from examples.desktop.codec import encode_frame
 from examples.desktop.errors import InvalidInputs
-from examples.desktop.frames import FrameServer
+from examples.desktop.frames import Answer, FrameServer
 from examples.desktop.inputs import Inputs
 from examples.desktop.model import BASE, load_base, paint_next
-from examples.desktop.screen import Frame
 from examples.desktop.wire import Shown, pack
 from examples.desktop.world import World
 from ingest.async_client import AsyncSessionClient
 from ingest.errors import ClientError
-from publish import DirectoryHub, Follower, LiveModel, Status
+from publish import Alarms, AlarmSettings, DirectoryHub, Follower, LiveModel, Status
+from publish.checks import Rule
 from publish.loading import Pretrained
 from stovetop.lifeline import watch_lifeline
 from stovetop.word import Word
@@ -43,6 +43,17 @@ STATIC = Path(__file__).parent / "static"
 LARGEST_MESSAGE = 4096
 FAREWELL = 5.0
 """Seconds that a visitor's last steps may take to reach the gateway after the tab was closed."""
+
+ALARMS = AlarmSettings(
+    enabled=True,
+    least=100,
+    p95_seconds=Rule(at_most=5.0),
+    score=Rule(at_most_worse=0.2, higher_is_better=True),
+)
+"""What sends a version back on this server: failures, frames that take seconds, and visitors who give up more often. The
+score of a frame is 1 where its visitor went on from it, and 0 where the visitor had the screen reset. Others are not told
+(`raise_alarm`): that takes the scope `operate`, which whoever serves strangers should not have.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +92,7 @@ def create_app(options: AppOptions) -> FastAPI:
         if word is not None:
             word.status(status)
 
+    alarms = Alarms(ALARMS)
     follower = Follower(
         DirectoryHub(options.hub),
         options.channel,
@@ -88,6 +100,7 @@ def create_app(options: AppOptions) -> FastAPI:
         options.cache,
         live,
         tell=tell,
+        alarms=alarms,
     )
 
     @asynccontextmanager
@@ -95,7 +108,7 @@ def create_app(options: AppOptions) -> FastAPI:
         follower.start()
         frames = FrameServer(live, threads=options.threads)
         async with httpx.AsyncClient(timeout=10.0, limits=httpx.Limits(max_connections=64)) as http:
-            app.state.desk = Desk(options, frames, http)
+            app.state.desk = Desk(options, frames, http, alarms)
             yield
             await app.state.desk.close()
         frames.close()
@@ -126,8 +139,8 @@ def create_app(options: AppOptions) -> FastAPI:
 class Desk:
     """Seats visitors: each has a session, and the last frame that it was shown."""
 
-    def __init__(self, options: AppOptions, frames: FrameServer, http: httpx.AsyncClient) -> None:
-        self._options = options
+    def __init__(self, options: AppOptions, frames: FrameServer, http: httpx.AsyncClient, alarms: Alarms) -> None:
+        self._options, self._alarms = options, alarms
         self._frames = frames
         self._http = http
         self._leaving: set[asyncio.Task[None]] = set()
@@ -136,12 +149,12 @@ class Desk:
         """Serve one visitor until it leaves."""
         await socket.accept()
         session = AsyncSessionClient(self._options.gateway, self._options.token, APP, http=self._http)
-        frame = World().frame
+        shown = Answer(World().frame, "", "")
         try:
-            await socket.send_bytes(pack(Shown(session.session_id, -1, "", frame)))
+            await socket.send_bytes(pack(Shown(session.session_id, -1, "", shown.frame)))
             while True:
                 message = await socket.receive_text()
-                frame = await self._step(socket, session, frame, message)
+                shown = await self._step(socket, session, shown, message)
         except (WebSocketDisconnect, InvalidInputs) as left:
             if isinstance(left, InvalidInputs):
                 with suppress(RuntimeError, WebSocketDisconnect):
@@ -156,26 +169,24 @@ class Desk:
         if self._leaving:
             await asyncio.wait(self._leaving, timeout=FAREWELL + 1.0)
 
-    async def _step(self, socket: WebSocket, session: AsyncSessionClient, before: Frame, message: str) -> Frame:
+    async def _step(self, socket: WebSocket, session: AsyncSessionClient, before: Answer, message: str) -> Answer:
         wanted = _read(message)
-        if wanted is None:
-            frame, version = World().frame, ""
-        else:
-            answer = await self._frames.next(before, wanted)
-            frame, version = answer.frame, answer.version
+        if before.digest:
+            self._alarms.score(before.digest, 0.0 if wanted is None else 1.0)
+        answer = Answer(World().frame, "", "") if wanted is None else await self._frames.next(before.frame, wanted)
         seq = -1
         try:
             seq = await session.post(
                 None if wanted is None else wanted.wire(),
-                members={"png": encode_frame(frame)},
+                members={"png": encode_frame(answer.frame)},
                 is_reset=wanted is None,
-                model_version=version or None,
+                model_version=answer.version or None,
                 time=time.time(),
             )
         except ClientError as error:  # the screen must not freeze for a gateway that is away or full
             logger.warning("session %s: a step is not posted: %s", session.session_id, error)
-        await socket.send_bytes(pack(Shown(session.session_id, seq, version, frame)))
-        return frame
+        await socket.send_bytes(pack(Shown(session.session_id, seq, answer.version, answer.frame)))
+        return answer
 
     async def _bid_farewell(self, session: AsyncSessionClient) -> None:
         try:

@@ -27,10 +27,11 @@ LARGEST_BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A painted frame, and the label of the version that painted it."""
+    """A painted frame, with the label of the version that painted it and the digest of its weights."""
 
     frame: Frame
     version: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class FrameServer:
                     [request.inputs for request in batch],
                     self._generator,
                 )
-                version = served.label
+                version, digest = served.label, served.digest
         except Exception as error:  # one bad batch is told to its visitors and must not end the thread
             for request in batch:
                 request.loop.call_soon_threadsafe(_fail, request.future, error)
@@ -96,7 +97,7 @@ class FrameServer:
         self.painted += len(batch)
         self.seconds += time.monotonic() - begun
         for request, frame in zip(batch, frames, strict=True):
-            request.loop.call_soon_threadsafe(_resolve, request.future, Answer(frame, version))
+            request.loop.call_soon_threadsafe(_resolve, request.future, Answer(frame, version, digest))
 
 
 def _resolve(future: asyncio.Future[Answer], answer: Answer) -> None:

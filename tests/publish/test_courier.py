@@ -71,7 +71,7 @@ def test_what_cannot_be_written_or_synced_is_told_and_ends_nothing(
 
     slowed(monkeypatch, space)
     with Courier(outbox) as courier:
-        with pytest.raises(FileNotAllowed, match="weights.bin"):
+        with pytest.raises(FileNotAllowed, match=r"weights\.bin"):
             courier.give(lambda folder: (folder / "weights.bin").write_bytes(b""), ticket(1))
         with pytest.raises(OSError, match="No space left"):
             courier.give(weights_of(2), ticket(2)).result(30)

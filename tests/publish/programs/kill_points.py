@@ -69,7 +69,7 @@ class Tearer:
 
 
 class FetcherKiller:
-    """Has the process that a follower starts for fetching killed before its k-th call, once; see at_start/sitecustomize.py."""
+    """Has the process that fetches for a follower killed before its k-th call, once; see at_start/sitecustomize.py."""
 
     def __init__(self, at: int) -> None:
         self._at = at

@@ -8,8 +8,9 @@ every 100 steps in `--dtype` through the embedded hub, and followed over HTTP.
 
 bytes     all that passes the follower's sockets, both ways, headers, pointers and manifests included, against the full
           version. Beside it the best general encoders on the same files: zstd, and zstd with the version before as its
-          dictionary, which is what `zstd --patch-from` and xdelta do. The publisher writes to the hub's directory, so
-          that its hop has no socket; to a bucket or a repository it sends each version in full and its delta.
+          dictionary, which is what `zstd --patch-from` and xdelta do. The publisher writes to the embedded hub's
+          directory, so that its hop has no socket; `hop1` is what another one sends over its sockets to a repository,
+          which any client can load from, and so in full beside the delta.
 times     from the publisher's first look at the files to the follower's flip, against `upload_folder`,
           `snapshot_download` and `from_pretrained` of the same weights over the same hub, in turns.
 training  seconds a step while a version goes out every 10 steps, against without, in turns; the publisher, the hub and
@@ -27,7 +28,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ from publish import (
     decode_manifest,
     put,
 )
+from publish.hugging_face import HuggingFaceHub
 from publish.loading import Pretrained
 from publish.server import HubThread
 
@@ -163,6 +165,26 @@ class Kitchen:
             self.follower.close()
             http.close()
 
+    @contextmanager
+    def repository(self) -> Iterator[Callable[[Training, torch.dtype], int]]:
+        """While versions also go to a repository of the Hugging Face Hub's API; a call hands over, publishes, and returns
+        the bytes over the publisher's sockets, both ways."""
+        outbox = Outbox(self.root / "to-repository")
+        with counted(self.server.url) as wire, outbox.served():
+            hub = HuggingFaceHub(
+                "bench/versions", endpoint=wire.url, token=self.token, create=True, commits_per_hour=1e6
+            )
+            publisher = Publisher(hub, outbox, self._key, keep=3)
+
+            def publish(training: Training, dtype: torch.dtype) -> int:
+                ticket = Ticket("bench", "main", "seg1", training.steps, ema=True)
+                put(self.root / "to-repository", training.rounded(dtype).save_pretrained, ticket)
+                before = wire.total
+                assert publisher.step() == 0.0
+                return wire.total - before
+
+            yield publish
+
     def publish(self, training: Training, dtype: torch.dtype) -> tuple[float, int]:
         """Hand over, publish, wait until it is served: seconds from the commit's beginning, and the version."""
         ticket = Ticket("bench", "main", "seg1", training.steps, ema=True)
@@ -219,28 +241,34 @@ class Client:
 
 def measure_bytes(result: Result, kitchen: Kitchen, wire: Wire, training: Training, given: Given) -> None:
     """Versions every 10 and every 100 steps."""
-    for every, rounds in ((10, given.rounds), (100, max(1, given.rounds // 5))):
-        shares, ratios, alone = [], [], []
-        for _ in range(rounds):
-            training.run(every)
-            before = wire.total
-            _, version = kitchen.publish(training, given.dtype)
-            over = wire.total - before
-            manifest = decode_manifest(kitchen.hub.manifest(version), "")
-            assert isinstance(manifest.base, Base), "no delta was worth it"
-            shares.append(over / manifest.size)
-            name = next(name for name in manifest.files if name.endswith(".safetensors"))
-            squeezed, patch = general(kitchen.hub.path(version, name), kitchen.hub.path(version - 1, name))
-            alone.append(squeezed / manifest.size)
-            ratios.append(over / min(squeezed, patch))
-        result.note(
-            **{
-                f"every_{every}_share": statistics.mean(shares),
-                f"every_{every}_zstd_share": statistics.mean(alone),
-                f"every_{every}_of_best_general": statistics.mean(ratios),
-            }
-        )
-    result.note(full_version_bytes=float(manifest.size), steps=training.steps)
+    with kitchen.repository() as upload:
+        upload(training, given.dtype)
+        for every, rounds in ((10, given.rounds), (100, max(1, given.rounds // 5))):
+            shares, hops, ratios, alone, against = [], [], [], [], []
+            for _ in range(rounds):
+                training.run(every)
+                before = wire.total
+                _, version = kitchen.publish(training, given.dtype)
+                over = wire.total - before
+                manifest = decode_manifest(kitchen.hub.manifest(version), "")
+                assert isinstance(manifest.base, Base), "no delta was worth it"
+                shares.append(over / manifest.size)
+                hops.append(upload(training, given.dtype) / manifest.size)
+                name = next(name for name in manifest.files if name.endswith(".safetensors"))
+                squeezed, patch = general(kitchen.hub.path(version, name), kitchen.hub.path(version - 1, name))
+                alone.append(squeezed / manifest.size)
+                against.append(patch / manifest.size)
+                ratios.append(over / min(squeezed, patch))
+            result.note(
+                **{
+                    f"every_{every}_share": statistics.mean(shares),
+                    f"every_{every}_hop1_share": statistics.mean(hops),
+                    f"every_{every}_zstd_share": statistics.mean(alone),
+                    f"every_{every}_patch_share": statistics.mean(against),
+                    f"every_{every}_of_best_general": statistics.mean(ratios),
+                }
+            )
+        result.note(full_version_bytes=float(manifest.size), steps=training.steps)
 
 
 def measure_times(result: Result, kitchen: Kitchen, training: Training, given: Given) -> None:
@@ -353,6 +381,7 @@ def main() -> None:
     asked = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     phases = PHASES if asked.only is None else (asked.only,)
     targets = tuple(target for target in TARGETS if OF[target.figure] in phases)

@@ -149,9 +149,13 @@ _KINDS = {
 
 def _copy(target: torch.Tensor, stored: torch.Tensor) -> None:
     """Fill a tensor from a mapped file, in pieces that no request feels."""
-    rows = max(1, PIECE * len(target) // target.nbytes) if target.ndim and target.nbytes else 1
-    for part, source in zip(target.split(rows), stored.split(rows), strict=True) if target.ndim else [(target, stored)]:
-        part.copy_(source)
+    if target.nbytes <= PIECE:  # a scalar among them, which has no rows
+        target.copy_(stored)
+        breathe()
+        return
+    rows = max(1, PIECE * len(target) // target.nbytes)
+    for at in range(0, len(target), rows):
+        target[at : at + rows].copy_(stored[at : at + rows])
         breathe()
 
 

@@ -287,3 +287,29 @@ def test_a_model_is_placed_as_the_app_says(tmp_path: Path) -> None:
         with live.use() as served:
             expected = UNet2DModel.from_pretrained(tmp_path / name).to(torch.bfloat16)
             assert same(served.module, expected)
+
+
+class Large(nn.Module):
+    """Tensors of several pieces, in every shape that they are cut in: a vector, a flat one, one without numbers, a scalar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flat = nn.Parameter(torch.zeros(700, 301))
+        self.long = nn.Parameter(torch.zeros(300_001))
+        self.wide = nn.Parameter(torch.zeros(2, 200_000))
+        self.register_buffer("none", torch.zeros(0, 3))
+        self.register_buffer("scalar", torch.tensor(0.0))
+
+
+def test_tensors_of_several_pieces_are_filled_whole(kitchen: Kitchen, follow: Follow) -> None:
+    follower, live = follow(loader=Modules(Large))
+    for step in range(1, 6):
+        torch.manual_seed(step)
+        state = {name: torch.randn_like(value) for name, value in Large().state_dict().items()}
+        put(kitchen.outbox, lambda folder, state=state: save_file(state, folder / "model.safetensors"), ticket(step))
+        assert kitchen.publisher.step() == 0.0
+        follower.step()
+        assert follower.status().error == ""
+        with live.use() as served:
+            found = served.module.state_dict()
+            assert all(torch.equal(found[name], value) for name, value in state.items())

@@ -56,6 +56,7 @@ from publish import (
     decode_manifest,
     put,
 )
+from publish.crew import be_nice
 from publish.hugging_face import HuggingFaceHub
 from publish.loading import Pretrained
 from publish.server import HubThread
@@ -136,9 +137,9 @@ class Training:
 
 
 class Kitchen:
-    """A publisher, its hub behind HTTP, and a follower."""
+    """A publisher, its hub behind HTTP, and a follower, which may fetch in a process of its own (`apart`)."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, apart: bool = False) -> None:
         from diffusers import UNet2DModel
 
         self.root = root
@@ -151,7 +152,7 @@ class Kitchen:
         self.server = HubThread(
             HubSettings(port=0, repositories=root / "repositories"), self.hub, "stovetop/bench", tokens
         )
-        self._key = key
+        self._key, self._apart = key, apart
         self.live: LiveModel[Any] = LiveModel(Pretrained(UNet2DModel))
 
     @contextmanager
@@ -159,7 +160,9 @@ class Kitchen:
         """While everything runs; the follower in its own thread, behind a line on which bytes are counted."""
         with self.server, self.outbox.served(), counted(self.server.url) as wire:
             http = HttpHub(wire.url, self.token)
-            self.follower = Follower(http, "stable", [self._key.public], self.root / "cache", self.live)
+            self.follower = Follower(
+                http, "stable", [self._key.public], self.root / "cache", self.live, apart=self._apart
+            )
             self.follower.start()
             yield wire
             self.follower.close()
@@ -295,8 +298,9 @@ def measure_times(result: Result, kitchen: Kitchen, training: Training, given: G
 def serve_from(root: Path, stopping: Any) -> None:
     """The publisher, the hub and the follower, in a process of their own."""
     torch.set_num_threads(1)
-    kitchen = Kitchen(root)
+    kitchen = Kitchen(root, apart=True)
     with kitchen.open():
+        be_nice()  # as the publisher's role is; the hub and the follower have their threads by now
         while not stopping.is_set():
             kitchen.publisher.step()
             kitchen.outbox.wait(0.1)

@@ -21,7 +21,9 @@ from typing import TypeVar
 
 WORKERS = min(4, os.cpu_count() or 1)
 NICER = 10
-"""How much nicer than the process its threads are; where threads have no priority of their own, they have its."""
+"""How much nicer nice threads are than the process was when it began; where threads have no priority of their own, they
+have its."""
+_BEGAN = os.getpriority(os.PRIO_PROCESS, 0) if sys.platform == "linux" else 0
 SLICE = 100_000
 """Nanoseconds that whoever wakes up waits for a nice thread, at most. Linux's own slice is some milliseconds, which a
 request would feel."""
@@ -75,9 +77,8 @@ def be_nice(by: int = NICER) -> None:
     if sys.platform != "linux":
         return
     with suppress(OSError):
-        own = threading.get_native_id()
-        nice = min(19, os.getpriority(os.PRIO_PROCESS, own) + by)
-        os.setpriority(os.PRIO_PROCESS, own, nice)
+        nice = max(os.getpriority(os.PRIO_PROCESS, 0), min(19, _BEGAN + by))
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
         _take_short_slices(nice)
 
 

@@ -23,6 +23,7 @@ import msgspec
 from publish.alarms import Alarm, Alarms
 from publish.cache import FORMAT as STATE_FORMAT
 from publish.cache import Cache, Obtained, State
+from publish.crew import breathe
 from publish.errors import NotServing, Replayed
 from publish.fetcher import Fetcher, place_of
 from publish.hub import ReadableHub
@@ -256,7 +257,9 @@ class Follower(Generic[M]):
         if digest == self._served_digest():
             self._remember(msgspec.structs.replace(state, digest=digest))
             return
+        breathe()
         obtained = self._obtain(pointer)
+        breathe()
         manifest = obtained.manifest
         self._update(
             received_bytes=self._status.received_bytes + obtained.received,
@@ -273,6 +276,7 @@ class Follower(Generic[M]):
         if self._fetcher is None:
             return self._cache.obtain(self._hub, pointer)
         fetched = self._fetcher.obtain(pointer)
+        breathe()
         return Obtained(*self._cache.standing(pointer.manifest_sha256), fetched.received, fetched.links)
 
     def roll_back(self, reason: str) -> None:

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from torch import nn
 
 from publish import configuration
-from publish.crew import PIECE, breathe
+from publish.crew import PIECE, beside, breathe
 from publish.errors import DigestMismatch, WeightsMismatch
 from publish.manifest import MANIFEST, decode_manifest
 
@@ -95,6 +95,11 @@ class _Refiller:
             elif tuple(tensor.shape) != found[name][0]:
                 return f"{name!r} is {found[name][0]} in the folder and {tuple(tensor.shape)} in the module"
         return None
+
+    def take(self, folder: Path) -> None:
+        """Fill and verify, behind the requests of this process."""
+        with beside(lambda: (self.fill(folder), self.verify(folder))) as done:
+            done()
 
     @torch.no_grad()
     def fill(self, folder: Path) -> None:
@@ -179,6 +184,7 @@ class _Same:
         found = header(folder)
         if self._first is not None:
             compare(self._first, found, str(folder))
+        breathe()
         return found
 
     def settle(self, found: Header) -> None:
@@ -210,8 +216,7 @@ class Modules(Generic[M]):
         refiller = _Refiller({"": module})
         if reason := refiller.mismatch(found):
             raise WeightsMismatch(f"{folder}: {reason}; publish weights of the served architecture")
-        refiller.fill(folder)
-        refiller.verify(folder)
+        refiller.take(folder)
         self._same.settle(found)
         self._settings = configured
         return module
@@ -258,8 +263,7 @@ class Pretrained(Generic[T]):
                 inner = copy.deepcopy(inner)
                 standing = self._place(inner, configured)
             refiller = _Refiller(_parts(inner))
-            refiller.fill(folder)
-            refiller.verify(folder)
+            refiller.take(folder)
             self._last = standing
             return standing
         model = self._place(self._load(folder, found), configured)

@@ -25,6 +25,7 @@ from publish import (
     SigningKey,
     older_keys,
 )
+from publish.crew import be_nice
 from publish.places import publishers_hub
 from stovetop.errors import ConfigurationError
 from stovetop.moves import Moves, specs
@@ -40,7 +41,8 @@ logger = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> None:
-    """Publish until told to stop."""
+    """Publish until told to stop, behind training and serving."""
+    be_nice()
     stop = stop_on_signals()
     chosen = settings.publish
     outbox = Outbox(chosen.outbox)

@@ -290,7 +290,7 @@ def test_a_model_is_placed_as_the_app_says(tmp_path: Path) -> None:
 
 
 class Large(nn.Module):
-    """Tensors of several pieces, in every shape that they are cut in: a vector, a flat one, one without numbers, a scalar."""
+    """Tensors of several pieces, in every shape that they are cut in; one without numbers, and a scalar."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.system.service import APP, Service
+from tests.system.service import Service, packaged
 
 MakeService = Callable[..., Service]
 
@@ -16,15 +15,7 @@ MakeService = Callable[..., Service]
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny app's base model and base shards, made once."""
-    sys.path.insert(0, str(APP))
-    try:
-        from thumbnail_training import write_base, write_base_shard
-    finally:
-        sys.path.remove(str(APP))
-    folder = tmp_path_factory.mktemp("thumbnail")
-    write_base(folder / "base")
-    write_base_shard(folder / "shards")
-    return folder
+    return packaged(tmp_path_factory.mktemp("thumbnail"))
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,19 @@ POISON = ({"x": -1, "y": 3}, {"x": 3}, {"x": 3, "y": 3, "is_left_click": "yes"},
 Posted = tuple[Mapping[str, Any] | None, bool, Mapping[str, bytes]]
 
 
+def one_visit(gateway: str, token: str, seed: int, steps: int = 40) -> str:
+    """Let one visitor come, and wait until all it did is acknowledged; returns the session's id."""
+    world, chance = World(), random.Random(seed)
+    with SessionClient(gateway, token, APP) as session:
+        while session.next_seq < steps:
+            for inputs in visitor_session(world, chance):
+                world.step(inputs)
+                session.post(inputs.wire())
+        session.flush()
+        assert session.durable_through == session.next_seq - 1
+        return session.session_id
+
+
 class Crowd:
     """So many visitors at once, one after the other on each seat, while the block runs; at its end they finish.
 

@@ -66,6 +66,18 @@ threads = 1
 """
 
 
+def packaged(folder: Path) -> Path:
+    """Put the tiny app's base model and base shards into a folder, and return it."""
+    sys.path.insert(0, str(APP))
+    try:
+        from thumbnail_training import write_base, write_base_shard
+    finally:
+        sys.path.remove(str(APP))
+    write_base(folder / "base")
+    write_base_shard(folder / "shards")
+    return folder
+
+
 class Doors(msgspec.Struct, frozen=True):
     """What a running service says of itself in `doors.json`."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import subprocess
 from collections import Counter
@@ -14,13 +13,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from examples.desktop.scripted import visitor_session
-from examples.desktop.world import World
-from ingest.client import SessionClient
 from ingest.types import SAMPLES
 from publish import Manifest
 from tests.system import reckoning
 from tests.system.conftest import MakeService
+from tests.system.crowd import one_visit
 from tests.system.service import Service, answers, free_port
 from tests.system.serving import Server
 from tests.waiting import until
@@ -44,15 +41,7 @@ def service(make_service: MakeService) -> Service:
 
 def post(service: Service, seed: int, steps: int = 40) -> str:
     """Let one visitor come, and wait until all it did is acknowledged; returns the session's id."""
-    world, chance = World(), random.Random(seed)
-    with SessionClient(service.doors.gateway, service.token, "thumbnail") as session:
-        while session.next_seq < steps:
-            for inputs in visitor_session(world, chance):
-                world.step(inputs)
-                session.post(inputs.wire())
-        session.flush()
-        assert session.durable_through == session.next_seq - 1
-        return session.session_id
+    return one_visit(service.doors.gateway, service.token, seed, steps)
 
 
 def samples_of(service: Service, session_id: str) -> list[str]:

@@ -1,18 +1,19 @@
-import { useState } from "react";
+import { useEffect, useId, useState } from "react";
 import type { MixtureBody } from "../api/types";
-import { useRun } from "../app/context";
+import { useCommands, useObservable, useRun } from "../app/context";
 import { asCli } from "../commands/cli";
 import { Receipt } from "../commands/Receipt";
+import { rememberSent, sent } from "../commands/sent";
 import { useCommandSpec, useSend } from "../commands/useSend";
+import { wish } from "../commands/words";
 import { Button } from "../ui/Button";
 import { CopyButton } from "../ui/CopyButton";
 import { Icon } from "../ui/Icon";
 import { MixtureBar } from "./MixtureBar";
 import { SourceRow } from "./SourceRow";
 import { sameShares, sharesOf, toWeights, type Weights, withShare } from "./shares";
+import { COMMAND, undoOf } from "./undo";
 import "./mixture.css";
-
-const COMMAND = "update_dataset_runtime_hyperparameters";
 
 export function MixturePanel() {
   const run = useRun();
@@ -43,12 +44,24 @@ function MixtureForm({ mixture }: { mixture: MixtureBody }) {
   const changed = draft !== undefined && !sameShares(shares, asked);
   const overtaken = changed && draft.version !== mixture.version;
   const weights = toWeights(shares);
+  const settled = draft !== undefined && !changed;
+  useEffect(() => {
+    if (settled) setDraft(undefined); // it is in force: whatever comes next is set from there
+  }, [settled]);
 
   const set = (source: string, share: number) =>
     setDraft({ shares: withShare(shares, source, share), version: draft?.version ?? mixture.version });
   const reset = () => setDraft(undefined);
   const submit = () =>
-    send.mutate({ command: COMMAND, arguments: { weights }, note }, { onSuccess: () => setNote("") });
+    send.mutate(
+      { command: COMMAND, arguments: { weights }, note },
+      {
+        onSuccess: ({ uuid }) => {
+          rememberSent(uuid);
+          setNote("");
+        },
+      },
+    );
 
   return (
     <form
@@ -101,13 +114,51 @@ function MixtureForm({ mixture }: { mixture: MixtureBody }) {
           Send mixture
         </Button>
         <Button kind="ghost" onClick={reset} unavailable={changed ? undefined : "Nothing to take back."}>
-          <Icon name="undo" size={14} /> Reset
+          Reset
         </Button>
         <span className="grow" />
         <CopyButton text={asCli(COMMAND, { weights }, note)} label="Copy as a command line" />
       </div>
       <Receipt command={COMMAND} />
+      <UndoRow inForce={weightsOf(mixture)} onUndo={reset} />
     </form>
+  );
+}
+
+/** Takes back the mixture that was sent from this tab, by sending what was in force before it. */
+function UndoRow({ inForce, onUndo }: { inForce: Weights; onUndo: () => void }) {
+  const commands = useCommands();
+  const mine = useObservable(sent);
+  const send = useSend();
+  const { unavailable } = useCommandSpec(COMMAND);
+  const described = useId();
+  const undo = undoOf(commands, mine, inForce);
+  const restored = undo.restores && wish(COMMAND, { weights: undo.restores });
+  const take = (restores: Weights) =>
+    send.mutate(
+      { command: COMMAND, arguments: { weights: restores }, note: "undo" },
+      {
+        onSuccess: ({ uuid }) => {
+          rememberSent(uuid);
+          onUndo();
+        },
+      },
+    );
+  return (
+    <div className="row undo">
+      <Button
+        kind="ghost"
+        small
+        unavailable={unavailable ?? undo.unavailable}
+        aria-describedby={described}
+        onClick={() => undo.restores && take(undo.restores)}
+      >
+        <Icon name="undo" size={14} /> Undo
+      </Button>
+      <span id={described} className="muted small grow" role={undo.overtaken ? "status" : undefined}>
+        {restored ? `back to ${restored}` : undo.overtaken ? undo.unavailable : ""}
+      </span>
+    </div>
   );
 }
 

@@ -240,10 +240,10 @@ class PretendTrainer:
         self._done(command, before, self._optimizer(), takes_effect_at=self.step + 1)
 
     def _turn_mixture(self, command: Command) -> None:
-        before = dict(self.knobs.weights)
+        before = {"weights": dict(self.knobs.weights)}
         self.knobs.weights |= command.arguments["weights"]
         self.knobs.weights_version += 1
-        after = dict(self.knobs.weights)
+        after = {"weights": dict(self.knobs.weights)}
         if self.status is RunStatus.RUNNING:
             self._later.append((self.step + SHOWS_AFTER, command, before, after))
             return

@@ -34,7 +34,7 @@ def send_mixture(seat: Seat, live: str) -> None:
 def test_an_undo_says_what_it_restores_and_sends_it_as_a_new_command(visit: Visit, trainer: PretendTrainer) -> None:
     seat = visit()
     expect(undo(seat)).to_have_attribute("title", re.compile("no mixture was sent from this tab"))
-    undo(seat).click()
+    undo(seat).click(force=True)
     send_mixture(seat, "65")
     seat.page.reload()  # what this tab sent, it may take back later, too
     expect(seat.page.get_by_text("back to mix base 50 % · history 20 % · live 30 %")).to_be_visible()
@@ -74,7 +74,7 @@ def test_an_undo_is_refused_once_somebody_else_has_changed_the_mixture(
     said = seat.page.get_by_text("rule:spike has changed the mixture since it was sent from this tab")
     expect(said.first).to_be_visible()
     expect(undo(seat)).to_have_attribute("aria-disabled", "true")
-    undo(seat).click()
+    undo(seat).click(force=True)
     send_mixture(seat, "50")
     expect(seat.page.get_by_text("back to mix base 10 % · history 10 % · live 80 %")).to_be_visible()
     assert [sent["weights"] for sent in trainer.received(MIX)][1] == weights

@@ -103,10 +103,11 @@ class MixtureBody(Open):
 
 class VersionBody(Open):
     """`version`: what happened to one. `channel` is the pointer that moved; `held`: until someone releases it. A published
-    one names the version before it along its branch, and the figures of the trainer's last evaluation."""
+    one names the version before it along its branch, and the figures of the trainer's last evaluation. The server alone
+    says `sampled`: that pictures of it came."""
 
     version: int
-    action: Literal["published", "promoted", "rolled_back", "pinned", "released", "refused", "deleted"]
+    action: Literal["published", "promoted", "rolled_back", "pinned", "released", "refused", "sampled", "deleted"]
     channel: str | None = None
     segment: str = ""
     reason: str = ""

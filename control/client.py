@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -26,10 +27,13 @@ from control.api import (
     NewCommand,
     NewDesired,
     NewReport,
+    NewSample,
+    NewSamples,
     ReportAccepted,
     ReportedEvent,
     RunDetail,
     RunList,
+    SampleList,
     SeriesPage,
     VersionList,
     WatchEvents,
@@ -260,6 +264,16 @@ class ControlClient:
         """Say what happened, without a connection."""
         return self._post("/api/v1/report", NewReport(events=events), ReportAccepted)
 
+    def show_samples(self, run: str, version: int, pictures: Mapping[str, bytes]) -> SampleList:
+        """Show what a version paints: PNG files by what they show, in place of those that it had."""
+        samples = tuple(NewSample(label=label, png=b64encode(png)) for label, png in pictures.items())
+        path = f"/api/v1/runs/{run}/versions/{version}/samples"
+        return self._send("PUT", path, NewSamples(samples=samples), SampleList)
+
+    def sample(self, sha256: str) -> bytes:
+        """One picture, as a PNG file."""
+        return self._answer(self._http.build_request("GET", f"/api/v1/samples/{sha256}")).content
+
     def close(self) -> None:
         """Give the connections back."""
         self._http.close()
@@ -280,19 +294,25 @@ class ControlClient:
         )
 
     def _post(self, path: str, content: BaseModel, answer: type[Answer]) -> Answer:
+        return self._send("POST", path, content, answer)
+
+    def _send(self, method: str, path: str, content: BaseModel, answer: type[Answer]) -> Answer:
         headers = {"Content-Type": "application/json"}
         return self._ask(
-            self._http.build_request("POST", path, content=content.model_dump_json(), headers=headers), answer
+            self._http.build_request(method, path, content=content.model_dump_json(), headers=headers), answer
         )
 
     def _ask(self, request: httpx.Request, answer: type[Answer]) -> Answer:
+        return answer.model_validate_json(self._answer(request).content)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
         try:
             response = self._http.send(request)
         except httpx.TransportError as error:
             raise ServerUnreachable(f"{self.url}: no answer ({error}); is the control server running?") from error
         if response.is_error:
             raise _refusal(response.status_code, response.text, str(request.url))
-        return answer.model_validate_json(response.content)
+        return response
 
 
 def _refusal(status: int, text: str, address: str) -> Refused:

@@ -82,6 +82,7 @@ class ControlSettings(BaseModel):
     )
     keep_metrics: int = Field(default=100_000, ge=1000, description="rows of metrics of a run kept at each coarseness")
     keep_passing: int = Field(default=50_000, ge=1000, description="newest figures, heartbeats and lines kept of a run")
+    keep_samples: int = Field(default=50, ge=2, description="versions of a run that keep their sample pictures")
     commands_per_minute: int = Field(default=600, gt=0, description="commands that one token may send in a minute")
     request_bytes: int = Field(default=1 << 20, gt=0, description="largest request body")
     shutdown_seconds: float = Field(default=2.0, gt=0, description="how long open connections may delay an exit")

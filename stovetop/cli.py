@@ -123,6 +123,12 @@ def agents(config: Config = None) -> None:
 
 
 @app.command()
+def samples(config: Config = None) -> None:
+    """Show what new versions paint, by the app's own program, beside those before."""
+    _play(RoleName.SAMPLES, config)
+
+
+@app.command()
 def follow(
     folder: Annotated[Path, typer.Argument(help="a link that always leads to the newest verified version")],
     config: Config = None,

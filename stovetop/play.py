@@ -53,6 +53,7 @@ class RoleName(StrEnum):
     PUBLISH = "publish"
     HUB = "hub"
     AGENTS = "agents"
+    SAMPLES = "samples"
 
 
 def play(role: RoleName, settings: Settings, **given: Any) -> NoReturn:

@@ -52,6 +52,9 @@ class AppSettings(BaseModel):
     to_tensors: str | None = Field(None, description="members of a sample to what the trainer takes")
     recipe: str | None = Field(None, description="a trainer.TrainingContext to the trainer that `stovetop train` runs")
     evaluation: str | None = Field(None, description="a version's folder to figures, which the gate judges it by")
+    samples: str | None = Field(
+        None, description="a version's folder to pictures of what it paints, shown beside those of the version before"
+    )
     base_model: Path | None = Field(None, description="the packaged weights that training and serving begin with")
     base_shards: Path | str | None = Field(
         None, union_mode="left_to_right", description="shards of the source `base`: a folder, or s3://bucket/prefix"
@@ -92,6 +95,16 @@ class TrainSettings(BaseModel):
     options: Mapping[str, Any] = Field({}, description="for the recipe, as it likes")
 
 
+class SamplesSettings(BaseModel):
+    """How often pictures of a new version are made, where the app has `samples`: after each `every` seconds of the newest
+    one, in `seconds` at most, in a process that comes after all others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    every: float = Field(60.0, gt=0)
+    seconds: float = Field(30.0, gt=0)
+
+
 class UpSettings(BaseModel):
     """The supervisor's: pauses between restarts, and how long roles have to stop."""
 
@@ -124,6 +137,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     hub: HubSettings = HubSettings()
     follow: FollowSettings = FollowSettings()
+    samples: SamplesSettings = SamplesSettings()
     up: UpSettings = UpSettings()
 
     @model_validator(mode="before")
@@ -194,6 +208,11 @@ class Settings(BaseSettings):
     def recalled(self) -> Path:
         """Where the publisher keeps what it decided on followers' alarms."""
         return self.data / "recalls"
+
+    @property
+    def painted(self) -> Path:
+        """Where the files of a version lie while pictures are made of it."""
+        return self.data / "painting"
 
     @property
     def trained_to(self) -> str:

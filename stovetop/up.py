@@ -152,6 +152,8 @@ def _asked_for(name: RoleName, settings: Settings) -> bool:
         return settings.hub.serve
     if name is RoleName.AGENTS:
         return bool(settings.agents.by_name)
+    if name is RoleName.SAMPLES:
+        return settings.app.samples is not None
     return name is not RoleName.TRAIN or settings.app.recipe is not None
 
 

@@ -38,6 +38,7 @@ from control.api.runs import (
     RunSummary,
     SegmentInfo,
 )
+from control.api.samples import NewSample, NewSamples, SampleInfo, SampleList
 from control.api.series import Comparison, MetricSeries, SeriesPage
 from control.api.service import Live, ProblemBody, Ready
 from control.api.versions import ChannelInfo, FollowerInfo, FollowerList, VersionInfo, VersionList
@@ -69,6 +70,8 @@ __all__ = [
     "NewCommand",
     "NewDesired",
     "NewReport",
+    "NewSample",
+    "NewSamples",
     "ProblemBody",
     "Ready",
     "ReportAccepted",
@@ -76,6 +79,8 @@ __all__ = [
     "RunDetail",
     "RunList",
     "RunSummary",
+    "SampleInfo",
+    "SampleList",
     "SegmentInfo",
     "SeriesPage",
     "VersionInfo",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from control.api.samples import SampleInfo
 from control.protocol import Frozen
 
 
 class VersionInfo(Frozen):
     """A version of the weights, and the channels that point at it now. `parent` is the version before it along its
-    branch, `evaluation` what the trainer measured last before it."""
+    branch, `evaluation` what the trainer measured last before it, `samples` what it paints, where that is kept."""
 
     run: str
     version: int
@@ -23,6 +24,7 @@ class VersionInfo(Frozen):
     channels: tuple[str, ...] = ()
     parent: int | None = None
     evaluation: dict[str, float] = Field(default_factory=dict)
+    samples: tuple[SampleInfo, ...] = ()
 
 
 class ChannelInfo(Frozen):

@@ -32,6 +32,7 @@ from control.server.pages import DIST, page_routes
 from control.server.paper import Papers, paper_routes
 from control.server.report import report_routes
 from control.server.runs import run_routes
+from control.server.samples import sample_routes
 from control.server.state import state_routes
 from control.server.switchboard import Switchboard
 from control.server.watchers import watcher_routes
@@ -93,6 +94,7 @@ def create_app(
     app.include_router(command_routes(switchboard, desk, outcomes, readers, doors, pace))
     app.include_router(run_routes(switchboard, desk, readers, doors, overview))
     app.include_router(report_routes(switchboard, desk, doors))
+    app.include_router(sample_routes(switchboard.journal, desk, readers, doors, settings))
     app.include_router(watcher_routes(hub, readers, store.name, settings, doors.read))
     app.include_router(actor_routes(switchboard, desk, doors.operate))
     papers = Papers(switchboard, overview, readers)

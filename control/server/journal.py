@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from control.bodies import ActorBody, DesiredBody, LogBody, body
 from control.protocol import DesiredState, Event, EventType
 from control.store import Heard, Store, StoredActor
+from control.store.samples import Samples
 
 Level: TypeAlias = Literal["info", "warning", "error"]
 
@@ -22,10 +23,15 @@ class Journal:
         self.store, self._show, self.clock = store, show, clock
 
     def write(
-        self, events: Sequence[Event], *, actor: StoredActor | None = None, heard: Heard | None = None
+        self,
+        events: Sequence[Event],
+        *,
+        actor: StoredActor | None = None,
+        heard: Heard | None = None,
+        samples: Samples | None = None,
     ) -> list[Event]:
         """Store the events in one transaction and show them."""
-        stored = self.store.append(events, actor=actor, heard=heard)
+        stored = self.store.append(events, actor=actor, heard=heard, samples=samples)
         self._show(stored)
         return stored
 

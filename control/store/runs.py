@@ -7,6 +7,7 @@ import msgspec
 
 from control.api import BranchInfo, ChannelInfo, CheckpointInfo, FollowerInfo, LastMetrics, SegmentInfo, VersionInfo
 from control.protocol import DesiredState, RunStatus
+from control.store import samples
 from control.store.rows import fetch
 
 
@@ -90,10 +91,22 @@ def versions(connection: apsw.Connection, name: str | None, limit: int) -> tuple
         f"SELECT record FROM versions {where} ORDER BY version DESC, run LIMIT ?", (*values, limit)
     )
     found = [VersionInfo.model_validate_json(text) for (text,) in rows]
+    shown = samples.by_version(connection, name)
     return tuple(
-        version.model_copy(update={"channels": tuple(pointing.get((version.run, version.version), ()))})
+        version.model_copy(
+            update={
+                "channels": tuple(pointing.get((version.run, version.version), ())),
+                "samples": shown.get((version.run, version.version), ()),
+            }
+        )
         for version in found
     )
+
+
+def version(connection: apsw.Connection, name: str, number: int) -> VersionInfo | None:
+    """One version of a run, as it was told of."""
+    found = connection.execute("SELECT record FROM versions WHERE run = ? AND version = ?", (name, number)).get
+    return None if found is None else VersionInfo.model_validate_json(found)
 
 
 def channels(connection: apsw.Connection, name: str | None) -> tuple[ChannelInfo, ...]:

@@ -10,7 +10,7 @@ import apsw
 from control.errors import StoreLocked, UnknownFormat
 from control.protocol import new_uuid
 
-FORMAT = 2
+FORMAT = 3
 
 EVENTS = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -48,6 +48,22 @@ CREATE TABLE actors (
   state TEXT NOT NULL,
   PRIMARY KEY (run, actor)
 ) WITHOUT ROWID;
+"""
+
+SAMPLES = """
+-- Not in the record either: pictures of what versions paint, of the newest ones.
+CREATE TABLE samples (
+  run TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  place INTEGER NOT NULL,
+  label TEXT NOT NULL,
+  width INTEGER NOT NULL,
+  height INTEGER NOT NULL,
+  sha256 TEXT NOT NULL,
+  png BLOB NOT NULL,
+  PRIMARY KEY (run, version, place)
+);
+CREATE INDEX samples_by_content ON samples (sha256);
 """
 
 DERIVED = """
@@ -144,7 +160,11 @@ def _branch_notes(connection: apsw.Connection) -> None:
     )
 
 
-MIGRATIONS: dict[int, Callable[[apsw.Connection], None]] = {1: _branch_notes}
+def _samples(connection: apsw.Connection) -> None:
+    connection.execute(SAMPLES)
+
+
+MIGRATIONS: dict[int, Callable[[apsw.Connection], None]] = {1: _branch_notes, 2: _samples}
 """By format: what turns a store of that format into one of the next."""
 
 
@@ -189,6 +209,7 @@ def _bring_up_to_date(connection: apsw.Connection, path: Path) -> None:
     found = store_format(connection)
     if found == 0:
         connection.execute(EVENTS)
+        connection.execute(SAMPLES)
         connection.execute(DERIVED)
         connection.execute("INSERT INTO meta VALUES ('format', ?), ('store', ?)", (str(FORMAT), new_uuid()))
         return

@@ -13,6 +13,7 @@ from control.api import ActorInfo
 from control.errors import StoreLocked
 from control.forks import keep_from_children
 from control.protocol import CommandSpec, Event, EventType
+from control.store import samples as pictures
 from control.store.derive import Tables
 from control.store.events import last_seq
 from control.store.rows import COLUMNS, to_event, to_row
@@ -75,9 +76,15 @@ class Store:
         self._durable = True
 
     def append(
-        self, events: Sequence[Event], *, actor: StoredActor | None = None, heard: Heard | None = None
+        self,
+        events: Sequence[Event],
+        *,
+        actor: StoredActor | None = None,
+        heard: Heard | None = None,
+        samples: pictures.Samples | None = None,
     ) -> list[Event]:
-        """Number and store `events`, and what is known of an actor, in one transaction; return them as stored.
+        """Number and store `events`, and what is known of an actor or shown of a version, in one transaction; return them
+        as stored.
 
         Once this returns no kill loses them; see `DURABLE` for a loss of power.
         """
@@ -98,6 +105,8 @@ class Store:
                         "UPDATE actors SET stored = ? WHERE run = ? AND actor = ?",
                         (heard.number, heard.run, heard.actor),
                     )
+                if samples is not None:
+                    pictures.put(self.connection, samples)
         except BaseException:
             self._tables.forget()
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from diffusers import UNet2DModel
 from control import ControlClient, Event, EventType
 from control.api import AuditEntry, SeriesPage
 from control.bodies import MixtureBody
-from examples.desktop.evaluate import Evaluation, Trial, decisive, filmstrip
+from examples.desktop.evaluate import Evaluation, filmstrip
+from examples.desktop.films import moments_of, shown_trial
 from examples.desktop.findings import TASKS, Command, Findings, Seen, Shares, Strip, Version
 from examples.desktop.model import Painter
-from examples.desktop.screen import Frame
-from examples.desktop.scripted import Goal, pursue
-from examples.desktop.world import LAUNCH_FRAMES, App, World
+from examples.desktop.scripted import Goal
+from examples.desktop.world import LAUNCH_FRAMES, App
 from ingest import SAMPLES, STEPS, Annotated, SessionOpened, SessionRecord, StepsAppended
 from publish import DirectoryHub, Follower, LiveModel, Manifest, decode_manifest
 from publish.loading import Pretrained
@@ -31,8 +30,6 @@ from stovetop.settings import Settings
 from trainer import RunFolder, trained_along
 
 __all__ = ["LastServed", "Served", "Told", "gather", "hear", "last_served", "strips"]
-
-FRAMES_SHOWN = 9
 
 
 @dataclass(frozen=True)
@@ -116,8 +113,8 @@ def strips(base: Painter, tuned: Painter) -> list[Strip]:
     """For both tasks, the first of a set of trials of its own as frames, at the same moments."""
     found = []
     for goal in TASKS:
-        trial, truth = _shown_trial(goal)
-        moments = _moments(len(truth))
+        trial, truth = shown_trial(goal)
+        moments = moments_of(len(truth))
         before, after = filmstrip(base, trial), filmstrip(tuned, trial)
         found.append(
             Strip(goal, moments, *([frames[moment] for moment in moments] for frames in (truth, before, after)))
@@ -263,20 +260,3 @@ def _command(entry: AuditEntry, opened: float) -> Command:
 
 def _curve(steps: Sequence[int], values: Sequence[float | None]) -> list[tuple[float, float]]:
     return [(float(step), value) for step, value in zip(steps, values, strict=True) if value is not None]
-
-
-def _shown_trial(goal: Goal) -> tuple[Trial, list[Frame]]:
-    """One trial from the start of a session, of a seed that nothing else uses, and its true frames."""
-    world, rng = World(), random.Random(f"strip/{goal}")
-    frames, states, done = [world.frame], [world.state], []
-    for inputs in pursue(goal, world, rng):
-        frames.append(world.step(inputs))
-        states.append(world.state)
-        done.append(inputs)
-    return Trial(goal, frames[0], tuple(done), frames[-1], decisive(goal, states)), frames
-
-
-def _moments(frames: int) -> list[int]:
-    """Which frames are shown, the first and the last among them."""
-    shown = min(FRAMES_SHOWN, frames)
-    return [round(index * (frames - 1) / (shown - 1)) for index in range(shown)]

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from control import Event, EventType, StoreLocked, UnknownFormat
 from control.bodies import BranchBody, MixtureBody, VersionBody, body
-from control.store import EventFilter, Store, events, runs, schema
+from control.store import EventFilter, Store, events, runs, samples, schema
+from control.store.samples import Sample, Samples
 from control.store.series import ENDLESS, pieces, series
 from control.store.thin import BATCH, FACTOR, thin
 
@@ -90,7 +91,7 @@ def test_a_second_writer_is_refused_and_a_foreign_format_is_named(tmp_path: Path
         Store(tmp_path)
     store.connection.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
     store.close()
-    with pytest.raises(UnknownFormat, match="format 99 is not known here, only up to 2"):
+    with pytest.raises(UnknownFormat, match="format 99 is not known here, only up to 3"):
         Store(tmp_path)
 
 
@@ -98,29 +99,32 @@ def test_an_older_format_is_brought_up_to_date_step_by_step(tmp_path: Path, monk
     store = Store(tmp_path)
     store.append([metrics(1, loss=0.5)])
     store.close()
-    monkeypatch.setattr(schema, "FORMAT", 4)
+    monkeypatch.setattr(schema, "FORMAT", 5)
     steps: list[int] = []
-    monkeypatch.setitem(schema.MIGRATIONS, 2, lambda connection: steps.append(2))
     monkeypatch.setitem(schema.MIGRATIONS, 3, lambda connection: steps.append(3))
+    monkeypatch.setitem(schema.MIGRATIONS, 4, lambda connection: steps.append(4))
     store = Store(tmp_path)
-    assert steps == [2, 3]
-    assert schema.store_format(store.connection) == 4
+    assert steps == [3, 4]
+    assert schema.store_format(store.connection) == 5
     assert losses(store) == [(1, 0.5)]
     store.close()
 
 
-def test_a_store_of_the_first_format_learns_of_notes_on_branches(tmp_path: Path) -> None:
+def test_a_store_of_the_first_format_learns_of_notes_on_branches_and_of_samples(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append([metrics(1, loss=0.5)])
-    store.connection.execute("DROP TABLE branch_notes")
+    store.connection.execute("DROP TABLE branch_notes; DROP TABLE samples")
     store.connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
     store.close()
     store = Store(tmp_path)
-    assert schema.store_format(store.connection) == 2
+    assert schema.store_format(store.connection) == 3
     assert losses(store) == [(1, 0.5)]
     told = {"action": "described", "title": "the first", "note": ""}
     store.append([Event(run="r", type=EventType.BRANCH, body=told)])
     assert [branch.title for branch in runs.branches(store.connection, "r")] == ["the first"]
+    picture = Sample("a desk", 1, 1, b"png")
+    store.append([], samples=Samples("r", 1, (picture,), keep=2))
+    assert samples.by_version(store.connection, "r") == {("r", 1): (picture.info,)}
     store.close()
 
 

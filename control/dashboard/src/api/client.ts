@@ -117,6 +117,12 @@ export class Api {
     return unwrap(this.http.GET("/api/v1/versions", { params: { query: { run } } }));
   }
 
+  /** One picture of what a version paints. */
+  async sample(sha256: string): Promise<Blob> {
+    const params = { path: { sha256 } };
+    return unwrap(this.http.GET("/api/v1/samples/{sha256}", { params, parseAs: "blob" }));
+  }
+
   async followers(run: string): Promise<readonly FollowerInfo[]> {
     return (await unwrap(this.http.GET("/api/v1/followers", { params: { query: { run } } }))).followers;
   }

@@ -371,6 +371,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{run}/versions/{version}/samples": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Show
+         * @description Show what a version paints: PNG files, in place of those it had. The version has to be known: told of before.
+         */
+        put: operations["show_api_v1_runs__run__versions__version__samples_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{run}/way": {
         parameters: {
             query?: never;
@@ -383,6 +403,26 @@ export interface paths {
          * @description The way of one click, link by link: rates, lags, and what to do where it is broken.
          */
         get: operations["way_api_v1_runs__run__way_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/samples/{sha256}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sample
+         * @description One picture.
+         */
+        get: operations["sample_api_v1_samples__sha256__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1107,6 +1147,27 @@ export interface components {
             events: components["schemas"]["ReportedEvent"][];
         };
         /**
+         * NewSample
+         * @description One picture, a PNG file. `label` says what it shows, and pairs it with that of the version before.
+         */
+        NewSample: {
+            /** Label */
+            label: string;
+            /**
+             * Png
+             * Format: base64
+             */
+            png: string;
+        };
+        /**
+         * NewSamples
+         * @description `PUT /api/v1/runs/{run}/versions/{version}/samples`: all pictures of the version, in place of those it had.
+         */
+        NewSamples: {
+            /** Samples */
+            samples: components["schemas"]["NewSample"][];
+        };
+        /**
          * Outcome
          * @description How a command ended; every command has exactly one. The last three are `failed` in the paper's words.
          * @enum {string}
@@ -1396,6 +1457,34 @@ export interface components {
             step: number | null;
         };
         /**
+         * SampleInfo
+         * @description A picture that is kept, to be had under `/api/v1/samples/{sha256}`. Width and height are in pixels.
+         */
+        SampleInfo: {
+            /** Bytes */
+            bytes: number;
+            /** Height */
+            height: number;
+            /** Label */
+            label: string;
+            /** Sha256 */
+            sha256: string;
+            /** Width */
+            width: number;
+        };
+        /**
+         * SampleList
+         * @description The pictures of a version, in the order in which they came.
+         */
+        SampleList: {
+            /** Run */
+            run: string;
+            /** Samples */
+            samples: components["schemas"]["SampleInfo"][];
+            /** Version */
+            version: number;
+        };
+        /**
          * SegmentInfo
          * @description One uninterrupted stretch of training. `parent` and `forked_at` say where it goes on from; `parent_run` is set where
          *     that is a segment of another run.
@@ -1449,7 +1538,7 @@ export interface components {
         /**
          * VersionInfo
          * @description A version of the weights, and the channels that point at it now. `parent` is the version before it along its
-         *     branch, `evaluation` what the trainer measured last before it.
+         *     branch, `evaluation` what the trainer measured last before it, `samples` what it paints, where that is kept.
          */
         VersionInfo: {
             /** Action */
@@ -1476,6 +1565,11 @@ export interface components {
             reason: string;
             /** Run */
             run: string;
+            /**
+             * Samples
+             * @default []
+             */
+            samples: components["schemas"]["SampleInfo"][];
             /** Segment */
             segment: string;
             /** Step */
@@ -2294,6 +2388,42 @@ export interface operations {
             };
         };
     };
+    show_api_v1_runs__run__versions__version__samples_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run: string;
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSamples"];
+            };
+        };
+        responses: {
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SampleList"];
+                };
+            };
+        };
+    };
     way_api_v1_runs__run__way_get: {
         parameters: {
             query?: never;
@@ -2321,6 +2451,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WayInfo"];
+                };
+            };
+        };
+    };
+    sample_api_v1_samples__sha256__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sha256: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": string;
                 };
             };
         };

@@ -11,6 +11,7 @@ export type ActorCommand = Schemas["ActorCommand"];
 export type BranchInfo = Schemas["BranchInfo"];
 export type CheckpointInfo = Schemas["CheckpointInfo"];
 export type VersionInfo = Schemas["VersionInfo"];
+export type SampleInfo = Schemas["SampleInfo"];
 export type ChannelInfo = Schemas["ChannelInfo"];
 export type FollowerInfo = Schemas["FollowerInfo"];
 export type MixtureBody = Schemas["MixtureBody"];

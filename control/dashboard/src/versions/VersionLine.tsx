@@ -6,6 +6,8 @@ import { bytes } from "../ui/bytes";
 import { brief, whole } from "../ui/numbers";
 import { Pill } from "../ui/Pill";
 import { figuresOf, lineageOf } from "./read";
+import { SampleStrips } from "./SampleStrips";
+import { besideTheLast } from "./samples";
 
 interface Props {
   version: VersionInfo;
@@ -53,8 +55,14 @@ export function VersionLine({ version, versions, unavailable, onPromote }: Props
       </div>
       {refused && version.reason && <p className="problem">{version.reason}</p>}
       {open && <Details version={version} versions={versions} />}
+      {open && <Painted version={version} versions={versions} />}
     </li>
   );
+}
+
+function Painted({ version, versions }: { version: VersionInfo; versions: readonly VersionInfo[] }) {
+  const beside = besideTheLast(versions, version.version);
+  return beside && <SampleStrips beside={beside} />;
 }
 
 function Details({ version, versions }: { version: VersionInfo; versions: readonly VersionInfo[] }) {

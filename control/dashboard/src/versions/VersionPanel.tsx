@@ -8,6 +8,8 @@ import { brief, whole } from "../ui/numbers";
 import { Pill } from "../ui/Pill";
 import { type Move, MoveDialog } from "./MoveDialog";
 import { followerWords } from "./read";
+import { SampleStrips } from "./SampleStrips";
+import { besideTheLast, newestPainted } from "./samples";
 import { VersionLine } from "./VersionLine";
 import "./versions.css";
 
@@ -23,6 +25,7 @@ export function VersionPanel() {
     <div className="panel">
       <ChannelList channels={channels} versions={versions} onMove={setMove} />
       <FollowerList channels={channels} />
+      <NewestPainted versions={versions} />
       <h2 className="section-title">Versions</h2>
       {versions.length === 0 && (
         <div className="empty">
@@ -104,6 +107,22 @@ function ChannelList({ channels, versions, onMove }: ChannelListProps) {
           );
         })}
       </ul>
+    </section>
+  );
+}
+
+/** What the newest version with pictures paints, beside the last. */
+function NewestPainted({ versions }: { versions: readonly VersionInfo[] }) {
+  const newest = newestPainted(versions);
+  const beside = newest === undefined ? undefined : besideTheLast(versions, newest);
+  if (!beside) return null;
+  return (
+    <section aria-label="Samples">
+      <h2 className="section-title">
+        Samples of v{beside.version}
+        {beside.before !== undefined && ` beside v${beside.before}`}
+      </h2>
+      <SampleStrips beside={beside} />
     </section>
   );
 }

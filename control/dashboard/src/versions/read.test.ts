@@ -24,6 +24,7 @@ const version = (number: number, parent: number | null, evaluation = {}): Versio
   channels: [],
   parent,
   evaluation,
+  samples: [],
 });
 
 describe("versions", () => {

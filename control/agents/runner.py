@@ -188,7 +188,13 @@ class Runner:
         if decision is None:
             self._withdraw(seen, "there is nothing to be done any more")
             return
-        self._last = {"step": seen.step, "time": time.time(), "by": decision.by, "explanation": decision.explanation}
+        self._last = {
+            "step": seen.step,
+            "time": time.time(),
+            "by": decision.by,
+            "explanation": decision.explanation,
+            "saw": dict(decision.saw),
+        }
         if not decision.actions:
             self._objected = ""
             self._withdraw(seen, decision.explanation)

@@ -23,7 +23,9 @@ Picture = Callable[[Seat, str], Path]
 def agents(server: ServedProcess, trainer: PretendTrainer, run: str) -> Iterator[Agents]:
     """One agent, which wants half the rate."""
     line = Line(step=1, command="update_optimizer", arguments={"lr": {"scale": 0.5}}, why="the curve is noisy")
-    settings = AgentSettings(mode=Mode.SUGGEST, every=1, limits=Limits(budget=9))
+    settings = AgentSettings(
+        mode=Mode.SUGGEST, every=1, limits=Limits(budget=9, max_lr=0.01, shares={"live": (0, 0.5)})
+    )
     started = Agents(server.url, server.tokens.operate, run, {"expert": (Script([line]), settings)}).start()
     yield started
     started.close()
@@ -55,3 +57,25 @@ def test_agents_are_switched_from_the_seat(visit: Visit, trainer: PretendTrainer
     seat.press("Switch all off")
     expect(seat.page.get_by_text("All agents are switched off.")).to_be_visible()
     expect(listed).to_contain_text("off")
+
+
+def test_what_an_agent_may_do_is_shown_and_its_budget_is_set(
+    visit: Visit, trainer: PretendTrainer, agents: Agents
+) -> None:
+    seat = visit()
+    seat.tab("Agents")
+    seat.page.get_by_text("What it saw, and its bounds").click()
+    bounds = seat.page.get_by_role("list", name="Bounds of expert")
+    expect(bounds).to_contain_text("lr from 0 to 0.01")
+    expect(bounds).to_contain_text("live from 0.0 % to 50.0 %")
+    expect(seat.page.get_by_role("list", name="Agents")).to_contain_text("of 9 commands sent")
+    field = seat.page.get_by_label("Budget of expert, in commands")
+    field.fill("1.5")
+    expect(seat.page.get_by_role("button", name="Set", exact=True)).to_have_attribute(
+        "title", "A whole number, 0 or more."
+    )
+    field.fill("30")
+    field.press("Enter")
+    expect(seat.page.get_by_role("list", name="Agents")).to_contain_text("of 30 commands sent")
+    expect(seat.command("set_agents")).to_contain_text("done")
+    assert agents.state()["expert"]["limits"]["max_lr"] == 0.01  # the other bounds stay

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from control import RunStatus
+from control import EventType, RunStatus
+from control.bodies import RunBody
+from tests.browser.pictures import film
 from tests.browser.pretend import PretendTrainer
 from tests.browser.pretend_service import PretendService
 from tests.browser.seat import Seat
@@ -48,21 +50,70 @@ def test_the_keyboard_alone_pauses_sets_a_rate_and_resumes(visit: Visit, trainer
     expect(seat.chart("Loss")).to_contain_text(re.compile(r"step [\d,]+"))
 
 
-def test_axe_finds_nothing_in_either_theme(visit: Visit, trainer: PretendTrainer, dashboard: Path) -> None:
+@pytest.fixture
+def examine(dashboard: Path) -> Callable[[Seat, str], None]:
+    """Lets axe look at what a page shows now; it may find nothing."""
     axe = (dashboard.parent / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+    def look(seat: Seat, where: str) -> None:
+        if not seat.page.evaluate("'axe' in window"):
+            seat.page.evaluate(axe)
+        violations = seat.page.evaluate("async () => (await axe.run(document)).violations")
+        assert [f"{entry['id']}: {entry['nodes'][0]['html']}" for entry in violations] == [], where
+
+    return look
+
+
+Examine = Callable[[Seat, str], None]
+
+
+def test_axe_finds_nothing_on_any_panel_in_either_theme(
+    visit: Visit, trainer: PretendTrainer, server: ServedProcess, run: str, examine: Examine
+) -> None:
+    for version in (1, 2):
+        server.client.send("publish_checkpoint", run=run)
+        server.client.show_samples(run, version, {"Opening the browser": film(version)})
     for scheme in ("dark", "light"):
         seat = visit(color_scheme=scheme)
         seat.passes(trainer.step)
-        seat.page.evaluate(axe)
-        for tab in ("Mixture", "Optimizer", "Model", "Checkpoints", "Versions", "Agents", "More"):
+        for tab in ("Mixture", "Optimizer", "Model", "Checkpoints", "Versions", "Agents", "More", "Events", "Commands"):
             seat.tab(tab)
-            violations = seat.page.evaluate("async () => (await axe.run(document)).violations")
-            found = [f"{entry['id']}: {entry['nodes'][0]['html']}" for entry in violations]
-            assert found == [], f"{scheme}, {tab}"
+            examine(seat, f"{scheme}, {tab}")
+
+
+def test_axe_finds_nothing_in_any_dialog(visit: Visit, trainer: PretendTrainer, examine: Examine) -> None:
+    seat = visit()
+    seat.press("Save")
+    expect(seat.command("save_checkpoint")).to_contain_text("done")
+    seat.tab("Checkpoints")
+    for name in (r"^Publish$", r"^Stop$", r"^Load the checkpoint", r"^Charts ", r"^Values of Loss as", r"^Keyboard"):
+        seat.page.get_by_role("button", name=re.compile(name)).first.click()
+        expect(seat.page.get_by_role("dialog")).to_be_visible()
+        examine(seat, name)
+        seat.page.keyboard.press("Escape")
+        expect(seat.page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_axe_finds_nothing_at_the_gate_on_an_empty_server_and_on_a_run_that_crashed(
+    visit: Visit, mortal_server: ServedProcess, examine: Examine
+) -> None:
+    gate = visit(token="", url=mortal_server.url)
+    expect(gate.page.get_by_label("Token")).to_be_visible()
+    examine(gate, "the gate")
+    seat = visit(token=mortal_server.tokens.operate, url=mortal_server.url)
+    expect(seat.page.get_by_role("heading", name="No run yet")).to_be_visible()
+    examine(seat, "no run")
+    trainer = PretendTrainer(mortal_server.url, mortal_server.tokens.operate).start(history=20)
+    seat.status("training")
+    trainer.line.tell(EventType.RUN, RunBody(status=RunStatus.CRASHED, reason="CUDA out of memory"))
+    seat.status("crashed")
+    expect(seat.page.get_by_text("CUDA out of memory")).to_be_visible()
+    examine(seat, "crashed")
+    trainer.close()
 
 
 def test_on_a_phone_nothing_is_cut_off_and_each_view_is_one_touch_away(
-    visit: Visit, trainer: PretendTrainer, server: ServedProcess, picture: Picture
+    visit: Visit, trainer: PretendTrainer, server: ServedProcess, picture: Picture, examine: Examine
 ) -> None:
     other = PretendTrainer(server.url, server.tokens.operate, "another-run-with-a-long-name").start()
     seat = visit(viewport={"width": 360, "height": 780}, has_touch=True, is_mobile=True, device_scale_factor=2)
@@ -72,6 +123,7 @@ def test_on_a_phone_nothing_is_cut_off_and_each_view_is_one_touch_away(
         seat.page.get_by_role("button", name=view, exact=True).tap()
         wide = seat.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 360, f"{view} is {wide} pixels wide"
+        examine(seat, f"phone, {view}")
         picture(seat, f"phone-{view.lower()}")
     seat.page.get_by_role("button", name="Pause", exact=True).tap()
     seat.status("paused")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
 from playwright.sync_api import Locator, expect
 
 from control import EventType
+from tests.browser.pictures import film
 from tests.browser.pretend import PretendTrainer
 from tests.browser.seat import Seat
 from tests.control.servers import ServedProcess
@@ -25,19 +24,6 @@ COLOUR = """image => {
     canvas.getContext("2d").drawImage(image, 0, 0, 1, 1, 0, 0, 1, 1);
     return [...canvas.getContext("2d").getImageData(0, 0, 1, 1).data].slice(0, 3);
 }"""
-
-
-def film(shade: int, frames: int = 9) -> bytes:
-    """A strip of frames in which a window opens, of a shade that tells the version."""
-    sheet = Image.new("RGB", (frames * 66 - 2, 48), "white")
-    draw = ImageDraw.Draw(sheet)
-    for frame in range(frames):
-        left = frame * 66
-        draw.rectangle((left, 0, left + 63, 47), fill=(shade, 60, 90))
-        draw.rectangle((left + 10, 8, left + 10 + frame * 5, 8 + frame * 4), fill="orange")
-    file = io.BytesIO()
-    sheet.save(file, "PNG")
-    return file.getvalue()
 
 
 def drawn(image: Locator) -> list[int]:

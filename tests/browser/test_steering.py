@@ -32,6 +32,9 @@ def test_a_mixture_reaches_the_trainer_and_is_done_only_with_the_step_that_shows
     expect(seat.page.get_by_role("slider", name="Share of base")).to_have_value("25")  # 50 to 20, in what is left
     seat.page.get_by_label("Why").fill("users open the browser")
     send.click()
+    live = seat.page.get_by_role("listitem").filter(has=seat.page.get_by_role("slider", name="Share of live"))
+    for figure in ("asked", "drawn", "loss", "samples/s", "age"):
+        expect(live.get_by_text(figure, exact=True)).to_be_visible()
     line = seat.command("update_dataset_runtime_hyperparameters")
     expect(line).to_contain_text("done")
     assert trainer.received(CommandName.UPDATE_DATASET_RUNTIME_HYPERPARAMETERS) == [

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from control import EventType
 from tests.browser.pretend import PretendTrainer
 from tests.browser.pretend_service import PretendService
-from tests.browser.seat import Seat
+from tests.browser.seat import Seat, number
 from tests.control.servers import ServedProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -117,8 +117,40 @@ def test_dragging_over_a_chart_zooms_all_of_them_and_a_double_click_shows_everyt
     seat.page.mouse.up()
     back = seat.page.get_by_role("button", name=re.compile("show all"))
     expect(back).to_be_visible()
+    first, last = steps_in_view(back)
+    seat.page.get_by_role("button", name="Earlier steps").click()
+    moved = steps_in_view(back)
+    assert moved[0] < first
+    assert moved[1] - moved[0] == last - first  # it pans, it does not zoom
+    over.hover()
+    seat.page.mouse.wheel(box["width"] / 2, 0)
+    seat.until(lambda: steps_in_view(back)[0] > moved[0])
     over.dblclick()
     expect(back).to_be_hidden()
+
+
+def steps_in_view(button: Locator) -> tuple[int, int]:
+    """The first and the last step that the charts show, as the button beside them says."""
+    found = re.search(r"([\d,]+)–([\d,]+)", button.inner_text())
+    assert found is not None
+    return int(number(found[1])), int(number(found[2]))
+
+
+def test_a_pinned_chart_comes_first_and_does_so_after_a_reload(visit: Visit, trainer: PretendTrainer) -> None:
+    seat = visit()
+    seat.connection("connected")
+    titles = seat.page.get_by_role("region", name="Charts").get_by_role("heading")
+    expect(titles.first).to_have_text("Loss")
+    seat.press("Pin Gradient norm")
+    expect(titles.first).to_have_text("Gradient norm")
+    seat.press("Pin Loss by source")
+    seat.page.reload()
+    expect(titles.first).to_have_text("Gradient norm")
+    expect(titles.nth(1)).to_have_text("Loss by source")
+    seat.press("Hide Gradient norm")  # a chart that is not shown is not pinned either
+    expect(titles.first).to_have_text("Loss by source")
+    seat.press("Pin Loss by source")
+    expect(titles.first).to_have_text("Loss")
 
 
 def test_a_trainer_that_goes_away_is_said_to_be_away(visit: Visit, trainer: PretendTrainer) -> None:

@@ -1,8 +1,10 @@
+import { useState } from "react";
 import { useRun } from "../app/context";
 import { useCommandSpec, useSend } from "../commands/useSend";
 import { wish } from "../commands/words";
 import { Button } from "../ui/Button";
-import { brief, whole } from "../ui/numbers";
+import { NumberField } from "../ui/NumberField";
+import { brief, parseNumber, whole } from "../ui/numbers";
 import { Pill } from "../ui/Pill";
 import { type Agent, readAgents, type Suggestion } from "./read";
 import "./agents.css";
@@ -111,7 +113,58 @@ function AgentRow({ agent, unavailable, onSet }: RowProps) {
         </Button>
       </div>
       {agent.suggestion && <SuggestionBox suggestion={agent.suggestion} />}
+      <AgentDetails agent={agent} unavailable={unavailable} onSet={onSet} />
     </li>
+  );
+}
+
+/** What it saw last, what it may do, and its budget, which an operator can raise or lower. */
+function AgentDetails({ agent, unavailable, onSet }: RowProps) {
+  const [budget, setBudget] = useState("");
+  const parsed = parseNumber(budget, { minimum: 0 });
+  const given = "value" in parsed && Number.isInteger(parsed.value) ? parsed.value : undefined;
+  const problem =
+    budget === "" ? "Type a number first." : given === undefined ? "A whole number, 0 or more." : "";
+  return (
+    <details className="small">
+      <summary>What it saw, and its bounds</summary>
+      {agent.saw.length > 0 && (
+        <dl className="figures" aria-label={`What ${agent.name} saw`}>
+          {agent.saw.map(([name, value]) => (
+            <div key={name}>
+              <dt>{name}</dt>
+              <dd>{brief(value)}</dd>
+            </div>
+          ))}
+        </dl>
+      )}
+      <ul aria-label={`Bounds of ${agent.name}`} className="bounds">
+        {agent.bounds.map((line) => (
+          <li key={line}>{line}</li>
+        ))}
+      </ul>
+      <form
+        className="row"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (given === undefined || unavailable) return;
+          onSet({ limits: { budget: given } });
+          setBudget("");
+        }}
+      >
+        <NumberField
+          label={`Budget of ${agent.name}, in commands`}
+          text={budget}
+          onText={setBudget}
+          bounds={{ minimum: 0 }}
+          placeholder={agent.budget === null ? "none" : String(agent.budget)}
+          optional
+        />
+        <Button type="submit" small unavailable={unavailable ?? (problem || undefined)}>
+          Set
+        </Button>
+      </form>
+    </details>
   );
 }
 

@@ -1,3 +1,5 @@
+import { brief, percent } from "../ui/numbers";
+
 /** What an agent wants done, and why; it waits for somebody to accept it. */
 export interface Suggestion {
   readonly id: string;
@@ -16,6 +18,10 @@ export interface Agent {
   readonly every: number;
   readonly spent: number;
   readonly budget: number | null;
+  /** What it may do, in words, one bound a line. */
+  readonly bounds: readonly string[];
+  /** The numbers that it decided on last, by name. */
+  readonly saw: readonly (readonly [string, number])[];
   readonly looked: number | null;
   readonly said: string;
   readonly failed: string;
@@ -54,12 +60,53 @@ function readAgent(name: string, one: Loose): Agent {
     every: number(one.every) ?? 1,
     spent: number(one.spent) ?? 0,
     budget: number(limits.budget),
+    bounds: boundsOf(limits),
+    saw: numbersIn(record(last.saw) ?? {}),
     looked: number(last.step),
     said: text(last.explanation),
     failed: text(last.failed),
     resting: text(last.resting),
     suggestion: readSuggestion(record(one.suggestion)),
   };
+}
+
+function boundsOf(limits: Loose): string[] {
+  const value = (name: string) => number(limits[name]);
+  const lines: string[] = [];
+  const commands = Array.isArray(limits.commands) ? limits.commands.map((name) => text(name)) : [];
+  if (commands.length > 0)
+    lines.push(`may send ${commands.map((name) => name.replaceAll("_", " ")).join(", ")}`);
+  const [least, most, factor] = [value("min_lr"), value("max_lr"), value("lr_factor")];
+  if (least || most !== null)
+    lines.push(`lr from ${brief(least ?? 0)}${most === null ? " up" : ` to ${brief(most)}`}`);
+  if (factor !== null) lines.push(`lr × or ÷ ${brief(factor)} at most at a time`);
+  for (const [source, range] of Object.entries(record(limits.shares) ?? {})) {
+    if (Array.isArray(range))
+      lines.push(`${source} from ${percent(Number(range[0]))} to ${percent(Number(range[1]))}`);
+  }
+  const move = value("share_move");
+  if (move !== null) lines.push(`a share by ${percent(move)} at most at a time`);
+  const rests = [
+    [value("cooldown_steps"), "steps"],
+    [value("cooldown"), "s"],
+  ] as const;
+  for (const [rest, unit] of rests) if (rest) lines.push(`rests ${brief(rest)} ${unit} after an action`);
+  const hourly = value("per_hour");
+  if (hourly !== null) lines.push(`${brief(hourly)} commands an hour at most`);
+  return lines;
+}
+
+const MOST_NUMBERS = 12;
+
+/** Numbers however deep, `a.b` for those of a group. */
+function numbersIn(told: Loose, prefix = ""): [string, number][] {
+  return Object.entries(told)
+    .flatMap(([name, value]): [string, number][] => {
+      const inner = record(value);
+      if (inner) return numbersIn(inner, `${prefix}${name}.`);
+      return typeof value === "number" ? [[`${prefix}${name}`, value]] : [];
+    })
+    .slice(0, MOST_NUMBERS);
 }
 
 function readSuggestion(told: Loose | undefined): Suggestion | null {

@@ -30,7 +30,11 @@ interface Props {
   /** The steps that all charts show. */
   window: () => Zoom | undefined;
   onZoom: (zoom: Zoom | undefined) => void;
+  /** Moves the window by parts of its width; undefined while it shows all steps. */
+  onPan: ((parts: number) => void) | undefined;
   theme: string;
+  pinned: boolean;
+  onPin: (pinned: boolean) => void;
   onHide: () => void;
 }
 
@@ -45,8 +49,8 @@ export function Chart(props: Props) {
   const heading = useId();
 
   // What the drawing code reads at each frame, without being rebuilt for it.
-  const current = useRef({ marks, window, onZoom: props.onZoom });
-  current.current = { marks, window, onZoom: props.onZoom };
+  const current = useRef({ marks, window, onZoom: props.onZoom, onPan: props.onPan });
+  current.current = { marks, window, onZoom: props.onZoom, onPan: props.onPan };
   const smoothed = smoothing > 0;
   const structure = curves.map((curve) => `${curve.name} ${curve.color} ${curve.aside}`).join("\n");
   const drawer = useMemo(() => new Drawer(), []);
@@ -73,6 +77,13 @@ export function Chart(props: Props) {
       if (element.clientWidth > 0) created.setSize({ width: element.clientWidth, height: HEIGHT });
     });
     resize.observe(element);
+    const roll = (event: WheelEvent) => {
+      const by = event.shiftKey ? event.deltaY || event.deltaX : event.deltaX;
+      if (by === 0 || !current.current.onPan) return;
+      event.preventDefault(); // else the browser goes back a page
+      current.current.onPan(by / element.clientWidth);
+    };
+    element.addEventListener("wheel", roll, { passive: false });
     let inView = true;
     const watch = new IntersectionObserver(([entry]) => {
       inView = entry?.isIntersecting ?? true;
@@ -84,6 +95,7 @@ export function Chart(props: Props) {
       stop();
       watch.disconnect();
       resize.disconnect();
+      element.removeEventListener("wheel", roll);
       created.destroy();
       plot.current = null;
     };
@@ -118,6 +130,16 @@ export function Chart(props: Props) {
         )}
         <Button kind="ghost" small aria-pressed={log} onClick={() => props.onLog(!log)}>
           log
+        </Button>
+        <Button
+          kind="ghost"
+          small
+          aria-pressed={props.pinned}
+          aria-label={`Pin ${title}`}
+          title={props.pinned ? "No longer first" : "Keep it first"}
+          onClick={() => props.onPin(!props.pinned)}
+        >
+          <Icon name="pin" size={14} />
         </Button>
         <Button
           kind="ghost"

@@ -12,6 +12,7 @@ import { seriesColor } from "./colors";
 import { marksOf } from "./interventions";
 import { type ChartSpec, chartsFor, curveName, shownAtFirst } from "./layout";
 import { MetricPicker } from "./MetricPicker";
+import { panned, pinnedFirst } from "./pan";
 import type { Zoom } from "./plot";
 import { type Compared, useCompared } from "./useCompared";
 import "uplot/dist/uPlot.min.css";
@@ -20,6 +21,8 @@ import "./charts.css";
 /** Curves of more branches than this cannot be told apart. */
 const MOST_BRANCHES = 6;
 const NONE: readonly string[] = [];
+/** How far the buttons move the window, in parts of its width. */
+const PAN = 0.5;
 
 export function ChartGrid({ theme, runs }: { theme: Theme; runs: readonly RunSummary[] }) {
   const { session } = useSeat();
@@ -30,6 +33,7 @@ export function ChartGrid({ theme, runs }: { theme: Theme; runs: readonly RunSum
   const [smoothing, setSmoothing] = usePersistent("smoothing", 0.6, isNumber);
   const [logs, setLogs] = usePersistent("log-axes", NONE, isStrings);
   const [chosen, setChosen] = usePersistent<readonly string[] | null>("charts", null, isChoice);
+  const [pinned, setPinned] = usePersistent("pinned-charts", NONE, isStrings);
   const [zoom, setZoom] = useState<Zoom>();
   const others = runs.filter((other) => other.run !== session.run);
   const [comparing, setComparing] = usePersistent("compare", NONE, isStrings);
@@ -44,7 +48,14 @@ export function ChartGrid({ theme, runs }: { theme: Theme; runs: readonly RunSum
   );
 
   const shown = chosen ?? shownAtFirst(charts);
-  const visible = charts.filter((chart) => shown.includes(chart.id));
+  const visible = pinnedFirst(
+    charts.filter(({ id }) => shown.includes(id) || pinned.includes(id)),
+    pinned,
+  );
+  const pan = (parts: number) =>
+    setZoom((now) => now && panned(now, wholeRange(session.metrics, compared), parts));
+  const togglePin = (id: string, on: boolean) =>
+    setPinned(on ? [...pinned, id] : pinned.filter((other) => other !== id));
   const toggleLog = (id: string, on: boolean) =>
     setLogs(on ? [...logs, id] : logs.filter((other) => other !== id));
 
@@ -66,9 +77,17 @@ export function ChartGrid({ theme, runs }: { theme: Theme; runs: readonly RunSum
         </label>
         <span className="grow" />
         {zoom && (
-          <Button small kind="ghost" onClick={() => setZoom(undefined)}>
-            steps {whole(zoom.min)}–{whole(zoom.max)} · show all
-          </Button>
+          <span className="row zoomed">
+            <Button small kind="ghost" aria-label="Earlier steps" onClick={() => pan(-PAN)}>
+              ◂
+            </Button>
+            <Button small kind="ghost" onClick={() => setZoom(undefined)}>
+              steps {whole(zoom.min)}–{whole(zoom.max)} · show all
+            </Button>
+            <Button small kind="ghost" aria-label="Later steps" onClick={() => pan(PAN)}>
+              ▸
+            </Button>
+          </span>
         )}
         <ComparePicker runs={others} chosen={comparing} onChange={setComparing} />
         <MetricPicker charts={charts} shown={shown} onChange={setChosen} />
@@ -89,8 +108,14 @@ export function ChartGrid({ theme, runs }: { theme: Theme; runs: readonly RunSum
             log={logs.includes(chart.id)}
             onLog={(on) => toggleLog(chart.id, on)}
             onZoom={setZoom}
+            onPan={zoom && pan}
             theme={theme}
-            onHide={() => setChosen(shown.filter((id) => id !== chart.id))}
+            pinned={pinned.includes(chart.id)}
+            onPin={(on) => togglePin(chart.id, on)}
+            onHide={() => {
+              togglePin(chart.id, false);
+              setChosen(shown.filter((id) => id !== chart.id));
+            }}
           />
         ))}
       </div>

@@ -30,10 +30,16 @@ export function MixturePanel() {
       </div>
     );
   }
-  return <MixtureForm mixture={mixture} />;
+  return <MixtureForm mixture={mixture} losses={run.metrics?.values ?? {}} />;
 }
 
-function MixtureForm({ mixture }: { mixture: MixtureBody }) {
+interface FormProps {
+  mixture: MixtureBody;
+  /** The newest numbers of the run, those of a source under `loss/` and its name. */
+  losses: Readonly<Record<string, number | null>>;
+}
+
+function MixtureForm({ mixture, losses }: FormProps) {
   const asked = sharesOf(weightsOf(mixture));
   // What is being set up here, and the version of the mixture that it began from.
   const [draft, setDraft] = useState<{ shares: Weights; version: number }>();
@@ -79,6 +85,7 @@ function MixtureForm({ mixture }: { mixture: MixtureBody }) {
             name={name}
             index={index}
             source={source}
+            loss={losses[`loss/${name}`]}
             share={shares[name] ?? 0}
             asked={asked[name] ?? 0}
             onShare={(share) => set(name, share)}

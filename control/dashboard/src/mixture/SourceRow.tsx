@@ -10,13 +10,15 @@ interface Props {
   name: string;
   index: number;
   source: MixtureSource;
+  /** That of its newest samples, where the trainer tells it. */
+  loss: number | null | undefined;
   /** The share that the panel shows; `asked` is the one in force. */
   share: number;
   asked: number;
   onShare: (share: number) => void;
 }
 
-export function SourceRow({ name, index, source, share, asked, onShare }: Props) {
+export function SourceRow({ name, index, source, loss, share, asked, onShare }: Props) {
   const id = useId();
   const [text, setText] = useState<string>();
   const shown = text ?? (share * 100).toFixed(1);
@@ -78,7 +80,7 @@ export function SourceRow({ name, index, source, share, asked, onShare }: Props)
       <dl className="figures">
         <Figure name="asked" value={percent(asked)} />
         <Figure name="drawn" value={source.seen == null ? "–" : percent(source.seen)} strong />
-        {figuresOf(source).map(({ label, value, unit }) => (
+        {figuresOf(source, loss).map(({ label, value, unit }) => (
           <Figure
             key={label}
             name={label}

@@ -17,15 +17,18 @@ const KNOWN: readonly { key: string; label: string; unit: "" | "s" }[] = [
 ];
 
 /**
- * What a source reports beside its shares, in a fixed order; what it does not report is left out, and so is a counter
+ * What a source reports beside its shares, and the loss of its newest samples, in a fixed order; what it does not report is left out, and so is a counter
  * of trouble that stands at 0.
  */
-export function figuresOf(source: MixtureSource): Figure[] {
+export function figuresOf(source: MixtureSource, loss?: number | null): Figure[] {
   const told: Readonly<Record<string, unknown>> = source;
-  return KNOWN.flatMap(({ key, label, unit }) => {
+  const trained: Figure[] =
+    loss == null ? [] : [{ label: "loss", value: Number(loss.toPrecision(3)), unit: "" }];
+  const reported = KNOWN.flatMap(({ key, label, unit }) => {
     const value = told[key];
     if (typeof value !== "number" || value < 0) return [];
     if (value === 0 && (key === "jumped" || key === "skipped" || key === "shortfall")) return [];
-    return [{ label, value: Math.round(value * 10) / 10, unit }];
+    return [{ label, value: Math.round(value * 10) / 10, unit }] as const;
   });
+  return [...trained, ...reported];
 }

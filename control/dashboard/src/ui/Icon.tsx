@@ -17,6 +17,7 @@ const PATHS = {
     </>
   ),
   undo: <path d="M3 6.5h6.5a3.5 3.5 0 0 1 0 7H7M5.8 3.5 2.8 6.5l3 3" />,
+  pin: <path d="M5.5 2.5h5l-.8 4.2 1.8 2.3h-7l1.8-2.3zM8 9v4.8" />,
   close: <path d="m4 4 8 8M12 4l-8 8" />,
   copy: (
     <>

@@ -8,7 +8,7 @@ export default defineConfig({
   // Relative, so that the page also works behind a proxy that serves it under a path.
   base: "./",
   plugins: [react()],
-  build: { target: "es2022", sourcemap: false, chunkSizeWarningLimit: 400 },
+  build: { target: "es2022", sourcemap: false, chunkSizeWarningLimit: 500 },
   server: { proxy: { "/api": { target: server, ws: true } } },
   test: { environment: "node", include: ["src/**/*.test.ts"] },
 });

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from control.protocol import ActorKind
 from control.server import training_links
 from control.server.beats import Beat
-from control.server.processes import SETTLING, Trouble
+from control.server.processes import SETTLING, Trouble, duration
 from control.server.roster import Seat
 from control.server.sight import LATE, Sight, absent, broken, content, counted, flowing, late, said_at, unheard
 from control.way import Flow, LinkInfo, LinkName
@@ -63,13 +63,24 @@ def _log(sight: Sight) -> LinkInfo:
         advice = "Neither the gateway nor the pipeline, which open it, is there: see these two links."
         return broken(shown, Trouble("Nobody writes or reads the log.", advice))
     waiting = content(reports.get("gateway")).get("spool_bytes") or 0
-    problem = str(told.get("problem") or "")
+    problem = str(told.get("problem") or "") or _unanswered(sight)
     if problem or waiting:
         kept = f" {waiting:,.0f} bytes wait in the gateway's spool." if waiting else ""
         where = told.get("where") or "the brokers"
         advice = f"Start {where} again; nothing that was acknowledged is lost, and what waits follows by itself."
         return broken(shown, Trouble((problem or "The log does not answer.") + kept, advice))
     return shown
+
+
+def _unanswered(sight: Sight) -> str:
+    """That the log owes the pipeline an answer, which lives and asks every second: a broker that is gone refuses nothing."""
+    asked, lives = sight.heard.reports.get("log"), sight.heard.reports.get("annotator")
+    if asked is None or lives is None or sight.processes.silent(lives.at) or not sight.processes.silent(asked.at):
+        return ""
+    process = sight.processes.get("pipeline")
+    if process is not None and process.since > asked.at:
+        return ""  # a new one, whose first question is on its way
+    return f"The log has not answered for {duration(sight.now - asked.at)}."
 
 
 def _samples(sight: Sight) -> LinkInfo:

@@ -60,6 +60,8 @@ class _LogFigures:
     def told(self) -> Iterator[ReportedEvent]:
         """The records ever appended to the steps, or why the log does not answer."""
         body: dict[str, Any] = {"component": "log", "kind": self._kind}
+        if self._settings.log.bootstrap_servers is not None:
+            body["where"] = f"the brokers at {self._settings.log.bootstrap_servers}"
         try:
             reader = self._reader = self._reader or self._settings.log.open().reader()
             body["end"] = sum(reader.bounds(STEPS, number).end for number in range(reader.partitions(STEPS)))

@@ -44,7 +44,7 @@ def test_film_strips_of_a_version_stand_beside_those_of_the_last(
             client.show_samples(run, version, {goal: film(version * 40) for goal in goals})
     seat = visit()
     seat.tab("Versions")
-    samples = seat.page.get_by_role("region", name="Samples")
+    samples = seat.page.get_by_role("region", name="Samples", exact=True)
     expect(samples).to_contain_text("Samples of v2 beside v1")
     for goal in goals:
         assert drawn(samples.get_by_alt_text(f"{goal}, as version 1 paints it")) == [40, 60, 90]
@@ -67,7 +67,9 @@ def test_a_version_whose_samples_are_not_kept_any_more_says_so(
     seat = visit()
     seat.page.route("**/api/v1/samples/*", lambda route: route.abort())
     seat.tab("Versions")
-    expect(seat.page.get_by_role("region", name="Samples")).to_contain_text("The control server does not answer.")
+    expect(seat.page.get_by_role("region", name="Samples", exact=True)).to_contain_text(
+        "The control server does not answer."
+    )
 
 
 def test_samples_that_came_are_in_the_log_of_events(

@@ -19,7 +19,12 @@ from trainer.journal import Trained, trained_in
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 SERVER = "window"
-BY_CLICKS_ONLY = {"STOVETOP_TRAIN__PUBLISH_SECONDS": "100000", "STOVETOP_FOLLOW__FOLLOWER": SERVER}
+SETTINGS = {
+    "STOVETOP_TRAIN__PUBLISH_SECONDS": "100000",  # by clicks only
+    "STOVETOP_FOLLOW__FOLLOWER": SERVER,
+    "STOVETOP_APP__SAMPLES": "thumbnail_pictures:samples",
+    "STOVETOP_SAMPLES__EVERY": "0.1",
+}
 
 Picture = Callable[[Seat, str], Path]
 
@@ -29,10 +34,11 @@ def run() -> str:
     return RUN
 
 
-@pytest.fixture
-def service(dashboard: Path, tmp_path: Path) -> Iterator[Service]:
+@pytest.fixture(scope="module")
+def service(dashboard: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The tiny desktop's service, in training, with what one visitor did, and a server of its weights beside it."""
-    made = Service(tmp_path / "service", packaged(tmp_path / "thumbnail"), BY_CLICKS_ONLY)
+    folder = tmp_path_factory.mktemp("whole")
+    made = Service(folder / "service", packaged(folder / "thumbnail"), SETTINGS)
     try:
         made.up()
         follower = made.start("follow", str(made.root / "served"))
@@ -106,12 +112,14 @@ def test_a_live_training_is_paused_set_mixed_saved_branched_resumed_published_an
     seat.tab("Versions")
     channels = seat.page.get_by_role("region", name="Channels")
     servers = seat.page.get_by_role("region", name="Served by")
+    samples = seat.page.get_by_role("region", name="Samples", exact=True)
     for number in (1, 2):
         seat.press("Publish")
         seat.page.get_by_role("dialog").get_by_role("button", name="Publish", exact=True).click()
         expect(channels).to_contain_text(f"v{number}")
         expect(servers).to_contain_text(re.compile(rf"{SERVER} v{number}\b.*current"))
         assert served(service) == number
+        expect(samples.get_by_alt_text(f"its first layer, as version {number} paints it")).to_be_visible()
     expect(seat.command("publish_checkpoint")).to_contain_text("done")
     seat.page.get_by_role("button", name="Roll back stable").click()
     seat.press("Roll back")
@@ -119,6 +127,35 @@ def test_a_live_training_is_paused_set_mixed_saved_branched_resumed_published_an
     expect(channels).to_contain_text(re.compile("v1.*held"))
     expect(servers).to_contain_text(re.compile(rf"{SERVER} v1\b.*current"))
     assert served(service) == 1
+    expect(samples).to_contain_text("Samples of v2 beside v1")
     way = seat.page.get_by_role("region", name="The way of one click")
     expect(way.locator('[data-flow="broken"]')).to_have_count(0)
     picture(seat, "whole-service")
+
+
+def test_two_browsers_a_reload_and_a_killed_server_show_the_same_training(
+    visit: Callable[..., Seat], service: Service
+) -> None:
+    one, other = (visit(token=service.operator, url=service.doors.control) for _ in range(2))
+    other.connection("connected")
+    one.press("Pause")
+    other.status("paused")
+    other.press("Resume")
+    one.status("training")
+    reached = one.step()
+    one.page.reload()
+    one.passes(reached)
+    expect(one.command("resume_training")).to_contain_text("done")
+    assert one.points("Loss").steps[-1] >= reached
+    control = service.role("control")
+    assert control is not None
+    control.kill()
+    for seat in (one, other):
+        seat.connection("reconnecting")
+    step = other.step()
+    for seat in (one, other):
+        seat.connection("connected")
+        seat.passes(step)
+        newest = seat.points("Loss").steps
+        assert newest == sorted(set(newest))  # none twice
+        assert step in newest or newest[0] > step

@@ -270,6 +270,19 @@ def test_a_dry_mixture_a_refusing_gateway_and_a_log_that_does_not_answer_are_red
     assert found[LinkName.LOG].problem.endswith("2,048 bytes wait in the gateway's spool.")
 
 
+def test_a_log_that_owes_a_living_pipeline_an_answer_is_red_and_one_that_was_not_asked_is_not() -> None:
+    sight = without(whole(), "log", silent=SILENT + 3)
+    reports = {**sight.heard.reports, "log": Beat(NOW - 7, {"kind": "Kafka", "where": "the brokers at one:9092"})}
+    found = broken(replace(sight, heard=replace(sight.heard, reports=reports)))
+    assert set(found) == {LinkName.LOG}
+    assert found[LinkName.LOG].problem == "The log has not answered for 7 s."
+    assert found[LinkName.LOG].advice.startswith("Start the brokers at one:9092 again; nothing that was acknowledged")
+    assert LinkName.LOG in broken(unsupervised(sight))
+    new = supervised(sight, pipeline={"since": NOW - 2})  # its first question is on its way
+    assert broken(new) == {}
+    assert LinkName.LOG not in broken(without(sight, "annotator", "archiver"))  # the pipeline is what hangs
+
+
 def test_one_of_two_servers_in_trouble_is_behind_both_are_red_and_one_long_gone_is_forgotten() -> None:
     sight = whole()
 

@@ -75,7 +75,14 @@ def test_one_that_hangs_is_ended_and_the_next_version_is_painted(tmp_path: Path)
     painter = Painter(f"{PAINTINGS}:hangs_at_first", seconds=1.0)
     with pytest.raises(PaintingFailed, match="took more than 1 s; it was ended"):
         painter.paint(tmp_path)
-    assert len(painter.paint(tmp_path)) == 4
+
+    def again() -> int:
+        try:
+            return len(painter.paint(tmp_path))
+        except PaintingFailed:  # a second may be too short on a machine with more to do than this
+            return 0
+
+    assert until(again, "the next version is painted") == 4
     painter.close()
 
 

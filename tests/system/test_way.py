@@ -18,6 +18,7 @@ from tests.waiting import until
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 LINKS = {
+    "broker": {LinkName.LOG},
     "gateway": {LinkName.GATEWAY},
     "archiver": {LinkName.SAMPLES, LinkName.SHARDS},  # the pipeline ends with its archiver, and both start anew
     "pipeline": {LinkName.SAMPLES, LinkName.SHARDS},

@@ -96,6 +96,11 @@ class LogWriter(Protocol):
 class LogReader(Protocol):
     """Reads any topic from any process. Holds no lock between calls. Use from one thread, and open after a fork."""
 
+    @property
+    def silent(self) -> bool:
+        """Whether nobody answered when the log was last asked: what it tells until then is what was known before."""
+        ...
+
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has (also before the first record)."""
         ...

@@ -167,6 +167,11 @@ class MemoryReader:
         self._log = log
         self._seen = log.version
 
+    @property
+    def silent(self) -> bool:
+        """See `LogReader.silent`."""
+        return False
+
     def partitions(self, topic: str) -> int:
         """See `LogReader.partitions`."""
         return self._log.partitions

@@ -51,6 +51,11 @@ class KafkaReader:
         self._settled: dict[TopicPartition, int] = {}
         self._silent = False
 
+    @property
+    def silent(self) -> bool:
+        """See `LogReader.silent`."""
+        return self._silent
+
     def partitions(self, topic: str) -> int:
         """See `LogReader.partitions`."""
         self._layout.check(topic, 0)

@@ -32,6 +32,11 @@ class SqliteReader:
         self._last_news = time.monotonic()
         self._news()
 
+    @property
+    def silent(self) -> bool:
+        """See `LogReader.silent`."""
+        return False
+
     def partitions(self, topic: str) -> int:
         """See `LogReader.partitions`."""
         self._layout.owner(topic)

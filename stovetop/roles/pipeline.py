@@ -65,6 +65,8 @@ class _LogFigures:
         try:
             reader = self._reader = self._reader or self._settings.log.open().reader()
             body["end"] = sum(reader.bounds(STEPS, number).end for number in range(reader.partitions(STEPS)))
+            if reader.silent:
+                body["problem"] = f"No broker answers at {self._settings.log.bootstrap_servers}."
         except (LogError, OSError) as error:
             body["problem"] = f"The log does not answer: {error}"[:300]
             if self._reader is not None:

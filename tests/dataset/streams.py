@@ -89,6 +89,10 @@ class MemoryReader:
         self._seen = -1
         self.fetches = 0
 
+    @property
+    def silent(self) -> bool:
+        return False
+
     def partitions(self, topic: str) -> int:
         return self._log.count
 

@@ -28,7 +28,7 @@ from tests.conftest import KafkaLogs, log_on, quick_options
 from tests.ingest.keeping import process, sessions_in
 from tests.ingest.visits import annotated, step, visit
 from tests.ingest.visits import append as record_append
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.kafka
 
@@ -67,6 +67,8 @@ def test_a_commit_without_a_broker_fails_in_time_and_its_fate_is_known_afterward
     writer = log.writer("gateway")
     reader = log.reader()
     writer.commit([append(b"before")], {"count": b"1"})
+    known = reader.bounds("steps", 0)
+    assert not reader.silent
     own_broker.kill()
     began = time.monotonic()
     with pytest.raises(LogUnavailable):
@@ -75,7 +77,10 @@ def test_a_commit_without_a_broker_fails_in_time_and_its_fate_is_known_afterward
         writer.commit([append(b"lost?")], {"count": b"2"})
     assert time.monotonic() - began < 30
     assert reader.fetch("steps", 0, 5).records == (), "a reader waits"
+    assert reader.bounds("steps", 0) == known, "it tells what it knew"
+    assert reader.silent, "and says that nobody answers"
     own_broker.start()
+    until(lambda: reader.bounds("steps", 0) == known and not reader.silent, "it is answered again")
     writer.recover()
     taken = writer.state()["count"] == b"2"
     writer.commit([append(b"after")], {"count": b"3"})

@@ -53,8 +53,8 @@ def test_film_strips_of_a_version_stand_beside_those_of_the_last(
     expect(samples).to_contain_text("Samples of v3 beside v2")
     assert drawn(samples.get_by_alt_text(f"{goals[0]}, as version 3 paints it")) == [120, 60, 90]
     expect(samples.get_by_role("img")).to_have_count(2)
-    seat.page.get_by_role("button", name="Version 2: details").click()
-    older = seat.page.get_by_role("listitem").filter(has=seat.page.get_by_role("button", name="Version 2: details"))
+    seat.page.get_by_role("button", name="v2: details").click()
+    older = seat.page.get_by_role("listitem").filter(has=seat.page.get_by_role("button", name="v2: details"))
     assert drawn(older.get_by_alt_text(f"{goals[1]}, as version 1 paints it")) == [40, 60, 90]
     picture(seat, "samples")
 

@@ -151,7 +151,7 @@ def test_publishing_moves_a_channel_and_a_rollback_holds_it(
     seat.page.get_by_role("button", name="Hold stable").click()
     seat.press("Hold")
     expect(channels).to_contain_text("held")
-    seat.page.get_by_role("button", name="Version 2: details").click()
+    seat.page.get_by_role("button", name="v2: details").click()
     expect(seat.page.locator(".version-details")).to_contain_text("v1")
     expect(seat.page.locator(".version-details")).to_contain_text("eval loss")
 

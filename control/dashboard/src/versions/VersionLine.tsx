@@ -27,10 +27,10 @@ export function VersionLine({ version, versions, unavailable, onPromote }: Props
           type="button"
           className="version-name mono"
           aria-expanded={open}
-          aria-label={`Version ${version.version}: details`}
+          aria-label={`v${version.version}: details`}
           onClick={() => setOpen(!open)}
         >
-          {open ? "▾" : "▸"} v{version.version}
+          <span aria-hidden="true">{open ? "▾" : "▸"}</span> v{version.version}
         </button>
         {version.channels?.map((channel) => (
           <Pill key={channel} tone={channel === "stable" ? "good" : "ember"}>

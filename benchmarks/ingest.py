@@ -158,7 +158,7 @@ def _client_bound(size: int, steps: int) -> float:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        server = Running([process.stdout.readline().strip()], [process])
+        server = Running([process.stdout.readline().strip()], [process], prefix="")
         return _rate(_load(server, size, SIZES[size], SEATS, steps))
     finally:
         process.kill()

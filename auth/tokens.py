@@ -26,6 +26,9 @@ KEY_FILE = ".signing"
 FORMAT = 2
 
 
+_decode_claim = msgspec.msgpack.Decoder(tuple[str, str, int]).decode
+
+
 class Scope(StrEnum):
     """What a token opens: `ingest` posts sessions, `operate` steers (and reads), `read` looks."""
 
@@ -66,6 +69,9 @@ class TokenFile(msgspec.Struct, frozen=True):
 
     format: int
     grants: tuple[Grant, ...]
+
+
+_decode_token_file = msgspec.json.Decoder(TokenFile).decode
 
 
 class TokenStore:
@@ -126,9 +132,7 @@ class TokenStore:
         claim, _, signature = secret.removeprefix(SESSION_PREFIX).partition(".")
         try:
             padded = claim + "=" * (-len(claim) % 4)
-            name, session_id, expires_at = msgspec.msgpack.decode(
-                base64.b64decode(padded, b"-_", validate=True), type=tuple[str, str, int]
-            )
+            name, session_id, expires_at = _decode_claim(base64.b64decode(padded, b"-_", validate=True))
         except (ValueError, msgspec.DecodeError):
             return None
         key = next((grant for grant in self._grants.values() if grant.name == name), None)
@@ -164,7 +168,7 @@ class TokenStore:
         if stamp == self._stamp:
             return
         try:
-            stored = msgspec.json.decode(self._path.read_bytes(), type=TokenFile)
+            stored = _decode_token_file(self._path.read_bytes())
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidTokenFile(f"{self._path}: not a token file ({error}); delete it and mint again") from error
         if not 1 <= stored.format <= FORMAT:

@@ -72,6 +72,9 @@ class Receipt(msgspec.Struct, frozen=True):
         return tuple(map(str, self.own_keys.get(source, ())))
 
 
+_decode_receipt = msgspec.json.Decoder(Receipt).decode
+
+
 class Head(msgspec.Struct, frozen=True, gc=False):
     """What is known of a batch before it is read, as its receipt tells it."""
 
@@ -188,7 +191,7 @@ def take_receipt(batch: MutableMapping[str, Any]) -> Receipt:
     """Remove the receipt from a batch and return it; what is left goes to the model."""
     receipt = batch.pop(RECEIPT, None)
     if isinstance(receipt, (list, tuple)) and receipt and all(isinstance(row, str) for row in receipt):
-        return merged([msgspec.json.decode(row, type=Receipt) for row in receipt])
+        return merged([_decode_receipt(row) for row in receipt])
     if not isinstance(receipt, Receipt):
         raise ReceiptError(
             f"a batch with the keys {sorted(batch)} carries no receipt; take batches from a MixtureLoader, each once "

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 KEPT = 1 << 14
 """Receipts that a worker keeps; older ones count as completed, where nobody completes any."""
 _notice = msgspec.json.Decoder(Notice)
+_annex: msgspec.json.Decoder[MixtureState | None] = msgspec.json.Decoder(MixtureState | None)
 _receipt = msgspec.json.Encoder()
 _inherited: list[Any] = []  # clients of the process that forked this one: neither used nor closed here
 
@@ -101,7 +102,7 @@ class Seat:
                 "a state was loaded that does not fit on the board for worker processes; begin with a new DataLoader, "
                 "or leave out persistent_workers"
             )
-        return msgspec.json.decode(annex, type=MixtureState | None)
+        return _annex.decode(annex)
 
     def _waits(self) -> bool:
         """While all sources are dry: weights may change, and the process that trains may end."""

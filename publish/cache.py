@@ -44,6 +44,9 @@ class State(msgspec.Struct, frozen=True):
     refused: str = ""
 
 
+_decode_state = msgspec.json.Decoder(State).decode
+
+
 @dataclass(frozen=True)
 class Obtained:
     """A verified version in the cache. `received` is the bytes of files and deltas that were fetched for it, and `links`
@@ -168,7 +171,7 @@ class Cache:
         """The state for this hub and channel; a fresh one where there is none, or it is another's or unreadable."""
         fresh = State(FORMAT, hub, channel)
         try:
-            state = msgspec.json.decode((self._root / "state.json").read_bytes(), type=State)
+            state = _decode_state((self._root / "state.json").read_bytes())
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return fresh
         if state.format != FORMAT:

@@ -64,6 +64,9 @@ class Index(msgspec.Struct, frozen=True):
     files: tuple[Change, ...]
 
 
+_decode_index = msgspec.json.Decoder(Index).decode
+
+
 Told = Mapping[str, Mapping[str, str]]
 """By file and tensor: in which ways its blocks are told, as in `gaps+ulp`."""
 
@@ -230,7 +233,7 @@ def _read_index(file: BinaryIO, where: str) -> Index:
         raise Unreadable(f"{where}: its index would be {length} bytes long")
     file.seek(end - length)
     try:
-        index = msgspec.json.decode(file.read(length), type=Index)
+        index = _decode_index(file.read(length))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreadable(f"{where}: not the index of a delta ({error})") from error
     if index.format != FORMAT:

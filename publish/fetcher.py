@@ -43,6 +43,9 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after: float = 0.0
 
 
+_decode_answer = msgspec.json.Decoder(Answer).decode
+
+
 class Fetcher:
     """One per cache, whose lock its owner holds. `place` is what `followers_hub` makes the hub of, with the cache and the
     trusted keys."""
@@ -89,7 +92,7 @@ class Fetcher:
                 f"the process that fetches versions ended ({process.wait()}) with version {pointer.version:06d}; "
                 "it is started again"
             )
-        answer = msgspec.json.decode(line, type=Answer)
+        answer = _decode_answer(line)
         if answer.kind:
             raise _error(answer)
         return Fetched(answer.received, answer.links)

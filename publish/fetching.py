@@ -24,6 +24,9 @@ from publish.signing import TrustedKeys
 NICER = 19
 
 
+_decode_pointer = msgspec.json.Decoder(Pointer).decode
+
+
 def main() -> None:
     """The process: settings in the first line, then a pointer a line, to the end of standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for whoever started this
@@ -42,7 +45,7 @@ def main() -> None:
         try:
             if hub is None:
                 hub = followers_hub(place)
-            obtained = cache.obtain(hub, msgspec.json.decode(line, type=Pointer))
+            obtained = cache.obtain(hub, _decode_pointer(line))
             answer = Answer(obtained.received, obtained.links)
         except Exception as error:  # whoever asked decides what it means
             after = error.retry_after if isinstance(error, HubUnavailable) else 0.0

@@ -69,6 +69,9 @@ class Decision(msgspec.Struct, frozen=True):
         return "; ".join(f"{check.name}: {check.reason}" for check in self.checks if not check.passed)
 
 
+_decode_decision = msgspec.json.Decoder(Decision).decode
+
+
 class Gate:
     """Judges candidates. `root` keeps the decisions and a copy of the version that stands.
 
@@ -117,7 +120,7 @@ class Gate:
     def decision(self, version: int) -> Decision | None:
         """What was decided on a version; None where it was never judged, or the record is of another format."""
         try:
-            decision = msgspec.json.decode(self._decision(version).read_bytes(), type=Decision)
+            decision = _decode_decision(self._decision(version).read_bytes())
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return None
         return decision if decision.format == FORMAT else None

@@ -100,6 +100,9 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=False):
         return msgspec.json.encode(self, order="sorted")
 
 
+_decode_manifest = msgspec.json.Decoder(Manifest).decode
+
+
 _NAMES = re.compile(
     r"""(?:[\w-]+/){0,2}                     # a pipeline keeps its parts in folders
     (?: (?!optimizer)[\w.-]+\.safetensors | [\w.-]+\.safetensors\.index\.json
@@ -123,7 +126,7 @@ def check_names(names: Iterable[str]) -> None:
 def decode_manifest(data: bytes, where: str) -> Manifest:
     """Read the stored form, not yet verified. Raises Unreadable where it is none, or of a format not known here."""
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = _decode_manifest(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreadable(f"{where}: not a manifest ({error})") from error
     if manifest.format != FORMAT:

@@ -74,6 +74,9 @@ class Ticket(msgspec.Struct, frozen=True):
         return self.run, self.segment, self.step, self.ema
 
 
+_decode_ticket = msgspec.json.Decoder(Ticket).decode
+
+
 @dataclass(frozen=True)
 class Entry:
     """One hand-over as it lies in the outbox."""
@@ -190,7 +193,7 @@ def _read(*folders: Path) -> Iterator[Entry | Broken]:
     """The entries in these folders, oldest first."""
     for counter, path in _listed(*folders):
         try:
-            ticket = msgspec.json.decode((path / TICKET).read_bytes(), type=Ticket)
+            ticket = _decode_ticket((path / TICKET).read_bytes())
         except FileNotFoundError:
             if path.exists():
                 yield Broken(path, f"it has no {TICKET}")

@@ -87,6 +87,9 @@ class Pointer(msgspec.Struct, frozen=True):
             )
 
 
+_decode_pointer = msgspec.json.Decoder(Pointer).decode
+
+
 def check_channel(channel: str) -> None:
     """Raise ValueError unless this can name a channel, a file and a branch."""
     if not _NAME.fullmatch(channel):
@@ -98,7 +101,7 @@ def check_channel(channel: str) -> None:
 def decode_pointer(stored: bytes, where: str, way_out: str = "") -> Pointer:
     """A pointer as a hub keeps or tells it, not verified. Raises Unreadable, with the way out of a damaged one."""
     try:
-        found = msgspec.json.decode(stored, type=Pointer)
+        found = _decode_pointer(stored)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreadable(f"{where}: not a channel pointer ({error}){way_out and '; '}{way_out}") from error
     if found.format != FORMAT:

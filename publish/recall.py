@@ -62,6 +62,9 @@ class Recall(msgspec.Struct, frozen=True):
     reason: str
 
 
+_decode_recall = msgspec.json.Decoder(Recall).decode
+
+
 class Recalls:
     """Takes alarms in. `root` keeps the decisions, one file each. Called in the publisher's thread."""
 
@@ -103,7 +106,7 @@ class Recalls:
         found = []
         for path in sorted(self._root.glob("[0-9]*.json")):
             try:
-                recall = msgspec.json.decode(path.read_bytes(), type=Recall)
+                recall = _decode_recall(path.read_bytes())
             except (OSError, msgspec.DecodeError, UnicodeDecodeError):
                 continue
             if recall.format == FORMAT:

@@ -34,6 +34,9 @@ FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 Bytes = npt.NDArray[np.uint8]
 
 
+_decode_head = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 @dataclass(frozen=True)
 class Piece:
     """One tensor: its kind as safetensors writes it, its place in the data, and its shape."""
@@ -57,6 +60,9 @@ class _Entry(msgspec.Struct, frozen=True):
     shape: tuple[int, ...] = ()
 
 
+_decode_entry = msgspec.json.Decoder(_Entry).decode
+
+
 @dataclass(frozen=True)
 class Layout:
     """The head, byte by byte, and the tensors in the order of their data, which they fill without a gap."""
@@ -76,9 +82,9 @@ def read_layout(head: bytes, where: str) -> Layout:
     Raises Unreadable where it is none, or its tensors overlap or leave a gap.
     """
     try:
-        named = msgspec.json.decode(head[LENGTH:], type=dict[str, msgspec.Raw])
+        named = _decode_head(head[LENGTH:])
         named.pop("__metadata__", None)
-        entries = {name: msgspec.json.decode(raw, type=_Entry) for name, raw in named.items()}
+        entries = {name: _decode_entry(raw) for name, raw in named.items()}
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreadable(f"{where}: its head is not that of a safetensors file ({error})") from error
     found = [Piece(name, entry.dtype, *entry.data_offsets, entry.shape) for name, entry in entries.items()]

@@ -43,6 +43,9 @@ class Painted(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+_decode_painted = msgspec.msgpack.Decoder(Painted).decode
+
+
 class PaintingFailed(StovetopError):
     """There are no pictures of this version, and why."""
 
@@ -103,7 +106,7 @@ class Painter:
         try:
             if not line.poll(seconds):
                 raise PaintingFailed(f"{self._reference} took more than {seconds:g} s; it was ended")
-            return msgspec.msgpack.decode(line.recv_bytes(LONGEST_WORD), type=Painted)
+            return _decode_painted(line.recv_bytes(LONGEST_WORD))
         except (EOFError, OSError, msgspec.DecodeError) as error:
             raise PaintingFailed(f"{self._reference}: its process ended without a word") from error
 

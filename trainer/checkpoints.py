@@ -132,6 +132,9 @@ class _Progress(msgspec.Struct, frozen=True):
     global_step: int
 
 
+_decode_progress = msgspec.json.Decoder(_Progress).decode
+
+
 class Checkpoints:
     """All whole checkpoints of a run."""
 
@@ -211,7 +214,7 @@ class Checkpoints:
             fork = Fork(None, card.step, card.uuid, str(path), card.run, card.segment)
             return replace(start, parent=fork)
         try:
-            step = msgspec.json.decode((path / TRAINER_STATE_NAME).read_bytes(), type=_Progress).global_step
+            step = _decode_progress((path / TRAINER_STATE_NAME).read_bytes()).global_step
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointMissing(
                 f"{path}: no checkpoint lies here (it lacks {TRAINER_STATE_NAME}); give the folder of one"

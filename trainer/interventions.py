@@ -30,6 +30,9 @@ class Intervention(msgspec.Struct, frozen=True):
     again: bool = False
 
 
+_decode_intervention = msgspec.json.Decoder(Intervention).decode
+
+
 def note(segment: Path, intervention: Intervention) -> None:
     """Append to a segment's record. What cannot be written costs the line, not the training."""
     try:
@@ -46,4 +49,4 @@ def interventions(segment: Path) -> list[Intervention]:
     except FileNotFoundError:
         return []
     lines = stored.split(b"\n")
-    return [msgspec.json.decode(line, type=Intervention) for line in lines[:-1] if line]
+    return [_decode_intervention(line) for line in lines[:-1] if line]

@@ -33,6 +33,9 @@ class Trained(msgspec.Struct, frozen=True, array_like=True):
     keys: dict[str, list[str]]
 
 
+_decode_trained = msgspec.json.Decoder(Trained).decode
+
+
 class TrainedJournal:
     """Written by one rank of one segment. A file that cannot be written costs lines, not the training."""
 
@@ -94,7 +97,7 @@ def trained_in(segment: Path, until: int | None = None) -> Iterator[Trained]:
             for line in file:
                 if not line.endswith(b"\n"):
                     break  # the process died while it wrote
-                entry = msgspec.json.decode(line, type=Trained)
+                entry = _decode_trained(line)
                 if until is None or entry.step <= until:
                     yield entry
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+_decode_segment = msgspec.json.Decoder(Segment).decode
+
+
 class Lifecycle:
     """Leads one training through its segments."""
 
@@ -149,7 +152,7 @@ class Lifecycle:
             opened = steering.folder.open_segment(steering.run, start.branch, start.reason, start.parent, start.note)
             _pin_elsewhere(start.parent, steering.run)
             text = msgspec.json.encode(opened).decode()
-        return msgspec.json.decode(steering.ranks.share(text), type=Segment)
+        return _decode_segment(steering.ranks.share(text))
 
     def _close(self) -> None:
         steering = self._steering

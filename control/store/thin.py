@@ -32,6 +32,9 @@ BATCH = 320
 """Rows put together in one transaction: a few milliseconds, so that the server goes on answering."""
 
 
+_decode_span = msgspec.json.Decoder(Span).decode
+
+
 def thin(connection: apsw.Connection, keep: int, keep_passing: int) -> bool:
     """One small piece of work; True while there is more. `keep`: rows of metrics of a run kept at each coarseness."""
     for (run,) in fetch(connection, "SELECT run FROM runs"):
@@ -111,7 +114,7 @@ def _together(chunk: list[tuple[Any, ...]]) -> tuple[dict[str, float | None], Sp
     total, first_step = 0, None
     for _, _, _, step, text, span_text in chunk:
         body = msgspec.json.decode(text)
-        span = msgspec.json.decode(span_text, type=Span) if span_text else None
+        span = _decode_span(span_text) if span_text else None
         count = span.count if span else 1
         total += count
         first_step = first_step if first_step is not None else (span.first_step if span else step)

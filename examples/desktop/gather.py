@@ -32,6 +32,12 @@ from trainer import RunFolder, trained_along
 __all__ = ["LastServed", "Served", "Told", "gather", "hear", "last_served", "strips"]
 
 
+_decode_annotated = msgspec.msgpack.Decoder(Annotated).decode
+
+
+_decode_session_record = msgspec.msgpack.Decoder(SessionRecord).decode
+
+
 @dataclass(frozen=True)
 class Served:
     """A line of the app's journal: from `time` on it served `version`."""
@@ -177,11 +183,11 @@ def _logged(settings: Settings) -> tuple[dict[str, float], int, int]:
     clicks: dict[str, float] = {}
     sessions = steps = 0
     for value in _records(settings, STEPS):
-        record = msgspec.msgpack.decode(value, type=SessionRecord)
+        record = _decode_session_record(value)
         sessions += isinstance(record, SessionOpened)
         steps += len(record.steps) if isinstance(record, StepsAppended) else 0
     for value in _records(settings, SAMPLES):
-        for sample in msgspec.msgpack.decode(value, type=Annotated).samples:
+        for sample in _decode_annotated(value).samples:
             clicks[sample.key] = sample.time
     return clicks, sessions, steps
 

@@ -37,6 +37,9 @@ LONGEST_REQUEST = 16 << 20
 COMMITS_PAGE = 1000
 
 
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
 def api_routes(doors: Doors) -> APIRouter:
     """`/api/…`."""
     router = APIRouter(prefix="/api")
@@ -267,7 +270,7 @@ def _root(request: Request) -> str:
 
 async def _json(request: Request) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(await _body(request) or b"{}", type=dict[str, Any])
+        return _decode_object(await _body(request) or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise bad_commit(f"the body is not a JSON object ({error})") from error
 

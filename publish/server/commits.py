@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
 from publish.server.contents import Line, read_lines
 from publish.server.repository import Blob, Commit, pointer
 from publish.server.stored import StoredRepository
+
+T = TypeVar("T")
 
 _PATH = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[^/\0\\][^\0\\]{0,1023}")
 
@@ -44,6 +46,10 @@ class _Path(msgspec.Struct, frozen=True):
     path: str
 
 
+_lines, _headers = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_Header)
+_files, _larges, _paths = msgspec.json.Decoder(_File), msgspec.json.Decoder(_Large), msgspec.json.Decoder(_Path)
+
+
 @dataclass
 class Received:
     """A commit that was read to its end, its contents stored: what is left is to put it on a branch."""
@@ -67,22 +73,22 @@ def receive(body: BinaryIO, repository: StoredRepository, scratch: Path) -> Rece
     """Read the lines and store every content. Raises ValueError for what is no such commit."""
     received = Received()
     for line in read_lines(body, scratch):
-        operation = _decoded(line.text, _Line)
+        operation = _decoded(line.text, _lines)
         if operation.key == "header":
-            received.header = _decoded(operation.value, _Header)
+            received.header = _decoded(operation.value, _headers)
         elif operation.key == "file":
             path, blob = _file(line, operation.value, repository, scratch)
             received.added[path] = blob
         elif operation.key == "lfsFile":
-            large = _decoded(operation.value, _Large)
+            large = _decoded(operation.value, _larges)
             found = repository.large(large.oid) if large.algo == "sha256" else None
             if found is None:
                 raise ValueError(f"{large.path!r}: its content {large.oid!r} was not uploaded; upload it first")
             received.added[_checked(large.path)] = found
         elif operation.key == "deletedFile":
-            received.deleted.append(_checked(_decoded(operation.value, _Path).path))
+            received.deleted.append(_checked(_decoded(operation.value, _paths).path))
         elif operation.key == "deletedFolder":
-            received.deleted.append(_checked(_decoded(operation.value, _Path).path.rstrip("/")) + "/")
+            received.deleted.append(_checked(_decoded(operation.value, _paths).path.rstrip("/")) + "/")
         else:
             raise ValueError(
                 f"{operation.key!r}: this hub takes file, lfsFile, deletedFile and deletedFolder, all in one commit"
@@ -91,7 +97,7 @@ def receive(body: BinaryIO, repository: StoredRepository, scratch: Path) -> Rece
 
 
 def _file(line: Line, value: msgspec.Raw, repository: StoredRepository, scratch: Path) -> tuple[str, Blob]:
-    file = _decoded(value, _File)
+    file = _decoded(value, _files)
     if file.encoding != "base64":
         raise ValueError(f"{file.path!r}: its encoding is {file.encoding!r}; send base64")
     path = _checked(file.path)
@@ -132,8 +138,8 @@ def _checked(path: str) -> str:
     return path
 
 
-def _decoded(data: bytes | msgspec.Raw, kind: type[Any]) -> Any:
+def _decoded(data: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"a line of the commit is not well-formed ({error})") from error

@@ -41,6 +41,9 @@ class _Batch(msgspec.Struct, frozen=True):
     objects: tuple[_Object, ...]
 
 
+_decode_batch = msgspec.json.Decoder(_Batch).decode
+
+
 class _Addresses:
     """Addresses that whoever was given one may upload one content to, for a while: clients send no token along."""
 
@@ -68,7 +71,7 @@ def large_routes(doors: Doors) -> APIRouter:
     async def batch(request: Request, namespace: str, name: str) -> Any:
         repository = doors.writable(namespace, name)
         try:
-            asked = msgspec.json.decode(await request.body(), type=_Batch)
+            asked = _decode_batch(await request.body())
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise bad_commit(f"the batch is not well-formed ({error})") from error
         if asked.operation != "upload":

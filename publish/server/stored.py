@@ -38,9 +38,15 @@ class _Stored(msgspec.Struct, frozen=True):
     parent: str | None
 
 
+_decode_stored = msgspec.json.Decoder(_Stored).decode
+
+
 class _Refs(msgspec.Struct, frozen=True):
     branches: Mapping[str, str] = {}
     tags: Mapping[str, str] = {}
+
+
+_decode_refs = msgspec.json.Decoder(_Refs).decode
 
 
 class StoredRepository:
@@ -179,7 +185,7 @@ class StoredRepository:
 
     def _refs(self) -> _Refs:
         try:
-            return msgspec.json.decode((self._root / "refs.json").read_bytes(), type=_Refs)
+            return _decode_refs((self._root / "refs.json").read_bytes())
         except FileNotFoundError:
             return _Refs()
 
@@ -187,7 +193,7 @@ class StoredRepository:
         if not SHA.fullmatch(sha):
             return None
         try:
-            return msgspec.json.decode((self._root / "commits" / sha).read_bytes(), type=_Stored)
+            return _decode_stored((self._root / "commits" / sha).read_bytes())
         except FileNotFoundError:
             return None
 

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
-import ingest
+import stovetop
 
-SOURCES = sorted(Path(ingest.__file__).parent.rglob("*.py"))
+ROOT = Path(stovetop.__file__).parents[1]
+ROOMS = ("auth", "control", "dataset", "ingest", "publish")
+"""Those where several threads decode."""
+SOURCES = sorted(
+    source for room in ROOMS for source in (ROOT / room).rglob("*.py") if "node_modules" not in source.parts
+)
 
 
 def typed_decodings(source: Path) -> list[int]:
@@ -23,6 +28,6 @@ def typed_decodings(source: Path) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(SOURCES[0].parent).as_posix())
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.relative_to(ROOT).as_posix())
 def test_no_type_is_taken_apart_by_the_thread_that_meets_it_first(source: Path) -> None:
     assert typed_decodings(source) == []

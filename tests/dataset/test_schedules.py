@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from torch.utils.data import IterableDataset, get_worker_info
 
 from dataset import (
@@ -229,10 +236,14 @@ def patience(looks: int) -> Callable[[], bool]:
     return lambda: next(left, None) is not None
 
 
-TestBranch = Branch.TestCase
-TestBranch.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+@pytest.mark.parametrize(
+    "schedules", [25, pytest.param(2000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])], ids=str
 )
+def test_nothing_is_lost_or_repeated_whatever_happens(schedules: int) -> None:
+    at_random = settings(
+        max_examples=schedules, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    run_state_machine_as_test(Branch, settings=at_random)
 
 
 @pytest.mark.parametrize("world", [1, 3])

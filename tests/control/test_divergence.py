@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from control import EventType, FakeActor, Outcome, Report, RunStatus, Status
-from control.bodies import BranchBody, CheckpointBody, RunBody
+from control.bodies import BranchBody, CheckpointBody, RunBody, VersionBody
 from control.fake import TRAINER, FakeCommand
 from control.openapi import document
 from control.protocol import Command
 from tests.control.conftest import Serve
 from tests.control.servers import HTTP
+from tests.control.test_samples import PICTURE
 from tests.waiting import until
 
 NAN, INF = math.nan, math.inf
@@ -50,20 +51,23 @@ def test_every_path_answers_with_valid_json_while_training_diverges(serve: Serve
         line.tell(EventType.FOLLOWER, {"follower": "app", "version": 1, "lag": NAN})
         record = served.client.send("do_evaluate", run="demo")
         assert record.after == {"lr": None, "betas": [None, None], "deep": {"eps": [None]}}
+        line.tell(EventType.VERSION, VersionBody(version=1, action="published"), step=3)
         until(lambda: served.client.run("demo").checkpoints)
+        until(lambda: served.client.versions("demo").versions)
+        (picture,) = served.client.show_samples("demo", 1, {"all black": PICTURE}).samples
 
         asked = 0
         for path, methods in document()["paths"].items():  # type: ignore[attr-defined]
             if "get" not in methods:
                 continue
-            where = served.url + path.replace("{run}", "demo").replace("{uuid}", record.uuid)
+            where = served.url + path.format(run="demo", uuid=record.uuid, sha256=picture.sha256)
             answer = HTTP.get(
                 where,
                 params={"run": "demo"} if path == "/api/v1/metrics/series" else {},
                 headers={"Authorization": f"Bearer {served.tokens.operate}"},
             )
             assert answer.status_code == 200, (path, answer.text)
-            if path != "/metrics":
+            if "json" in answer.headers["content-type"]:
                 strict(answer.text)
             asked += 1
         assert asked > 20

@@ -97,7 +97,7 @@ def test_it_comes_after_all_others_and_is_gone_with_whoever_asks(tmp_path: Path)
     )
     try:
         until(lambda: (tmp_path / "nice").exists() and (tmp_path / "nice").read_text(), "it paints")
-        assert (tmp_path / "nice").read_text() == "19"
+        assert int((tmp_path / "nice").read_text()) == min(19, os.nice(0) + 19)
         process = psutil.Process(int((tmp_path / "pid").read_text()))
     finally:
         asking.kill()

@@ -71,6 +71,17 @@ def new_consumer(**settings: Any) -> Any:
     return kafka.KafkaConsumer(**settings)
 
 
+def insist_on_joining(consumer: Any) -> None:
+    """Let a consumer that is joining its group go on until it has joined; said between two polls.
+
+    kafka-python 3.0.12 forgets a join that began because metadata had changed and that outlasts a poll: the assignment
+    on the way makes the change known, so that the next poll sees no need to join, and nobody takes what came of it. The
+    member then stays between two generations for ever, without a heartbeat (kafka/coordinator/base.py,
+    `ensure_active_group_async`, and `need_rejoin` in consumer.py).
+    """
+    consumer._coordinator.request_rejoin()
+
+
 def new_admin(**settings: Any) -> Any:
     """A KafkaAdminClient."""
     return kafka.KafkaAdminClient(**settings)

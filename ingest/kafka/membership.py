@@ -32,9 +32,6 @@ POLL_MILLISECONDS = 100
 """Between two looks at the group; a consumer without records looks anew after each `retry_backoff_ms`."""
 ADDRESSES_FOR = 2.0
 """Seconds for which the members' addresses are believed."""
-OUTSIDE_SECONDS = 10.0
-"""That a consumer may be no part of the group: kafka-python 3.0.12's now and then asks for the group's coordinator for
-ever, and a new one finds it at once."""
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +113,13 @@ class Membership:
             try:
                 consumer = self._join()
                 self.heeds = True
-                self._live(consumer)
+                while not self._stop.is_set():
+                    consumer.poll(timeout_ms=POLL_MILLISECONDS)
+                    state = consumer.group_metadata().state
+                    if state is MemberState.STABLE:
+                        self._take(frozenset(where.partition for where in consumer.assignment()))
+                    elif state is MemberState.REBALANCING:
+                        compat.insist_on_joining(consumer)
             except KafkaError as error:
                 logger.warning("%s: the group cannot be reached (%r); joining again", self.group, error)
                 self._stop.wait(0.5)
@@ -130,20 +133,6 @@ class Membership:
                 if consumer is not None:
                     with suppress(KafkaError):
                         consumer.close(autocommit=False, timeout_ms=2_000)
-
-    def _live(self, consumer: Any) -> None:
-        """Until the member is closed, or the consumer finds no way into the group."""
-        outside_since = time.monotonic()
-        while not self._stop.is_set():
-            consumer.poll(timeout_ms=POLL_MILLISECONDS)
-            state = consumer.group_metadata().state
-            if state is not MemberState.UNJOINED:
-                outside_since = time.monotonic()
-            elif time.monotonic() - outside_since > OUTSIDE_SECONDS:
-                logger.warning("%s: not in the group for %g s; joining anew", self.group, OUTSIDE_SECONDS)
-                return
-            if state is MemberState.STABLE:
-                self._take(frozenset(where.partition for where in consumer.assignment()))
 
     def _join(self) -> Any:
         session = int(self._options.session_seconds * 1000)

@@ -6,7 +6,8 @@ import inspect
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.coordinator.base import BaseCoordinator
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionalRequestResult, TransactionManager
 from kafka.record import util as record_util
@@ -24,6 +25,7 @@ def test_the_private_parts_are_where_they_were() -> None:
         (TransactionManager, ("begin_commit", "begin_abort")),
         (Sender, ("wakeup", "force_close")),
         (KafkaProducer, ("_unregister_cleanup",)),
+        (BaseCoordinator, ("request_rejoin",)),
         (
             KafkaAdminClient,
             ("_abort_transaction_request", "_abort_transaction_process_response", "_async_get_leader_for_partitions"),
@@ -35,6 +37,7 @@ def test_the_private_parts_are_where_they_were() -> None:
     source = inspect.getsource(KafkaProducer)
     for name in ("_transaction_manager", "_sender", "_closed"):
         assert f"self.{name} = " in source, f"KafkaProducer.{name} has moved"
+    assert "self._coordinator = " in inspect.getsource(KafkaConsumer), "KafkaConsumer._coordinator has moved"
     assert "state" in ConsumerGroupMetadata._fields, "how far a group's member is, which tells what it was dealt"
     assert record_util.crc32c_c is not None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from subprocess import Popen
 
 import httpx
@@ -89,9 +90,9 @@ def _works(link: LinkInfo) -> bool:
     return link.flow not in (Flow.ABSENT, Flow.BROKEN) and link.note != "starting"
 
 
-@pytest.fixture(scope="module")
-def trial(make_service: MakeService) -> Iterator[Trial]:
-    service = make_service({"STOVETOP_UP__FIRST_PAUSE": str(PAUSE), "STOVETOP_FOLLOW__FOLLOWER": "window"})
+@contextmanager
+def flowing(service: Service) -> Iterator[Trial]:
+    """A whole service whose every link is green."""
     service.up()
     made = Trial(service)
     try:
@@ -100,6 +101,13 @@ def trial(make_service: MakeService) -> Iterator[Trial]:
         yield made
     finally:
         made.close_follower()
+
+
+@pytest.fixture(scope="module")
+def trial(make_service: MakeService) -> Iterator[Trial]:
+    service = make_service({"STOVETOP_UP__FIRST_PAUSE": str(PAUSE), "STOVETOP_FOLLOW__FOLLOWER": "window"})
+    with flowing(service) as made:
+        yield made
 
 
 def test_a_killed_part_turns_its_links_red_with_what_to_do_and_green_when_it_is_back(

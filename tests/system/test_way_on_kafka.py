@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from control.way import Flow, LinkName
+from control.way import LinkName
 from tests.brokers import Kafka, kafka_home
 from tests.system.conftest import MakeService
 from tests.system.crowd import one_visit
-from tests.system.test_way import Trial
-from tests.waiting import until
+from tests.system.test_way import Trial, flowing
 
 pytestmark = [pytest.mark.system, pytest.mark.kafka, pytest.mark.timeout(600)]
 
@@ -40,14 +39,8 @@ def trial(make_service: MakeService, broker: Kafka) -> Iterator[Trial]:
             "STOVETOP_FOLLOW__FOLLOWER": "window",
         }
     )
-    service.up()
-    made = Trial(service)
-    try:
-        until(lambda: LinkName.SERVED in made.way() and made.way()[LinkName.SERVED].flow is Flow.FLOWS, "it is served")
-        made.all_green()
+    with flowing(service) as made:
         yield made
-    finally:
-        made.close_follower()
 
 
 def test_a_killed_broker_turns_the_log_red_with_what_to_do_and_green_when_it_is_back(

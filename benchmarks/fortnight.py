@@ -27,10 +27,10 @@ from benchmarks.broker import broker
 from benchmarks.ingest import TOKEN, gateways
 from benchmarks.result import Result
 from dataset import LiveSource, Share
-from ingest.annotator_state import annotator_progress
 from ingest.kafka import KafkaLayout, KafkaLog, KafkaOptions
-from ingest.log import LogReader, next_record
-from ingest.shard_reader import ShardChain, archived_before
+from ingest.keeper_look import Look
+from ingest.log import LogReader
+from ingest.shard_reader import ShardChain
 from ingest.shards import DirectoryStore
 from ingest.types import SAMPLES, STEPS
 
@@ -127,17 +127,13 @@ class Work:
         return time.monotonic()
 
     def _annotated(self, reader: LogReader, ends: list[int]) -> bool:
-        progress = annotator_progress(self.log)
-        return all(
-            end == 0 or (number in progress and next_record(reader, STEPS, number, progress[number].done[0]) >= end)
-            for number, end in enumerate(ends)
-        )
+        look = Look(self.log, reader, self.store)
+        return all(end == 0 or look.annotated(number, end) for number, end in enumerate(ends))
 
     def _archived(self, reader: LogReader, ends: dict[str, list[int]]) -> bool:
+        look = Look(self.log, reader, self.store)
         return all(
-            next_record(reader, topic, number, archived_before(self.store, topic, number)) >= end
-            for topic, of_topic in ends.items()
-            for number, end in enumerate(of_topic)
+            look.archived(topic, number, end) for topic, of_topic in ends.items() for number, end in enumerate(of_topic)
         )
 
     def _read(self) -> None:

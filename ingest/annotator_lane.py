@@ -19,6 +19,7 @@ from ingest.annotator_state import OpenSession, Progress
 from ingest.errors import AnnotatorError, StepRejected
 from ingest.log import Append, Record
 from ingest.records import session_record
+from ingest.retention import loss
 from ingest.types import (
     DEAD,
     SAMPLES,
@@ -155,14 +156,7 @@ class Lane:
     def pass_lost(self, start: int) -> None:
         """The log has nothing before `start` any more: go on there. What had no outcome by now will never have one."""
         if self.done < (start, 0):
-            logger.error(
-                "%s/%d: what stood from offset %d to %d was forgotten before it was annotated, and is lost; the log's "
-                "hard limits (log.kafka.retention_seconds and retention_bytes, or the topic's own) are too low",
-                STEPS,
-                self.partition,
-                self.done[0],
-                start - 1,
-            )
+            logger.error("%s", loss(STEPS, self.partition, self.done[0], start, "annotated"))
             self.done = (start, 0)
         self.cursor = start
 

@@ -16,6 +16,7 @@ from ingest.entries import Entry, record_entries, sample_entry
 from ingest.errors import OffsetOutOfRange, ShardClaimed, ShardError, StoreError
 from ingest.log import LogReader, Record
 from ingest.records import annotated, session_record
+from ingest.retention import loss
 from ingest.shard_reader import ShardChain
 from ingest.shard_writer import ShardWriter
 from ingest.shards import ShardStore, chain_folder
@@ -218,14 +219,7 @@ class ArchiveLane:
             return
         if self._until is not None:
             raise trimmed  # what another archiver had claimed cannot be made any more
-        logger.error(
-            "%s/%d: what stood from offset %d to %d was forgotten before it was archived, and is lost; the log's hard "
-            "limits (log.kafka.retention_seconds and retention_bytes, or the topic's own) are too low",
-            self.topic,
-            self.partition,
-            self._cursor,
-            trimmed.start - 1,
-        )
+        logger.error("%s", loss(self.topic, self.partition, self._cursor, trimmed.start, "archived"))
         self._cursor = trimmed.start
 
     def _give_way(self, first_offset: int) -> None:

@@ -29,6 +29,14 @@ class RetentionSettings(BaseModel):
     max_bytes: PositiveInt | None = 8 << 30
 
 
+def loss(topic: str, partition: int, first: int, start: int, done: str) -> str:
+    """What to say where the log begins at `start`, and what stood from `first` on had still to be `done`."""
+    return (
+        f"{topic}/{partition}: what stood from offset {first} to {start - 1} was forgotten before it was {done}, and is "
+        "lost; the log's hard limits (log.kafka.retention_seconds and retention_bytes, or the topic's own) are too low"
+    )
+
+
 def steps_floor(log: Log, store: ShardStore, partition: int) -> int:
     """The offset of `steps` below which nobody needs the log's copy: archived, and older than every open episode."""
     progress = annotator_progress(log).get(partition)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
+from publish import durable
 from publish.errors import Unreadable, Untrusted
-from publish.hub import Hub
+from publish.hub import Hub, ReadableHub
 from publish.manifest import Manifest, decode_manifest
 from publish.outbox import Ticket
 from publish.signing import TrustedKeys
@@ -24,6 +26,18 @@ class Known:
 
     manifest: Manifest
     digest: str
+
+
+def fetch(hub: ReadableHub, known: Known, folder: Path) -> dict[str, Path]:
+    """The version's files into an empty folder, by name. Raises Unreadable for one that is not what was signed."""
+    found: dict[str, Path] = {}
+    for name, expected in known.manifest.files.items():
+        found[name] = target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with hub.open(known.manifest.version, name) as source:
+            if durable.copy_and_digest(source, target, expected.size) != expected:
+                raise Unreadable(f"version {known.manifest.label}: {name} is not the file that was signed")
+    return found
 
 
 class Catalogue:

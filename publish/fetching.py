@@ -17,14 +17,11 @@ from publish.errors import HubUnavailable
 from publish.fetcher import Answer, say
 from publish.hub import ReadableHub
 from publish.places import followers_hub
-from publish.pointer import Pointer
+from publish.pointer import decode_pointer
 from publish.settings import FollowSettings
 from publish.signing import TrustedKeys
 
 NICER = 19
-
-
-_decode_pointer = msgspec.json.Decoder(Pointer).decode
 
 
 def main() -> None:
@@ -45,7 +42,7 @@ def main() -> None:
         try:
             if hub is None:
                 hub = followers_hub(place)
-            obtained = cache.obtain(hub, _decode_pointer(line))
+            obtained = cache.obtain(hub, decode_pointer(line, "what was asked for"))
             answer = Answer(obtained.received, obtained.links)
         except Exception as error:  # whoever asked decides what it means
             after = error.retry_after if isinstance(error, HubUnavailable) else 0.0

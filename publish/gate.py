@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from publish import durable
 from publish.base import LastCommitted
-from publish.catalogue import Catalogue, Known
+from publish.catalogue import Catalogue, Known, fetch
 from publish.checks import Check, Figures, Rule, drift, figures_keep, finite
 from publish.errors import Unreadable, VersionMissing
 from publish.hub import ReadableHub
@@ -158,13 +158,7 @@ class Gate:
         if (kept := self._last.files(standing)) is not None:
             return kept
         with self._last.scratch() as scratch:
-            for name, expected in standing.manifest.files.items():
-                target = scratch / "fetched" / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with self._hub.open(standing.manifest.version, name) as source:
-                    if durable.copy_and_digest(source, target, expected.size) != expected:
-                        raise Unreadable(f"version {standing.manifest.label}: {name} is not the file that was signed")
-            self._last.keep(standing, {name: scratch / "fetched" / name for name in standing.manifest.files})
+            self._last.keep(standing, fetch(self._hub, standing, scratch / "fetched"))
         found = self._last.files(standing)
         assert found is not None, "it was kept just now"
         return found

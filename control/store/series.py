@@ -24,7 +24,7 @@ class Span(msgspec.Struct, frozen=True):
     high: dict[str, float | None]
 
 
-_decode_span = msgspec.json.Decoder(Span).decode
+decode_span = msgspec.json.Decoder(Span).decode
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -111,7 +111,7 @@ class _Points:
 def _gather(gathered: dict[str, _Points], row: tuple[Any, ...]) -> None:
     step, time, text, span_text = row
     body = msgspec.json.decode(text)
-    span = _decode_span(span_text) if span_text else None
+    span = decode_span(span_text) if span_text else None
     for name, found in gathered.items():
         if name not in body:
             continue

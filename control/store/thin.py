@@ -12,7 +12,7 @@ import msgspec
 
 from control.protocol import EventType
 from control.store.rows import fetch
-from control.store.series import Span
+from control.store.series import Span, decode_span
 
 FACTOR = 32
 """How many rows of metrics become one. A row that was put together may be put together again, 32 times as coarse."""
@@ -30,9 +30,6 @@ PASSING = (
 
 BATCH = 320
 """Rows put together in one transaction: a few milliseconds, so that the server goes on answering."""
-
-
-_decode_span = msgspec.json.Decoder(Span).decode
 
 
 def thin(connection: apsw.Connection, keep: int, keep_passing: int) -> bool:
@@ -114,7 +111,7 @@ def _together(chunk: list[tuple[Any, ...]]) -> tuple[dict[str, float | None], Sp
     total, first_step = 0, None
     for _, _, _, step, text, span_text in chunk:
         body = msgspec.json.decode(text)
-        span = _decode_span(span_text) if span_text else None
+        span = decode_span(span_text) if span_text else None
         count = span.count if span else 1
         total += count
         first_step = first_step if first_step is not None else (span.first_step if span else step)

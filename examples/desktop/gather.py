@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import msgspec
 from diffusers import UNet2DModel
 
 from control import ControlClient, Event, EventType
@@ -21,7 +20,8 @@ from examples.desktop.findings import TASKS, Command, Findings, Seen, Shares, St
 from examples.desktop.model import Painter
 from examples.desktop.scripted import Goal
 from examples.desktop.world import LAUNCH_FRAMES, App
-from ingest import SAMPLES, STEPS, Annotated, SessionOpened, SessionRecord, StepsAppended
+from ingest import SAMPLES, STEPS, Record, SessionOpened, StepsAppended
+from ingest.records import annotated, session_record
 from publish import DirectoryHub, Follower, LiveModel, Manifest, decode_manifest
 from publish.loading import Pretrained
 from stovetop.doors import Doors
@@ -30,12 +30,6 @@ from stovetop.settings import Settings
 from trainer import RunFolder, trained_along
 
 __all__ = ["LastServed", "Served", "Told", "gather", "hear", "last_served", "strips"]
-
-
-_decode_annotated = msgspec.msgpack.Decoder(Annotated).decode
-
-
-_decode_session_record = msgspec.msgpack.Decoder(SessionRecord).decode
 
 
 @dataclass(frozen=True)
@@ -182,17 +176,17 @@ def _logged(settings: Settings) -> tuple[dict[str, float], int, int]:
     """When the step behind each live sample was received, by key; and the numbers of sessions and steps."""
     clicks: dict[str, float] = {}
     sessions = steps = 0
-    for value in _records(settings, STEPS):
-        record = _decode_session_record(value)
-        sessions += isinstance(record, SessionOpened)
-        steps += len(record.steps) if isinstance(record, StepsAppended) else 0
-    for value in _records(settings, SAMPLES):
-        for sample in _decode_annotated(value).samples:
+    for record in _records(settings, STEPS):
+        told = session_record(record)
+        sessions += isinstance(told, SessionOpened)
+        steps += len(told.steps) if isinstance(told, StepsAppended) else 0
+    for record in _records(settings, SAMPLES):
+        for sample in annotated(record).samples:
             clicks[sample.key] = sample.time
     return clicks, sessions, steps
 
 
-def _records(settings: Settings, topic: str) -> Iterator[bytes]:
+def _records(settings: Settings, topic: str) -> Iterator[Record]:
     reader = settings.log.open().reader()
     try:
         for partition in range(reader.partitions(topic)):
@@ -200,8 +194,7 @@ def _records(settings: Settings, topic: str) -> Iterator[bytes]:
             while offset < end:
                 fetch = reader.fetch(topic, partition, offset)
                 offset = fetch.next_offset
-                for record in fetch.records:
-                    yield record.value
+                yield from fetch.records
     finally:
         reader.close()
 

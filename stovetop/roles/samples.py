@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from pathlib import Path
 
 from control import ClientError, ControlClient, EventType
 from control.api import ReportedEvent
 from control.bodies import LogBody, body
 from control.errors import ServerUnreachable
-from publish import Hub, PublishError, SigningKey, TrustedKeys, durable, older_keys
-from publish.catalogue import Catalogue, Known
-from publish.errors import Unreadable
+from publish import PublishError, SigningKey, TrustedKeys, durable, older_keys
+from publish.catalogue import Catalogue, fetch
 from publish.places import publishers_hub
 from stovetop.errors import ConfigurationError
 from stovetop.painter import Painter, PaintingFailed
@@ -95,13 +93,3 @@ class Sampling:
             self._client.report(event)
         except ClientError as error:
             logger.info("%s", error)
-
-
-def fetch(hub: Hub, known: Known, folder: Path) -> None:
-    """The version's files into an empty folder, each checked against what was signed. Raises Unreadable and PublishError."""
-    for name, expected in known.manifest.files.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with hub.open(known.manifest.version, name) as source:
-            if durable.copy_and_digest(source, target, expected.size) != expected:
-                raise Unreadable(f"version {known.manifest.label}: {name} is not the file that was signed")

@@ -109,6 +109,13 @@ class Seat:
         button.click()
         return button
 
+    def set_rate(self, rate: str) -> Locator:
+        """Send a learning rate; the receipt, which tells what becomes of it."""
+        self.tab("Optimizer")
+        self.page.get_by_label("New learning rate").fill(rate)
+        self.press(f"Send lr → {rate}")
+        return self.page.locator(".receipt")
+
     def until(self, what: Callable[[], bool], seconds: float = 60) -> None:
         """Wait, while the page lives on, until something holds."""
         for _ in range(int(seconds * 20)):

@@ -76,10 +76,7 @@ def test_a_real_training_is_paused_set_saved_branched_evaluated_and_stopped(
     seat.status("paused")
     at = seat.step()
 
-    seat.tab("Optimizer")
-    seat.page.get_by_label("New learning rate").fill("2e-4")
-    seat.press("Send lr → 2e-4")
-    expect(seat.page.locator(".receipt")).to_contain_text(f"from step {at + 1}")
+    expect(seat.set_rate("2e-4")).to_contain_text(f"from step {at + 1}")
     seat.press("Save")
     expect(seat.command("save_checkpoint")).to_contain_text("done")
     seat.press("Evaluate")

@@ -52,10 +52,7 @@ def test_everything_works_while_paused_and_waits_for_its_step(visit: Visit, trai
     seat.press("Pause")
     seat.status("paused")
     assert trainer.status is RunStatus.PAUSED
-    seat.tab("Optimizer")
-    seat.page.get_by_label("New learning rate").fill("2e-4")
-    seat.press("Send lr → 2e-4")
-    receipt = seat.page.locator(".receipt")
+    receipt = seat.set_rate("2e-4")
     expect(receipt).to_contain_text(f"from step {trainer.step + 1}")
     expect(seat.page.locator(".effective")).to_contain_text("2e-4")
     seat.press("Resume")

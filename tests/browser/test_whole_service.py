@@ -75,10 +75,7 @@ def test_a_live_training_is_paused_set_mixed_saved_branched_resumed_published_an
     seat.status("paused")
     at = seat.step()
 
-    seat.tab("Optimizer")
-    seat.page.get_by_label("New learning rate").fill("2e-4")
-    seat.press("Send lr → 2e-4")
-    receipt = seat.page.locator(".receipt")
+    receipt = seat.set_rate("2e-4")
     expect(receipt).to_contain_text(f"from step {at + 1}")
 
     seat.tab("Mixture")

@@ -66,6 +66,15 @@ threads = 1
 """
 
 
+def on_kafka(servers: str, prefix: str) -> dict[str, str]:
+    """The environment of a service whose log is on Kafka."""
+    return {
+        "STOVETOP_LOG__BACKEND": "kafka",
+        "STOVETOP_LOG__BOOTSTRAP_SERVERS": servers,
+        "STOVETOP_LOG__KAFKA__TOPIC_PREFIX": prefix,
+    }
+
+
 def packaged(folder: Path) -> Path:
     """Put the tiny app's base model and base shards into a folder, and return it."""
     sys.path.insert(0, str(APP))

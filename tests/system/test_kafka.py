@@ -11,7 +11,7 @@ import pytest
 from tests.brokers import Kafka
 from tests.system.conftest import MakeService
 from tests.system.crowd import Crowd
-from tests.system.service import Service
+from tests.system.service import Service, on_kafka
 from tests.system.serving import Server
 from tests.system.test_kill import Trial, balance
 from tests.waiting import until
@@ -22,15 +22,8 @@ ACKED = 60
 
 @pytest.fixture
 def service(make_service: MakeService, kafka_broker: Kafka) -> Iterator[Service]:
-    service = make_service(
-        {
-            "STOVETOP_LOG__BACKEND": "kafka",
-            "STOVETOP_LOG__BOOTSTRAP_SERVERS": kafka_broker.servers,
-            "STOVETOP_LOG__KAFKA__TOPIC_PREFIX": "whole",
-            "STOVETOP_LOG__KAFKA__LEASE_SECONDS": "1",
-            "STOVETOP_LOG__KAFKA__SESSION_SECONDS": "2",
-        }
-    )
+    quick = {"STOVETOP_LOG__KAFKA__LEASE_SECONDS": "1", "STOVETOP_LOG__KAFKA__SESSION_SECONDS": "2"}
+    service = make_service(on_kafka(kafka_broker.servers, "whole") | quick)
     yield service
     service.close()
 

@@ -11,6 +11,7 @@ from control.way import LinkName
 from tests.brokers import Kafka, kafka_home
 from tests.system.conftest import MakeService
 from tests.system.crowd import one_visit
+from tests.system.service import on_kafka
 from tests.system.test_way import Trial, flowing
 
 pytestmark = [pytest.mark.system, pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -31,14 +32,7 @@ def broker(tmp_path: Path) -> Iterator[Kafka]:
 
 @pytest.fixture
 def trial(make_service: MakeService, broker: Kafka) -> Iterator[Trial]:
-    service = make_service(
-        {
-            "STOVETOP_LOG__BACKEND": "kafka",
-            "STOVETOP_LOG__BOOTSTRAP_SERVERS": broker.servers,
-            "STOVETOP_LOG__KAFKA__TOPIC_PREFIX": "way",
-            "STOVETOP_FOLLOW__FOLLOWER": "window",
-        }
-    )
+    service = make_service(on_kafka(broker.servers, "way") | {"STOVETOP_FOLLOW__FOLLOWER": "window"})
     with flowing(service) as made:
         yield made
 

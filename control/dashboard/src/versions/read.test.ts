@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { ChannelInfo, FollowerInfo, VersionInfo } from "../api/types";
+import type { ChannelInfo, FollowerInfo } from "../api/types";
+import { exampleVersion } from "./example";
 import { figuresOf, followerWords, lineageOf } from "./read";
 
 const channels: ChannelInfo[] = [{ run: "r", channel: "stable", version: 5, time: 0, held: false }];
@@ -12,20 +13,8 @@ const follower = (changes: Partial<FollowerInfo>): FollowerInfo => ({
   error: "",
   ...changes,
 });
-const version = (number: number, parent: number | null, evaluation = {}): VersionInfo => ({
-  run: "r",
-  version: number,
-  branch: "main",
-  segment: "s",
-  step: number * 10,
-  time: 0,
-  action: "published",
-  reason: "",
-  channels: [],
-  parent,
-  evaluation,
-  samples: [],
-});
+const version = (number: number, parent: number | null, evaluation = {}) =>
+  exampleVersion(number, parent, { evaluation });
 
 describe("versions", () => {
   it("says how far a server lags", () => {

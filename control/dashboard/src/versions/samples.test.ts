@@ -1,28 +1,9 @@
 import { describe, expect, it } from "vitest";
-import type { SampleInfo, VersionInfo } from "../api/types";
+import { exampleSample as sample, exampleVersion } from "./example";
 import { besideTheLast, newestPainted } from "./samples";
 
-const sample = (label: string, of: number): SampleInfo => ({
-  label,
-  width: 8,
-  height: 4,
-  bytes: 90,
-  sha256: `${label}-${of}`,
-});
-const version = (number: number, parent: number | null, ...labels: string[]): VersionInfo => ({
-  run: "r",
-  version: number,
-  branch: "main",
-  segment: "s",
-  step: number * 10,
-  time: 0,
-  action: "published",
-  reason: "",
-  channels: [],
-  parent,
-  evaluation: {},
-  samples: labels.map((label) => sample(label, number)),
-});
+const version = (number: number, parent: number | null, ...labels: string[]) =>
+  exampleVersion(number, parent, { samples: labels.map((label) => sample(label, number)) });
 
 describe("pictures of a version", () => {
   it("stand beside those of the version that it comes from, by what they show", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { exampleSample as sample, exampleVersion } from "./example";
+import { exampleVersion, exampleSample as sample } from "./example";
 import { besideTheLast, newestPainted } from "./samples";
 
 const version = (number: number, parent: number | null, ...labels: string[]) =>

@@ -34,10 +34,14 @@ class _Place:
 class Cursors:
     """Committed records only. What raises, raises kafka-python's errors; `reader` tells what they mean.
 
-    With `undecided` also those whose transactions are not complete, for who wants to know of `ends` alone.
+    A broker holds a fetch back for `linger` seconds while it has nothing new for any place; as long, a fetch of another
+    place waits behind it. With `undecided`, records whose transactions are not complete count too, for who wants to know
+    of `ends` alone.
     """
 
-    def __init__(self, servers: str, options: KafkaOptions, fetch_bytes: int, *, undecided: bool = False) -> None:
+    def __init__(
+        self, servers: str, options: KafkaOptions, fetch_bytes: int, *, linger: float = 0.5, undecided: bool = False
+    ) -> None:
         compat.check_library()
         self._timeout = int(options.request_seconds * 1000)
         shared: dict[str, Any] = {
@@ -48,7 +52,7 @@ class Cursors:
             "auto_offset_reset": "none",
             "allow_auto_create_topics": False,
             "check_crcs": True,
-            "fetch_max_wait_ms": 500,
+            "fetch_max_wait_ms": int(linger * 1000),
             "max_partition_fetch_bytes": fetch_bytes,
             "fetch_max_bytes": max(fetch_bytes, 32 << 20),
             "max_poll_records": POLL_RECORDS,

@@ -21,8 +21,12 @@ from ingest.log import Bounds, Fetch
 PROBE_BYTES = 1_024
 """A fetch of a single record (`max_bytes=1`) is a look aside: it goes through a consumer of its own, which asks for so
 much, and spares what was fetched ahead for those who read on."""
+PROBE_LINGER = 0.005
+"""Seconds that the broker may hold such a look back: where nothing is, the next place is looked at."""
 HEARING = 1.0
 """Seconds that `ends` waits for an answer, as somebody else waits for it."""
+GLANCE = 0.01
+"""Seconds between two looks at how far a fetch has come: a consumer says nothing when all that it met were markers."""
 SETTLE = 0.25
 """Seconds that a fetch waits, once, for records whose transaction is being completed this very moment."""
 
@@ -157,7 +161,7 @@ class KafkaReader:
         end = self._offsets.end(where)
         deadline = time.monotonic() + self._options.request_seconds
         while not cursors.holds(where) and cursors.position(where) < end:
-            trimmed = cursors.pump(0.1)
+            trimmed = cursors.pump(GLANCE)
             if where in trimmed:
                 raise OffsetOutOfRange(topic, where.partition, trimmed[where], self._offsets.start(where))
             if time.monotonic() > deadline:
@@ -190,7 +194,7 @@ class KafkaReader:
     def _look_aside(self) -> Cursors:
         self._cursors()
         if self._probe is None:
-            self._probe = Cursors(self._servers, self._options, PROBE_BYTES)
+            self._probe = Cursors(self._servers, self._options, PROBE_BYTES, linger=PROBE_LINGER)
         return self._probe
 
     def _outage(self, error: KafkaError) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from ingest.annotator_state import annotator_progress
 from ingest.annotator_worker import AnnotatorWorker
@@ -13,7 +13,7 @@ from ingest.archive_lane import ArchiverSettings
 from ingest.archiver import Archiver
 from ingest.entries import session_of
 from ingest.keeper import Keeper, KeepingSettings, Work
-from ingest.log import Log, next_record
+from ingest.log import Log, LogReader, next_record
 from ingest.shard_reader import ShardChain, archived_before
 from ingest.shards import ShardStore
 from ingest.types import SAMPLES, STEPS
@@ -40,7 +40,8 @@ def annotating(log: Log, factory: object = Telling, store: ShardStore | None = N
     thread.start()
     try:
         yield worker
-        until(lambda: bool(failed) or annotated_all(log), "everything is annotated", every=0.05)
+        with closing(log.reader()) as reader:
+            until(lambda: bool(failed) or annotated_all(log, reader), "everything is annotated", every=0.1)
     finally:
         stop.set()
         thread.join()
@@ -48,16 +49,13 @@ def annotating(log: Log, factory: object = Telling, store: ShardStore | None = N
         raise failed[0]
 
 
-def annotated_all(log: Log) -> bool:
-    reader, progress = log.reader(), annotator_progress(log)
-    try:
-        return all(
-            (end := reader.bounds(STEPS, number).end) == 0
-            or (number in progress and next_record(reader, STEPS, number, progress[number].done[0]) >= end)
-            for number in range(reader.partitions(STEPS))
-        )
-    finally:
-        reader.close()
+def annotated_all(log: Log, reader: LogReader) -> bool:
+    progress = annotator_progress(log)
+    return all(
+        (end := reader.bounds(STEPS, number).end) == 0
+        or (number in progress and next_record(reader, STEPS, number, progress[number].done[0]) >= end)
+        for number in range(reader.partitions(STEPS))
+    )
 
 
 def archive(log: Log, store: ShardStore, settings: ArchiverSettings = SMALL) -> None:
@@ -66,23 +64,19 @@ def archive(log: Log, store: ShardStore, settings: ArchiverSettings = SMALL) -> 
     thread = threading.Thread(target=Archiver(log, store, settings).run, args=(stop,))
     thread.start()
     try:
-        until(lambda: archived_all(log, store), "everything is archived", every=0.05)
+        with closing(log.reader()) as reader:
+            until(lambda: archived_all(reader, store), "everything is archived", every=0.1)
     finally:
         stop.set()
         thread.join()
 
 
-def archived_all(log: Log, store: ShardStore) -> bool:
-    reader = log.reader()
-    try:
-        return all(
-            next_record(reader, topic, number, archived_before(store, topic, number))
-            >= reader.bounds(topic, number).end
-            for topic in (STEPS, SAMPLES)
-            for number in range(reader.partitions(topic))
-        )
-    finally:
-        reader.close()
+def archived_all(reader: LogReader, store: ShardStore) -> bool:
+    return all(
+        next_record(reader, topic, number, archived_before(store, topic, number)) >= reader.bounds(topic, number).end
+        for topic in (STEPS, SAMPLES)
+        for number in range(reader.partitions(topic))
+    )
 
 
 def process(log: Log, store: ShardStore, settings: ArchiverSettings = SMALL) -> None:

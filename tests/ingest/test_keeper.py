@@ -9,7 +9,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -281,7 +281,8 @@ def test_old_shards_are_emptied_and_keep_their_places(tmp_path: Path) -> None:
     keep(log, store, AT_ONCE.model_copy(update={"archive_max_age": 0.001}))
     assert len(names(store, (STEPS, SAMPLES), 1)) == count
     assert size < 5_000 * count
-    assert archived_all(log, store)
+    with closing(log.reader()) as reader:
+        assert archived_all(reader, store)
 
 
 def test_certificates_are_records_of_the_log_too(tmp_path: Path) -> None:

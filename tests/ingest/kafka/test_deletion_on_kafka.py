@@ -85,7 +85,10 @@ def test_a_subject_is_deleted_over_two_gateways_from_log_archive_and_training(
             if number % 3 == 0:
                 assert gateway.http.post(f"/v1/sessions/{session_id}/end").status_code == 200
         assert 0 < owned(first, hers) < len(hers), "the subject's sessions lie in both shares"
-        until(lambda: archived_all(log, store) and archived_sessions(store) == {*hers, *his}, "archived", every=0.5)
+        with closing(log.reader()) as reader:
+            until(
+                lambda: archived_all(reader, store) and archived_sessions(store) == {*hers, *his}, "archived", every=0.2
+            )
         assert live_sessions(log) == history_sessions(store, log) == {*hers, *his}
 
         deleted = second.http.delete(f"/v1/subjects/{ADA}")
@@ -95,7 +98,7 @@ def test_a_subject_is_deleted_over_two_gateways_from_log_archive_and_training(
 
         # Nobody posts any more: what it waits for has no record behind it.
         where = f"/v1/deletions/{deleted.json()['deletion']}"
-        until(lambda: first.http.get(where).json()["state"] == "erased", "done", every=0.5)
+        until(lambda: first.http.get(where).json()["state"] == "erased", "done", every=0.2)
         certificate = msgspec.convert(second.http.get(where).json()["certificate"], Certificate)
         assert certificate.holds()
         assert certificate.sessions == tuple(hers)

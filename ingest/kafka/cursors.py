@@ -40,7 +40,7 @@ class Cursors:
     """
 
     def __init__(
-        self, servers: str, options: KafkaOptions, fetch_bytes: int, *, linger: float = 0.5, undecided: bool = False
+        self, servers: str, options: KafkaOptions, fetch_bytes: int, *, linger: float = 0.1, undecided: bool = False
     ) -> None:
         compat.check_library()
         self._timeout = int(options.request_seconds * 1000)

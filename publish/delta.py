@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO, cast
 
 import msgspec
 import numpy as np
@@ -30,13 +30,15 @@ from publish.codec import LEVEL, Encoding, blocks, decode, encode
 from publish.crew import in_order
 from publish.errors import FileNotAllowed, Unreadable
 from publish.manifest import FileDigest, check_names
-from publish.tensors import FLOATS, Bytes, Layout, Piece, opened, read_layout
+from publish.tensors import FLOATS, LONGEST_HEAD, Bytes, Layout, Piece, opened, read_layout
 
 MAGIC = b"stvdelta"
 FORMAT = 1
 LENGTH = 8
-LONGEST_INDEX = 64_000_000
-"""Bytes. At some thirty a block, this is a model of two trillion numbers."""
+LONGEST_INDEX = 16_000_000
+"""Bytes. At some ten a block, this is a model of more than a trillion numbers."""
+SLACK = 1 << 10
+"""Bytes that squeezing may add to a block; together with the block twice, more than any way of telling it takes."""
 
 
 class How(StrEnum):
@@ -47,14 +49,22 @@ class How(StrEnum):
     TENSORS = "tensors"  # its head, squeezed, then block by block against the base's tensors of the same names
 
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class Change(msgspec.Struct, frozen=True):
     """One file. `payload` is the bytes of a whole file or of a head; `blocks` are encodings and payload bytes."""
 
     name: str
     how: How
-    size: int
-    payload: int = 0
-    blocks: tuple[tuple[Encoding, int], ...] = ()
+    size: Count
+    payload: Count = 0
+    blocks: tuple[tuple[Encoding, Count], ...] = ()
+
+    @property
+    def stored(self) -> int:
+        """Bytes of its payloads."""
+        return self.payload + sum(length for _, length in self.blocks)
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -97,21 +107,45 @@ def apply_delta(delta: Path, base: Path, target: Path) -> Iterator[tuple[str, Fi
     `delta` must be the file that its manifest was signed for. Raises Unreadable where it does not fit `base`.
     """
     with delta.open("rb") as file:
-        index = _read_index(file, str(delta))
+        index = _read_index(file, delta.name)
         check_names(change.name for change in index.files)
         file.seek(len(MAGIC))
         for change in index.files:
             made = target / change.name
             made.parent.mkdir(parents=True, exist_ok=True)
-            if change.how is How.SAME:
-                with (base / change.name).open("rb") as source:  # no link: versions must not rot together
-                    yield change.name, durable.copy_and_digest(source, made, change.size)
-            elif change.how is How.WHOLE:
-                data = _unsqueezed(_exactly(file, change.payload), change.size)
-                made.write_bytes(data)
-                yield change.name, FileDigest(hashlib.sha256(data).hexdigest(), len(data))
-            else:
-                yield change.name, _rebuild(file, change, base / change.name, made)
+            yield change.name, _make(file, change, base / change.name, made)
+
+
+def apply_to_file(delta: Path, name: str, base: Path | None, target: Path, size: int) -> FileDigest:
+    """Rebuild one file of `size` bytes as the new file `target`, and return its digest, for the caller to check.
+
+    `base` is the base's file of that name, if it has one. `delta` may be anybody's: never more than `size` bytes are
+    written, and memory stays within what some blocks take. Raises Unreadable where it does not tell of such a file.
+    """
+    with delta.open("rb") as file:
+        at = len(MAGIC)
+        for change in _read_index(file, delta.name).files:
+            if change.name == name:
+                break
+            at += change.stored
+        else:
+            raise Unreadable(f"{delta.name}: it does not tell of a file {name!r}")
+        if change.size != size:
+            raise Unreadable(f"{name}: the delta tells of {change.size} bytes, expected were {size}")
+        file.seek(at)
+        return _make(file, change, base, target)
+
+
+def _make(file: BinaryIO, change: Change, base: Path | None, target: Path) -> FileDigest:
+    """Rebuild what is told from here on in `file`, and leave that at the end of it."""
+    if change.how is How.WHOLE:
+        return _unsqueeze(file, change, target)
+    if base is None:
+        raise Unreadable(f"{change.name}: it is told against a file that the base does not have")
+    if change.how is How.SAME:
+        with base.open("rb") as source:  # no link: versions must not rot together
+            return durable.copy_and_digest(source, target, change.size)
+    return _rebuild(file, change, base, target)
 
 
 def _tell(file: BinaryIO, name: str, path: Path, base: Path | None, told: dict[str, set[Encoding]]) -> Change:
@@ -166,8 +200,10 @@ def _tell_tensors(
 
 
 def _rebuild(file: BinaryIO, change: Change, base: Path, target: Path) -> FileDigest:
-    head = _unsqueezed(_exactly(file, change.payload), None)
+    head = _unsqueezed(_exactly(file, change.payload))
     layout = read_layout(head, change.name)
+    if len(head) + layout.size != change.size:
+        raise Unreadable(f"{change.name}: {change.size} bytes, but its head tells of {len(head) + layout.size}")
     seen, size = hashlib.sha256(head), len(head)
     with ExitStack() as open_files:
         before, old = open_files.enter_context(opened(base))
@@ -206,6 +242,8 @@ def _payloads(file: BinaryIO, change: Change, jobs: Iterator[_Job]) -> Iterator[
         encoding, length = next(told, (None, 0))
         if encoding is None:
             raise Unreadable(f"{change.name}: the delta tells of fewer blocks than its head")
+        if length > 2 * (job.end - job.begin) + SLACK:
+            raise Unreadable(f"{change.name}: a block of {job.end - job.begin} bytes is told with {length}")
         yield job, encoding, _exactly(file, length)
 
 
@@ -250,15 +288,40 @@ def _exactly(file: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _unsqueezed(data: bytes, size: int | None) -> bytes:
-    """Raises Unreadable for a frame that is none, or would open to another size than `size`."""
+def _unsqueezed(data: bytes) -> bytes:
+    """A head. Raises Unreadable for a frame that is none, or would open to more than a head may be."""
     try:
-        told = zstandard.frame_content_size(data)
-        if told < 0 or (size is not None and told != size):
-            raise Unreadable(f"a part would open to {told} bytes, expected were {size}")
-        return zstandard.ZstdDecompressor().decompress(data) if told else b""
+        size = zstandard.frame_content_size(data)
+        if not 0 <= size <= LENGTH + LONGEST_HEAD:
+            raise Unreadable(f"a head would open to {size} bytes; {LENGTH + LONGEST_HEAD} are the most")
+        return zstandard.ZstdDecompressor().decompress(data) if size else b""
     except zstandard.ZstdError as error:
-        raise Unreadable(f"a part of the delta cannot be opened ({error})") from error
+        raise Unreadable(f"a head of the delta cannot be opened ({error})") from error
+
+
+def _unsqueeze(file: BinaryIO, change: Change, target: Path) -> FileDigest:
+    """A whole file; what would open to more is cut one byte beyond its size."""
+    end = file.tell() + change.payload
+    try:
+        part = cast(BinaryIO, _Part(file, change.payload))
+        with zstandard.ZstdDecompressor().stream_reader(part) as source:
+            made = durable.copy_and_digest(cast(BinaryIO, source), target, change.size)
+    except zstandard.ZstdError as error:
+        raise Unreadable(f"{change.name}: its part of the delta cannot be opened ({error})") from error
+    file.seek(end)
+    return made
+
+
+class _Part:
+    """The next `size` bytes of a file."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._left = file, size
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
 
 
 def _equal(one: Path, other: Path) -> bool:

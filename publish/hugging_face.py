@@ -5,6 +5,9 @@
     tag `000042`          that commit; a version whose tag is gone is retired
     branch `stable`, …    one a channel: the files of the version that it names, and channel.json, the signed pointer
 
+Where the hub is Stovetop's own, the files of a version are told by the delta, and built there (`publish.transfer`); to any
+other they go in full.
+
 A commit names its parent, so that the two moments which must not be shared are compare-and-swap: one publisher gets a
 number, and one move follows a generation. Files of a channel are copied on the hub and sent once. A repository counts
 commits an hour, so versions are paced to leave some for channels to move; what waits gives way to what is newer.
@@ -39,7 +42,9 @@ from publish.manifest import MANIFEST, Base, FileDigest, Manifest, check_names, 
 from publish.pace import Bucket, LimitedFile
 from publish.pointer import Pointer, check_channel, decode_pointer
 from publish.settings import FollowSettings
+from publish.transfer import ASKS, FROM, DeltaTransfer, Told, reason
 
+HUGGING_FACE = "https://huggingface.co"
 VERSIONS = "versions"
 CHANNEL = "channel.json"
 OURS = ("manifests/", "deltas/")
@@ -87,9 +92,11 @@ class HuggingFaceHub:
         self._repository, self._poll, self._upload = repository, poll, upload
         self._endpoint = (endpoint or ENDPOINT).rstrip("/")
         self._place = FollowSettings(repository=repository, endpoint=endpoint, token=token or "")
-        self._plain = endpoint is not None or upload is not None
-        self._api = HfApi(endpoint=self._endpoint, token=token, headers={"Stovetop-Uploads": "http"})
+        theirs = self._endpoint == HUGGING_FACE
+        self._plain = not theirs or upload is not None
+        self._api = HfApi(endpoint=self._endpoint, token=token, headers={ASKS: "http"})
         secret = token or get_token()
+        self._transfer = DeltaTransfer(self.name, secret, upload, TIMEOUT) if create and not theirs else None
         self._client = httpx.Client(
             base_url=f"{self._endpoint}/{repository}/resolve",
             headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {secret}"} if secret else {}),
@@ -101,6 +108,9 @@ class HuggingFaceHub:
         self._asked: dict[str, float] = {}
         self._seen: dict[str, tuple[str, Pointer | None]] = {}
         self._oldest = 0  # deltas up to this one go with the next commit
+        self._files: tuple[str, Sequence[str]] = ("", ())  # a commit of the branch of versions, and its files
+        self._latest: tuple[int, bytes] = (0, b"")  # the version that was committed last from here, and its manifest
+        self._cut_short = False  # whether the last try ended while the hub was building files
         if create:
             self._must(lambda: self._api.create_repo(repository, private=True, exist_ok=True))
             self._must(lambda: self._api.create_branch(repository, branch=VERSIONS, exist_ok=True))
@@ -118,10 +128,12 @@ class HuggingFaceHub:
     def close(self) -> None:
         """Let connections go."""
         self._client.close()
+        if self._transfer is not None:
+            self._transfer.close()
 
     def numbers(self) -> Sequence[int]:
         """The manifests on the branch of versions."""
-        return _numbers(self._tree(VERSIONS, "manifests"))
+        return _numbers(self._files_at(self._head(self._refs(), VERSIONS)))
 
     def versions(self) -> Sequence[int]:
         """Those that have a tag."""
@@ -129,6 +141,8 @@ class HuggingFaceHub:
 
     def manifest(self, version: int) -> bytes:
         """The stored manifest."""
+        if version == self._latest[0]:
+            return self._latest[1]
         found = self._read(VERSIONS, f"manifests/{version:06d}.json")
         if found is None:
             raise VersionMissing(f"version {version:06d}: not in {self.name}")
@@ -150,11 +164,10 @@ class HuggingFaceHub:
     def commit(self, manifest: Manifest, files: Mapping[str, Path], delta: Path | None = None) -> None:
         """One commit with all of it, then the tag, which the next commit or move makes up for if it is not made now."""
         check_names(files)
-        stored = manifest.encode()
         for _ in range(TRIES):
             refs = self._refs()
             head = self._head(refs, VERSIONS)
-            tree = self._tree(head, None)
+            tree = self._files_at(head)
             self._name_the_last(refs, tree)
             last = max(_numbers(tree), default=0)
             if manifest.version <= last:
@@ -162,16 +175,9 @@ class HuggingFaceHub:
                     f"version {manifest.label}: numbers up to {last:06d} are taken; sign for a later one"
                 )
             self._wait_for_turn(RESERVE)
-            with ExitStack() as opened:
-                operations = self._operations(manifest, files, delta, stored, tree, opened)
-                try:
-                    made = self._put(VERSIONS, operations, f"version {manifest.label}", head)
-                except HubUnavailable as error:
-                    if error.retry_after or not self._is_there(manifest, stored):
-                        raise
-                    made = True  # the answer was lost, not the commit
-            if made:
-                self._name_the_last(self._refs(), self._tree(VERSIONS, None))
+            self._tell_by(delta, manifest, head)
+            if self._put_version(manifest, files, delta, head, tree):
+                self._latest = manifest.version, manifest.encode()
                 return
         raise HubUnavailable(f"{self.name}: others commit to it all the time; are there two publishers?")
 
@@ -206,7 +212,7 @@ class HuggingFaceHub:
             operations = self._copies(pointer.version, source, head, data)
             title = f"{pointer.channel}: version {pointer.version:06d}"
             try:
-                moved = self._put(pointer.channel, operations, title, head)
+                moved = self._put(pointer.channel, operations, title, head) is not None
             except HubUnavailable as error:
                 if error.retry_after or self._read(pointer.channel, CHANNEL) != data:
                     raise
@@ -252,6 +258,27 @@ class HuggingFaceHub:
 
     # Commits
 
+    def _put_version(
+        self, manifest: Manifest, files: Mapping[str, Path], delta: Path | None, head: str, tree: Sequence[str]
+    ) -> bool:
+        """Commit and tag a version; False where the branch has moved since."""
+        stored = manifest.encode()
+        with ExitStack() as opened:
+            operations = self._operations(manifest, files, delta, stored, tree, opened)
+            try:
+                made = self._put(VERSIONS, operations, f"version {manifest.label}", head)
+            except HubUnavailable as error:
+                if error.retry_after or not self._is_there(manifest, stored):
+                    raise
+                refs = self._refs()  # the answer was lost, not the commit
+                self._name_the_last(refs, self._files_at(self._head(refs, VERSIONS)))
+                return True
+        if made is None:
+            return False
+        self._files = made, _after(tree, operations)
+        self._tag(manifest.label, made)
+        return True
+
     def _operations(
         self,
         manifest: Manifest,
@@ -262,7 +289,7 @@ class HuggingFaceHub:
         opened: ExitStack,
     ) -> list[Any]:
         operations: list[Any] = [self._add(name, path, manifest.files[name], opened) for name, path in files.items()]
-        operations += [CommitOperationAdd(name, stored) for name in (MANIFEST, f"manifests/{manifest.label}.json")]
+        operations += [self._written(name, stored) for name in (MANIFEST, f"manifests/{manifest.label}.json")]
         if delta is not None and isinstance(manifest.base, Base):
             operations.append(self._add(f"deltas/{manifest.label}", delta, manifest.base.file, opened))
         gone = [name for name in tree if not name.startswith(OURS) and name not in (*files, MANIFEST, *THEIRS)]
@@ -277,25 +304,57 @@ class HuggingFaceHub:
             operation.path_or_fileobj = cast(BinaryIO, opened.enter_context(LimitedFile(path, self._upload)))
         return operation
 
+    def _written(self, name: str, content: bytes) -> CommitOperationAdd:
+        return CommitOperationAdd(name, io.BytesIO(content) if self._plain else content)
+
     def _copies(self, version: int, source: str, head: str, pointer: bytes) -> list[Any]:
         stored = self.manifest(version)
         names = [*decode_manifest(stored, f"version {version:06d}").files, MANIFEST]
         check_names(names[:-1])
         operations: list[Any] = [CommitOperationCopy(name, name, src_revision=source) for name in names]
-        operations.append(CommitOperationAdd(CHANNEL, pointer))
+        operations.append(self._written(CHANNEL, pointer))
         gone = [name for name in self._tree(head, None) if name not in (*names, CHANNEL, *THEIRS)]
         return operations + [CommitOperationDelete(name, is_folder=False) for name in gone]
 
-    def _put(self, branch: str, operations: Sequence[Any], title: str, parent: str) -> bool:
-        """Commit; False where the branch has moved since."""
+    def _put(self, branch: str, operations: Sequence[Any], title: str, parent: str) -> str | None:
+        """Commit, and return its SHA; None where the branch has moved since."""
 
-        def commit() -> bool:
-            self._api.create_commit(
+        def commit() -> str:
+            return self._api.create_commit(
                 self._repository, operations, commit_message=title, revision=branch, parent_commit=parent
-            )
-            return True
+            ).oid
 
-        return self._ask(commit, MOVED) is not None
+        return self._ask(commit, MOVED)
+
+    def _tell_by(self, delta: Path | None, manifest: Manifest, head: str) -> None:
+        """Send the delta first, and let the hub build the version's files from it and those of the commit `head`, which
+        are the base's; what it does not build goes with the commit. So does everything after a try that ended in here:
+        what ends a hub or a line in the middle of building might do so each time."""
+        transfer, cut_short, self._cut_short = self._transfer, self._cut_short, False
+        if transfer is None or delta is None or not isinstance(manifest.base, Base) or cut_short:
+            return
+        told = manifest.base.file
+        large = {name: digest for name, digest in manifest.files.items() if digest.size >= FROM}
+        self._must_be_let_alone_no_more()
+        try:
+            missing = transfer.missing([told, *large.values()])
+            if missing is None:
+                return
+            if told.sha256 in missing:
+                transfer.send(missing[told.sha256], delta)
+            self._cut_short = True
+            for name, digest in large.items():
+                if digest.sha256 in missing:
+                    transfer.tell(missing[digest.sha256], digest, Told(told.sha256, head, name))
+        except httpx.HTTPStatusError as error:
+            answer = error.response
+            if answer.status_code in LATER:
+                self._cut_short = False
+                raise self._unavailable(reason(answer), answer.status_code, answer.headers) from error
+            logger.warning("version %s goes to %s in full: %s", manifest.label, self.name, reason(answer))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise HubUnavailable(f"{self.name}: {error or type(error).__name__}") from error
+        self._cut_short = False
 
     def _is_there(self, manifest: Manifest, stored: bytes) -> bool:
         return self._read(VERSIONS, f"manifests/{manifest.label}.json") == stored
@@ -309,7 +368,10 @@ class HuggingFaceHub:
         commits = self._must(lambda: self._api.list_repo_commits(self._repository, revision=VERSIONS))
         made = next((commit.commit_id for commit in commits if commit.title == f"version {tag}"), None)
         if made is not None:
-            self._must(lambda: self._api.create_tag(self._repository, tag=tag, revision=made, exist_ok=True))
+            self._tag(tag, made)
+
+    def _tag(self, tag: str, commit: str) -> None:
+        self._must(lambda: self._api.create_tag(self._repository, tag=tag, revision=commit, exist_ok=True))
 
     def _wait_for_turn(self, leave: float) -> None:
         if wait := self._commits.take(1, leave=leave):
@@ -340,6 +402,12 @@ class HuggingFaceHub:
         if found is None:
             self._head(self._refs(), VERSIONS)
         return found or []
+
+    def _files_at(self, commit: str) -> Sequence[str]:
+        """The files of a commit of the branch of versions, which never change."""
+        if self._files[0] != commit:
+            self._files = commit, self._tree(commit, None)
+        return self._files[1]
 
     def _read(self, revision: str, name: str) -> bytes | None:
         response = self._get(revision, name, {})
@@ -421,6 +489,13 @@ def _asked_to_wait(headers: Mapping[str, str]) -> float:
         return float(told.reset_in_seconds)
     value = headers.get("Retry-After", "")
     return float(value) if value.isdigit() else 0.0
+
+
+def _after(tree: Sequence[str], operations: Sequence[Any]) -> Sequence[str]:
+    """The files once the operations are committed."""
+    gone = {each.path_in_repo for each in operations if isinstance(each, CommitOperationDelete)}
+    added = {each.path_in_repo for each in operations if isinstance(each, CommitOperationAdd)}
+    return sorted({*tree} - gone | added)
 
 
 def _numbers(tree: Sequence[str]) -> list[int]:

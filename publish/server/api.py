@@ -18,7 +18,6 @@ from fastapi.responses import JSONResponse, Response
 from auth import Grant
 from publish.server.commits import Received, entries, file_entry, receive
 from publish.server.doors import Doors, described, moment
-from publish.server.large import ASKS, FROM
 from publish.server.refusals import (
     bad_commit,
     conflict,
@@ -31,6 +30,7 @@ from publish.server.refusals import (
 )
 from publish.server.repository import NAME, Blob, Commit
 from publish.server.stored import Conflict, StoredRepository
+from publish.transfer import ASKS, FROM
 
 LONGEST_REQUEST = 16 << 20
 """Bytes of a request that is no commit."""

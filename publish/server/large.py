@@ -1,7 +1,9 @@
 """Large files as Git LFS uploads them: asked for in a batch, then sent as they are, and only then named in a commit.
 
-https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md. A client with `hf_xet` speaks the protocol of Xet's own
-servers instead wherever a file is "lfs", so only who asks for it (`Stovetop-Uploads: http`) is told so.
+A client that knows our own transfer (`publish.transfer`) may tell a file by what has changed instead.
+
+A client with `hf_xet` speaks the protocol of Xet's own servers wherever a file is "lfs", so only who asks for it
+(`Stovetop-Uploads: http`) is told so.
 """
 
 from __future__ import annotations
@@ -18,30 +20,20 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from publish.manifest import FileDigest
+from publish.server.built import Builder
 from publish.server.doors import Doors
 from publish.server.refusals import bad_commit, no_upload, too_large
 from publish.server.repository import SHA256
 from publish.server.stored import StoredRepository
+from publish.transfer import BASIC, DELTA, TOLD, Batch, Object, Told
 
-ASKS = "Stovetop-Uploads"
-"""The header by which a client says `http`: that it sends large files by this protocol."""
-FROM = 1 << 16
-"""Bytes of a file from which on it is large, for those who ask."""
 VALID = 3600
 """Seconds that an address to upload to is valid."""
+LONGEST_TOLD = 1 << 14
+"""Bytes of what tells how to build an object."""
 
-
-class _Object(msgspec.Struct, frozen=True):
-    oid: str
-    size: int
-
-
-class _Batch(msgspec.Struct, frozen=True):
-    operation: str
-    objects: tuple[_Object, ...]
-
-
-_decode_batch = msgspec.json.Decoder(_Batch).decode
+_decode_batch = msgspec.json.Decoder(Batch).decode
+_decode_told = msgspec.json.Decoder(Told).decode
 
 
 class _Addresses:
@@ -50,14 +42,14 @@ class _Addresses:
     def __init__(self) -> None:
         self._secret = secrets.token_bytes(32)
 
-    def made(self, repository: str, wanted: _Object) -> str:
+    def made(self, repository: str, wanted: Object) -> str:
         until = int(time.time()) + VALID
         return f"?size={wanted.size}&until={until}&signature={self._sign(repository, wanted, until)}"
 
-    def valid(self, repository: str, wanted: _Object, until: int, signature: str) -> bool:
+    def valid(self, repository: str, wanted: Object, until: int, signature: str) -> bool:
         return until >= time.time() and hmac.compare_digest(signature, self._sign(repository, wanted, until))
 
-    def _sign(self, repository: str, wanted: _Object, until: int) -> str:
+    def _sign(self, repository: str, wanted: Object, until: int) -> str:
         told = f"{repository}\n{wanted.oid}\n{wanted.size}\n{until}".encode()
         return hmac.new(self._secret, told, hashlib.sha256).hexdigest()
 
@@ -65,7 +57,7 @@ class _Addresses:
 def large_routes(doors: Doors) -> APIRouter:
     """`/NAMESPACE/NAME.git/info/lfs/objects/…`."""
     router = APIRouter(include_in_schema=False)
-    addresses = _Addresses()
+    addresses, builder = _Addresses(), Builder()
 
     @router.post("/{namespace}/{name}.git/info/lfs/objects/batch", dependencies=[Depends(doors.write)])
     async def batch(request: Request, namespace: str, name: str) -> Any:
@@ -78,29 +70,45 @@ def large_routes(doors: Doors) -> APIRouter:
             raise bad_commit(f"{asked.operation!r}: download through /resolve/; only uploads are asked for here")
         base = f"{str(request.base_url).rstrip('/')}/{namespace}/{name}.git/info/lfs/objects"
         told = []
-        for wanted in asked.objects:
+        for wanted in dict.fromkeys(asked.objects):
             _check(wanted, doors)
             entry: dict[str, Any] = {"oid": wanted.oid, "size": wanted.size}
             if await to_thread.run_sync(repository.large, wanted.oid) is None:
                 address = f"{base}/{wanted.oid}{addresses.made(f'{namespace}/{name}', wanted)}"
                 entry["actions"] = {"upload": {"href": address, "header": {}}}
             told.append(entry)
-        return {"transfer": "basic", "objects": told}
+        return {"transfer": DELTA if DELTA in asked.transfers else BASIC, "objects": told}
 
     @router.put("/{namespace}/{name}.git/info/lfs/objects/{oid}")
     async def upload(
         request: Request, namespace: str, name: str, oid: str, size: int, until: int, signature: str
     ) -> Response:
-        wanted = _Object(oid, size)
+        wanted = Object(oid, size)
         if not addresses.valid(f"{namespace}/{name}", wanted, until, signature):
             raise no_upload(f"{namespace}/{name}: this address to upload to is not valid (any more); ask for another")
-        await _take(request, doors.writable(namespace, name), wanted)
+        repository = doors.writable(namespace, name)
+        if request.headers.get("Content-Type") == TOLD:
+            await builder.build(repository, wanted, await _told(request))
+        else:
+            await _take(request, repository, wanted)
         return Response(status_code=200)
 
     return router
 
 
-async def _take(request: Request, repository: StoredRepository, wanted: _Object) -> None:
+async def _told(request: Request) -> Told:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LONGEST_TOLD:
+            raise too_large(f"what an object is made of is told in {LONGEST_TOLD} bytes at most")
+    try:
+        return _decode_told(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise bad_commit(f"what the object is made of is not well-formed ({error})") from error
+
+
+async def _take(request: Request, repository: StoredRepository, wanted: Object) -> None:
     with repository.scratch() as scratch:
         staged, seen, size = scratch / "content", hashlib.sha256(), 0
         with staged.open("xb") as file:
@@ -122,7 +130,7 @@ async def _take(request: Request, repository: StoredRepository, wanted: _Object)
         await to_thread.run_sync(lambda: repository.adopt(staged, found, large=True))
 
 
-def _check(wanted: _Object, doors: Doors) -> None:
+def _check(wanted: Object, doors: Doors) -> None:
     if not SHA256.fullmatch(wanted.oid) or wanted.size < 0:
         raise bad_commit(f"{wanted.oid!r} of {wanted.size} bytes: an object is named by its SHA-256")
     if wanted.size > doors.largest_commit:

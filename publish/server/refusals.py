@@ -12,6 +12,7 @@ READ_ONLY = ProblemType("hub-read-only", 403, "Nobody commits here but the publi
 NO_UPLOAD = ProblemType("hub-no-upload", 403, "Nothing may be uploaded to this address")
 TOO_LARGE = ProblemType("hub-too-large", 413, "The commit is too large")
 BAD_COMMIT = ProblemType("hub-bad-commit", 400, "The commit is not well-formed")
+NOT_BUILT = ProblemType("hub-not-built", 422, "The delta does not make what was announced")
 AWAY = ProblemType("hub-away", 503, "The hub's directory cannot be read", retryable=True)
 
 
@@ -66,3 +67,8 @@ def bad_commit(detail: str) -> Problem:
 def no_upload(detail: str) -> Problem:
     """403: an address that was never given out, or is too old."""
     return _said(NO_UPLOAD, detail)
+
+
+def not_built(detail: str) -> Problem:
+    """422: the content has to come in full."""
+    return _said(NOT_BUILT, detail)

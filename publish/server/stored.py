@@ -112,11 +112,16 @@ class StoredRepository:
 
     def large(self, sha256: str) -> Blob | None:
         """A content that was uploaded or committed before, as a large file; None where there is none."""
-        path = self._root / "objects" / sha256
-        if not SHA256.fullmatch(sha256) or not path.is_file():
+        path = self.content(sha256)
+        if path is None:
             return None
         size = path.stat().st_size
         return Blob(size, sha256, blob_oid(pointer(sha256, size)))
+
+    def content(self, sha256: str) -> Path | None:
+        """Where a content lies that was uploaded or committed before; None where there is none."""
+        path = self._root / "objects" / sha256
+        return path if SHA256.fullmatch(sha256) and path.is_file() else None
 
     def commit(
         self,
@@ -176,6 +181,8 @@ class StoredRepository:
         commit = Commit("", title, message, time.time(), author, files)
         sha = hashlib.sha1(msgspec.json.encode((commit, parent)), usedforsecurity=False).hexdigest()
         commit = msgspec.structs.replace(commit, sha=sha)
+        if files:  # those too that another upload has only just put there
+            durable.sync_folder(self._root / "objects")
         durable.make_folder(self._root / "commits")
         durable.replace_file(self._root / "commits" / sha, msgspec.json.encode(_Stored(commit, parent)), alone=True)
         return commit

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from publish import DirectoryHub, Follower, LiveModel, Outbox, Publisher, PublisherEvent, SigningKey, put
+from auth import Scope, TokenStore
+from publish import DirectoryHub, Follower, HubSettings, LiveModel, Outbox, Publisher, PublisherEvent, SigningKey, put
+from publish.server import HubThread
+from tests.publish.faults import proxied
 from tests.publish.parts import Uniform, Weights, ticket, weights_of
+from tests.publish.remote import Remote
 
 
 @dataclass
@@ -68,3 +72,13 @@ def follow(kitchen: Kitchen) -> Iterator[Follow]:
             return follower, live
 
         yield make
+
+
+@pytest.fixture
+def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    tokens = TokenStore(tmp_path / "tokens.json")
+    settings = HubSettings(port=0, repositories=tmp_path / "repositories")
+    own = DirectoryHub(tmp_path / "own", create=True)
+    with HubThread(settings, own, "stovetop/desktop", tokens) as server, proxied(server.url) as proxy:
+        yield Remote(proxy, tokens.mint("operator", [Scope.OPERATE]), tmp_path)

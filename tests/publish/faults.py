@@ -24,14 +24,17 @@ class Fault:
 
 
 Choose = Callable[[str, str], Fault | None]
+Change = Callable[[str, str, bytes], bytes]
 
 
 @dataclass
 class Proxy:
-    """`choose` is asked with method and path; `seen` are the requests so far."""
+    """`choose` is asked with method and path; `seen` are the requests so far. `change` makes of a request's body the one
+    that the hub gets."""
 
     url: str
     choose: Choose = lambda method, path: None
+    change: Change = lambda method, path, body: body
     seen: list[tuple[str, str]] = field(default_factory=list)
     sent: int = 0
 
@@ -65,6 +68,7 @@ def proxied(target: str) -> Iterator[Proxy]:
             if fault is not None and not fault.after:
                 self._fail(fault)
                 return
+            body = proxy.change(self.command, self.path, body)
             line = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
             line.request(
                 self.command,

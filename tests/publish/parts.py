@@ -16,13 +16,14 @@ from publish.durable import digest_of
 Weights = dict[str, np.ndarray]
 
 
-def weights_of(value: float) -> Callable[[Path], None]:
-    """A trainer's `write`: every number of the model is `value`, in two files and a configuration."""
+def weights_of(value: float, numbers: int = 64) -> Callable[[Path], None]:
+    """A trainer's `write`: every number of the model is `value`, `numbers` of them in each of two files, and a
+    configuration."""
 
     def write(folder: Path) -> None:
         (folder / "config.json").write_text(json.dumps({"size": 64}))
-        save_file({"first": np.full(64, value, np.float32)}, folder / "model-00001-of-00002.safetensors")
-        save_file({"last": np.full((4, 16), value, np.float32)}, folder / "model-00002-of-00002.safetensors")
+        save_file({"first": np.full(numbers, value, np.float32)}, folder / "model-00001-of-00002.safetensors")
+        save_file({"last": np.full((4, numbers // 4), value, np.float32)}, folder / "model-00002-of-00002.safetensors")
 
     return write
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +17,10 @@ import pytest
 from auth import Scope, TokenStore
 from publish import HttpHub, HubSettings, HubUnavailable, LiveModel, ServedFrom, VersionMissing, put
 from publish.server import HubServer, HubThread
+from tests.publish.clients import client
 from tests.publish.conftest import Follow, Kitchen
 from tests.publish.parts import Uniform, served_value, ticket
 from tests.waiting import until
-
-ROOT = Path(__file__).parents[2]
-PROGRAM = Path(__file__).parent / "programs" / "hub_client.py"
 
 
 @dataclass
@@ -38,28 +33,7 @@ class Embedded:
         return self.tokens.mint("operator" if Scope.OPERATE in scopes else "reader", scopes)
 
     def client(self, scenario: str) -> object:
-        """What the program of that scenario printed; fails with its traceback."""
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("HF_")},
-            "PYTHONPATH": str(ROOT),
-            "HF_ENDPOINT": self.url,
-            "HF_TOKEN": self.token(Scope.OPERATE),
-            "HF_HOME": str(self.root / "hf"),
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "NO_PROXY": "127.0.0.1",
-            "OMP_NUM_THREADS": "1",
-        }
-        ran = subprocess.run(
-            [sys.executable, str(PROGRAM), scenario, str(self.root)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=100,
-        )
-        assert ran.returncode == 0, ran.stderr[-3000:]
-        return json.loads(ran.stdout.splitlines()[-1])
+        return client(scenario, self.url, self.token(Scope.OPERATE), self.root)
 
 
 @pytest.fixture

@@ -3,112 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import snapshot_download
 
-from auth import Scope, TokenStore
-from publish import (
-    ChannelMoved,
-    Coalesced,
-    DirectoryHub,
-    Failed,
-    Follower,
-    HubSettings,
-    HubUnavailable,
-    LiveModel,
-    Outbox,
-    Published,
-    Publisher,
-    PublisherEvent,
-    Retired,
-    SigningKey,
-    VersionMissing,
-    put,
-)
+from publish import ChannelMoved, Coalesced, Failed, HubUnavailable, LiveModel, Published, VersionMissing, put
 from publish.hugging_face import HuggingFaceHub
 from publish.pace import Bucket
 from publish.pointer import unset
-from publish.server import HubThread
-from tests.publish.faults import Fault, Proxy, proxied
-from tests.publish.parts import Uniform, Weights, served_value, ticket, weights_of
+from tests.publish.faults import Fault
+from tests.publish.parts import Uniform, served_value, ticket
+from tests.publish.remote import KEY, REPOSITORY, Remote, Work, follow_to, follower_of
 
-KEY = SigningKey(bytes(range(32)))
-REPOSITORY = "ada/desktop"
 COMMIT = f"/api/models/{REPOSITORY}/commit/"
-
-
-@dataclass
-class Remote:
-    proxy: Proxy
-    token: str
-    root: Path
-
-    def hub(self, **options: object) -> HuggingFaceHub:
-        chosen = {"create": True, "poll": 0.02, "commits_per_hour": 1e6, **options}
-        return HuggingFaceHub(REPOSITORY, endpoint=self.proxy.url, token=self.token, **chosen)
-
-    @property
-    def api(self) -> HfApi:
-        return HfApi(endpoint=self.proxy.url, token=self.token)
-
-    def titles(self, branch: str = "versions") -> list[str]:
-        return [commit.title for commit in self.api.list_repo_commits(REPOSITORY, revision=branch)][::-1]
-
-
-@pytest.fixture
-def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    tokens = TokenStore(tmp_path / "tokens.json")
-    settings = HubSettings(port=0, repositories=tmp_path / "repositories")
-    own = DirectoryHub(tmp_path / "own", create=True)
-    with HubThread(settings, own, "stovetop/desktop", tokens) as server, proxied(server.url) as proxy:
-        yield Remote(proxy, tokens.mint("operator", [Scope.OPERATE]), tmp_path)
-
-
-class Work:
-    """A publisher to a repository, stepped by hand."""
-
-    def __init__(self, remote: Remote, outbox: str = "outbox", **options: object) -> None:
-        self.outbox = remote.root / outbox
-        self.hub = remote.hub(**options)
-        self.events: list[PublisherEvent] = []
-        self.publisher = Publisher(self.hub, Outbox(self.outbox), KEY, keep=3, tell=self.events.append)
-        self._served = Outbox(self.outbox).served()  # to the end of the test
-        self._served.__enter__()
-
-    def put(self, step: int, **more: object) -> None:
-        put(self.outbox, weights_of(step), ticket(step, **more))
-
-    def publish(self, step: int, **more: object) -> None:
-        self.put(step, **more)
-        assert self.publisher.step() == 0.0, self.events[-1]
-        assert isinstance(self.events[-1], Published | Retired), self.events[-1]
-
-    def until_published(self, tries: int = 20) -> None:
-        for _ in range(tries):
-            if not (wait := self.publisher.step()):
-                return
-            time.sleep(wait)
-        raise AssertionError(self.events[-1])
-
-
-def follower_of(remote: Remote) -> tuple[Follower[Weights], LiveModel[Weights]]:
-    live: LiveModel[Weights] = LiveModel(Uniform())
-    follower = Follower(remote.hub(create=False), "stable", [KEY.public], remote.root / "cache", live)
-    follower.restore()
-    return follower, live
-
-
-def follow_to(follower: Follower[Weights], version: int) -> None:
-    deadline = time.monotonic() + 20
-    while follower.status().version != version:
-        follower.step()
-        assert time.monotonic() < deadline, follower.status()
 
 
 def test_a_version_is_one_commit_with_a_tag_and_a_channel_is_a_branch_any_client_loads(remote: Remote) -> None:

@@ -14,7 +14,16 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).parent / "programs" / "kill_points.py"
 
 # Between the calls of a quick run, so that it makes about a dozen trials; a long run takes every call.
-STRIDES = {"Publish": 29, "HandOver": 10, "FirstKey": 4, "Judge": 67, "Operate": 8, "Follow": 13, "FollowApart": 67}
+STRIDES = {
+    "Publish": 29,
+    "HandOver": 10,
+    "FirstKey": 4,
+    "Judge": 67,
+    "Operate": 8,
+    "Follow": 13,
+    "FollowApart": 67,
+    "Build": 4,
+}
 
 
 def sweep(scenario: str, folder: Path, stride: int) -> None:

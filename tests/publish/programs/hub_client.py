@@ -7,10 +7,12 @@ Each scenario asserts what a user would see, and prints what the test wants to c
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -173,6 +175,19 @@ def loads(folder: Path) -> object:
     model = UNet2DModel.from_pretrained(OWN, revision="stable")
     default = UNet2DModel.from_pretrained(OWN)
     return [float(next(iter(net.parameters())).detach().sum()) for net in (model, default)]
+
+
+def published(folder: Path) -> object:
+    """The same of a repository that a publisher puts its versions into: a channel, and a version."""
+    from diffusers import UNet2DModel
+
+    nets = [UNet2DModel.from_pretrained("ada/desktop", revision=name) for name in ("stable", "000001")]
+    return [digest_of(net) for net in nets]
+
+
+def digest_of(net: Any) -> str:
+    """SHA-256 of all parameters."""
+    return hashlib.sha256(b"".join(number.detach().numpy().tobytes() for number in net.parameters())).hexdigest()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ without a killer, and checks that it ends as it should. Prints one line of JSON.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -25,7 +26,12 @@ from types import BuiltinFunctionType, FrameType
 import numpy as np  # noqa: F401 - imported before the forks, so that no child spends calls on it
 
 from publish import DirectoryHub, Follower, Gate, GateSettings, LiveModel, Outbox, Publisher, SigningKey, put
+from publish.delta import write_delta
 from publish.follower import ServedFrom
+from publish.server import Repositories
+from publish.server.built import build_object
+from publish.server.stored import StoredRepository
+from publish.transfer import Object, Told
 from tests.publish.parts import Uniform, check_hub, litter, read_version, served_value, ticket, weights_of
 
 MODULES = {"posix", "fcntl", "_io", "io"}
@@ -296,6 +302,50 @@ class FollowApart(Follow):
         super().look(root)
 
 
+class Build(Scenario):
+    """A hub builds an object from a delta and the file of a commit; it is there whole or not at all."""
+
+    wanted, base = b"new" * 100_000, b"old" * 100_000
+
+    def prepare(self, root: Path) -> None:
+        files = {name: root / name for name in ("new", "old", "delta")}
+        files["old"].write_bytes(self.base)
+        files["new"].write_bytes(self.wanted)
+        write_delta(files["delta"], {"net.safetensors": files["new"]}, {"net.safetensors": files["old"]})
+        repository = Repositories(root / "repositories").create("ada", "net")
+        with repository.scratch() as scratch:
+            old = repository.store(self.base, scratch)
+            repository.store(files["delta"].read_bytes(), scratch)
+        repository.commit(
+            "main", lambda names: names.update({"net.safetensors": old}), title="", message="", author="", parent=None
+        )
+
+    def repository(self, root: Path) -> StoredRepository:
+        found = Repositories(root / "repositories").find("ada", "net")
+        assert found is not None
+        return found
+
+    def work(self, root: Path) -> None:
+        delta = hashlib.sha256((root / "delta").read_bytes()).hexdigest()
+        build_object(self.repository(root), self.object, Told(delta, "main", "net.safetensors"))
+
+    @property
+    def object(self) -> Object:
+        return Object(hashlib.sha256(self.wanted).hexdigest(), len(self.wanted))
+
+    def look(self, root: Path) -> None:
+        found = self.repository(root).content(self.object.oid)
+        assert found is None or found.read_bytes() == self.wanted, "a torn object"
+
+    def check(self, root: Path) -> None:
+        found = self.repository(root).content(self.object.oid)
+        assert found is not None
+        assert found.read_bytes() == self.wanted
+        with self.repository(root).scratch():  # as the next upload does
+            pass
+        assert not litter(root), litter(root)
+
+
 TRIAL = "KILL_POINTS_TRIAL"
 """What the processes of a trial have in their environment."""
 
@@ -313,7 +363,7 @@ def _of_trial(root: Path) -> list[str]:
     return found
 
 
-SCENARIOS = {kind.__name__: kind for kind in (Publish, HandOver, FirstKey, Judge, Operate, Follow, FollowApart)}
+SCENARIOS = {kind.__name__: kind for kind in (Publish, HandOver, FirstKey, Judge, Operate, Follow, FollowApart, Build)}
 
 
 def in_child(work: Callable[[], None]) -> int:
@@ -372,5 +422,7 @@ if __name__ == "__main__":
     ways = [("killed", Killer, stride), ("torn", Tearer, 1)]
     if name == "FollowApart":
         ways = [("killed", Killer, stride), ("fetcher", FetcherKiller, stride)]
+    if name == "Build":  # it writes by files of Python's own alone
+        ways = ways[:1]
     found = {how: sweep(SCENARIOS[name](), place / how, kind, step) for how, kind, step in ways}
     sys.stdout.write(json.dumps(found) + "\n")

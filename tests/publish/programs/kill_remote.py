@@ -141,9 +141,9 @@ def key(root: Path) -> SigningKey:
     return SigningKey.load_or_create(root / "keys" / "publisher.key")
 
 
-def hand_over(root: Path, *steps: int) -> None:
+def hand_over(root: Path, *steps: int, numbers: int = 64) -> None:
     for step in steps:
-        put(root / "outbox", weights_of(step), ticket(step))
+        put(root / "outbox", weights_of(step, numbers), ticket(step))
 
 
 def publish(place: Place, root: Path) -> None:
@@ -182,13 +182,16 @@ def check_all(place: Place, root: Path) -> float:
 
 
 class Publish:
-    """Two versions are out, two entries wait: one gives way, the other is published, and an old one is retired."""
+    """Two versions are out, two entries wait: one gives way, the other is published, and an old one is retired. Files are
+    so large that a repository of our own builds them from the delta."""
+
+    numbers = 4096
 
     def prepare(self, place: Place, root: Path) -> None:
         for step in (1, 2):
-            hand_over(root, step)
+            hand_over(root, step, numbers=self.numbers)
             publish(place, root)
-        hand_over(root, 3, 4)
+        hand_over(root, 3, 4, numbers=self.numbers)
 
     def work(self, place: Place, root: Path) -> None:
         publish(place, root)

@@ -9,8 +9,9 @@ every 100 steps in `--dtype` through the embedded hub, and followed over HTTP.
 bytes     all that passes the follower's sockets, both ways, headers, pointers and manifests included, against the full
           version. Beside it the best general encoders on the same files: zstd, and zstd with the version before as its
           dictionary, which is what `zstd --patch-from` and xdelta do. The publisher writes to the embedded hub's
-          directory, so that its hop has no socket; `hop1` is what another one sends over its sockets to a repository,
-          which any client can load from, and so in full beside the delta.
+          directory, so that its hop has no socket; `hop1` is all that passes the sockets of another one, both ways, which
+          publishes to a repository of `stovetop hub`, where any client loads the full version. (Hugging Face's servers and
+          S3 get it in full, and the delta beside.)
 times     from the publisher's first look at the files to the follower's flip, against `upload_folder`,
           `snapshot_download` and `from_pretrained` of the same weights over the same hub, in turns.
 training  seconds a step while a version goes out every 10 steps, against without, in turns; the publisher, the hub and
@@ -64,13 +65,15 @@ from publish.server import HubThread
 TARGETS = (
     Target("every_10_share", "<=", 0.06),
     Target("every_100_share", "<=", 0.16),
+    Target("every_10_hop1_share", "<=", 0.06),
+    Target("every_100_hop1_share", "<=", 0.16),
     Target("every_10_of_best_general", "<=", 1.0),
     Target("every_100_of_best_general", "<=", 1.0),
     Target("commit_to_served_of_hub_client", "<=", 0.5),
     Target("commit_to_served_p95_seconds", "<=", 2.0),
     Target("training_slowed", "<=", 0.03),
 )
-OF = {target.figure: phase for target, phase in zip(TARGETS, ["bytes"] * 4 + ["times"] * 2 + ["training"], strict=True)}
+OF = {target.figure: phase for target, phase in zip(TARGETS, ["bytes"] * 6 + ["times"] * 2 + ["training"], strict=True)}
 SIZES: dict[str, tuple[int, ...] | None] = {"desktop": None, "small": (32, 64, 128), "unet": (160, 320, 640)}
 DECAY, RATE, FRAME = 0.9999, 1e-5, 16
 
@@ -170,8 +173,8 @@ class Kitchen:
 
     @contextmanager
     def repository(self) -> Iterator[Callable[[Training, torch.dtype], int]]:
-        """While versions also go to a repository of the Hugging Face Hub's API; a call hands over, publishes, and returns
-        the bytes over the publisher's sockets, both ways."""
+        """While versions also go to a repository of that hub, as from another machine; a call hands over, publishes, and
+        returns the bytes over the publisher's sockets, both ways."""
         outbox = Outbox(self.root / "to-repository")
         with counted(self.server.url) as wire, outbox.served():
             hub = HuggingFaceHub(

@@ -19,8 +19,8 @@ from stovetop.reporting import control_url
 from stovetop.secrets import Holder, local_token
 from stovetop.settings import Settings
 
-LOOK = 1.0
-"""Seconds between two looks for a new version."""
+PAUSE = 1.0
+"""Seconds until what went wrong with the server is tried again, and between two looks at whether to stop."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,26 +49,44 @@ class Sampling:
         keys = (SigningKey.load_or_create(settings.publish.key).public, *older_keys(settings.publish.key))
         self._catalogue = Catalogue(self._hub, TrustedKeys(keys))
         self._tried = 0
+        self._told = threading.Event()  # of a version, since the last look
 
     def run(self, stop: threading.Event) -> None:
         """Paint until `stop` is set."""
+        threading.Thread(target=self._listen, args=(stop,), name=f"versions-{self._run}", daemon=True).start()
         while not stop.is_set():
-            stop.wait(self._every if self._look() else LOOK)
+            if self._told.wait(PAUSE):
+                self._told.clear()
+                stop.wait(self._look())
 
-    def _look(self) -> bool:
-        """Paint the newest version, where it has no samples yet; whether there was one, painted or not."""
+    def _listen(self, stop: threading.Event) -> None:
+        """Hear of every version that is published, from the first on, so that none comes before this hears."""
+        since = 0
+        while not stop.is_set():
+            try:
+                for event in self._client.events(since, run=self._run, types=[EventType.VERSION], reconnect=False):
+                    since = event.seq
+                    if event.body.get("action") == "published":
+                        self._told.set()
+            except ClientError as error:  # it is on its way, or does not know the token yet
+                logger.info("%s", error)
+            stop.wait(PAUSE)
+
+    def _look(self) -> float:
+        """Paint the newest version, where it has no samples yet; the seconds to wait before the next look."""
         version = 0
         try:
             if (version := self._next()) == 0:
-                return False
+                return 0.0
             self._show(version)
         except ServerUnreachable as error:  # it is on its way; the version waits
             logger.info("%s", error)
-            return False
+            self._told.set()
+            return PAUSE
         except (PaintingFailed, PublishError, ClientError, OSError) as error:
             self._say(f"version {version:06d} has no samples: {error}")
         self._tried = version
-        return True
+        return self._every
 
     def _next(self) -> int:
         """The newest version, where it has no samples and was not tried; else 0."""

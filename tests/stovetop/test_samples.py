@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +15,13 @@ import pytest
 from PIL import Image
 
 from control import ActorConnection, ControlClient, EventType
+from control.api import VersionList
 from control.bodies import VersionBody
 from control.png import png_size
 from stovetop.errors import ConfigurationError
 from stovetop.painter import Painter, PaintingFailed
-from stovetop.settings import load_settings
+from stovetop.roles.samples import Sampling
+from stovetop.settings import Settings, load_settings
 from tests.control.servers import Served
 from tests.publish.conftest import Kitchen, kitchen
 from tests.waiting import until
@@ -108,17 +111,8 @@ def test_it_comes_after_all_others_and_is_gone_with_whoever_asks(tmp_path: Path)
 def test_new_versions_are_painted_one_that_fails_is_told_of_and_stops_nothing(
     kitchen: Kitchen, served: Served, tmp_path: Path
 ) -> None:
-    port = served.url.rsplit(":", 1)[1]
-    config = tmp_path / "stovetop.toml"
-    config.write_text(
-        f'run = "run"\ndata = "data"\n[app]\nsamples = "{PAINTINGS}:moody"\n[control]\nport = {port}\n'
-        f'[publish]\nhub = "hub"\noutbox = "outbox"\nkey = "keys/publisher.key"\n[samples]\nevery = 0.05\n'
-    )
-    settings = load_settings(config)
-    token = settings.secrets / "roles"
-    token.parent.mkdir(parents=True)
-    token.write_text(served.tokens.operate)
-    command = [sys.executable, "-m", "stovetop.cli", "samples", "--config", str(config)]
+    settings = settings_of(tmp_path, served, "moody")
+    command = [sys.executable, "-m", "stovetop.cli", "samples", "--config", str(tmp_path / "stovetop.toml")]
     client = served.client
     with (
         ActorConnection(served.url, served.tokens.operate, run="run", actor="publisher", kind="publisher") as publisher,
@@ -137,6 +131,58 @@ def test_new_versions_are_painted_one_that_fails_is_told_of_and_stops_nothing(
             role.terminate()
     assert role.returncode == 0
     assert not list(settings.painted.glob("*/*")), "files of a version were left"
+
+
+class Counting(ControlClient):
+    """Counts how often the server is asked for versions."""
+
+    asked = 0
+
+    def versions(self, run: str | None = None) -> VersionList:
+        self.asked += 1
+        return super().versions(run)
+
+
+def test_the_server_is_asked_when_a_version_was_told_of_and_not_else(
+    kitchen: Kitchen, served: Served, tmp_path: Path
+) -> None:
+    settings = settings_of(tmp_path, served, "shade")
+    painter, stop = Painter(f"{PAINTINGS}:shade", 60), threading.Event()
+    with (
+        ActorConnection(served.url, served.tokens.operate, run="run", actor="publisher", kind="publisher") as publisher,
+        Counting(served.url, served.tokens.operate) as client,
+    ):
+        sampling = threading.Thread(target=Sampling(settings, client, painter).run, args=(stop,))
+        sampling.start()
+        try:
+            for version in (1, 2, 3):
+                kitchen.publish(version)
+                publisher.tell(EventType.VERSION, VersionBody(version=version, action="published"), step=version)
+                until(lambda version=version: version in greys(served.client), f"{version} is painted")  # type: ignore[misc]
+            served.restart()
+            kitchen.publish(4)
+            publisher.tell(EventType.VERSION, VersionBody(version=4, action="published"), step=4)
+            until(lambda: 4 in greys(served.client), "one is painted after the server was away")
+            assert client.asked == 4
+        finally:
+            stop.set()
+            sampling.join()
+            painter.close()
+
+
+def settings_of(root: Path, served: Served, plug_in: str) -> Settings:
+    """What a role in `root` is told, and the token that it needs."""
+    config = root / "stovetop.toml"
+    config.write_text(
+        f'run = "run"\ndata = "data"\n[app]\nsamples = "{PAINTINGS}:{plug_in}"\n'
+        f"[control]\nport = {served.url.rsplit(':', 1)[1]}\n"
+        '[publish]\nhub = "hub"\noutbox = "outbox"\nkey = "keys/publisher.key"\n[samples]\nevery = 0.05\n'
+    )
+    settings = load_settings(config)
+    token = settings.secrets / "roles"
+    token.parent.mkdir(parents=True)
+    token.write_text(served.tokens.operate)
+    return settings
 
 
 def greys(client: ControlClient) -> dict[int, int]:

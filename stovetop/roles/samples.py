@@ -68,25 +68,31 @@ class Sampling:
                     since = event.seq
                     if event.body.get("action") == "published":
                         self._told.set()
-            except ClientError as error:  # it is on its way, or does not know the token yet
+            except ClientError as error:  # as when it is asked
                 logger.info("%s", error)
             stop.wait(PAUSE)
 
     def _look(self) -> float:
         """Paint the newest version, where it has no samples yet; the seconds to wait before the next look."""
-        version = 0
         try:
             if (version := self._next()) == 0:
                 return 0.0
+        except ClientError as error:
+            return self._later(error)
+        try:
             self._show(version)
-        except ServerUnreachable as error:  # it is on its way; the version waits
-            logger.info("%s", error)
-            self._told.set()
-            return PAUSE
+        except ServerUnreachable as error:
+            return self._later(error)
         except (PaintingFailed, PublishError, ClientError, OSError) as error:
             self._say(f"version {version:06d} has no samples: {error}")
         self._tried = version
         return self._every
+
+    def _later(self, error: ClientError) -> float:
+        """The server is on its way, or does not know the token yet; the version waits."""
+        logger.info("%s", error)
+        self._told.set()
+        return PAUSE
 
     def _next(self) -> int:
         """The newest version, where it has no samples and was not tried; else 0."""

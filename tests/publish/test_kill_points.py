@@ -51,20 +51,18 @@ def test_a_writer_is_killed_at_every_single_call(scenario: str, tmp_path: Path) 
 # Hubs on the network
 
 PROGRAM_REMOTE = PROGRAM.with_name("kill_remote.py")
-QUICK = {("s3", "Publish"): 4, ("repository", "Publish"): 4, ("embedded", "Follow"): 4}
-LONG = {
-    ("s3", "Publish"): 100,
-    ("repository", "Publish"): 100,
-    ("embedded", "Follow"): 100,
-    ("juicefs", "Publish"): 40,
-    ("s3", "Operate"): 40,
-    ("repository", "Operate"): 40,
-    ("s3", "Follow"): 60,
-    ("repository", "Follow"): 40,
-}
+QUICK = {("s3", "Publish"): 90, ("repository", "Publish"): 40, ("embedded", "Follow"): 15}
+"""Between the calls of a quick run, which makes about four trials."""
+PLACES = ("s3", "repository", "embedded", "juicefs")
+LONG = [
+    (place, scenario)
+    for place in PLACES
+    for scenario in ("Publish", "Operate", "Follow")
+    if scenario == "Follow" or place != "embedded"
+]
 
 
-def sweep_remote(place: str, scenario: str, folder: Path, trials: int) -> None:
+def sweep_remote(place: str, scenario: str, folder: Path, stride: int) -> dict[str, int]:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -74,12 +72,13 @@ def sweep_remote(place: str, scenario: str, folder: Path, trials: int) -> None:
         "AWS_DEFAULT_REGION": "us-east-1",
         "NO_PROXY": "127.0.0.1",
     }
-    command = [sys.executable, str(PROGRAM_REMOTE), place, scenario, str(folder), str(trials)]
+    command = [sys.executable, str(PROGRAM_REMOTE), place, scenario, str(folder), str(stride)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-3000:]
     found = json.loads(ran.stdout.splitlines()[-1])
     assert found["failures"] == [], ran.stderr[-3000:]
-    assert found["trials"] == trials
+    assert found["trials"] >= 1
+    return found
 
 
 @pytest.mark.parametrize(("place", "scenario"), QUICK)
@@ -90,5 +89,8 @@ def test_a_kill_at_a_call_over_the_network_loses_and_tears_nothing(place: str, s
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("place", "scenario"), LONG)
-def test_many_kills_over_the_network_lose_and_tear_nothing(place: str, scenario: str, tmp_path: Path) -> None:
-    sweep_remote(place, scenario, tmp_path, LONG[place, scenario])
+def test_a_kill_at_every_single_call_over_the_network_loses_and_tears_nothing(
+    place: str, scenario: str, tmp_path: Path
+) -> None:
+    found = sweep_remote(place, scenario, tmp_path, 1)
+    assert found["trials"] >= 0.9 * found["calls"], "a run makes about as many calls as the one that was counted"

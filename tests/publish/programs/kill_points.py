@@ -2,10 +2,10 @@
 
     python kill_points.py SCENARIO FOLDER STRIDE
 
-Each trial forks a child that does the scenario's work with a profiler which counts the calls that reach the file system
-and sends SIGKILL to itself right before call k (or, for `torn`, after half of the k-th write; or, for `fetcher`, the
-process that fetches for a follower does so to itself). The parent then checks what a reader may find, starts the work again
-without a killer, and checks that it ends as it should. Prints one line of JSON.
+Each trial forks a child that does the scenario's work with a profiler which counts the calls of all its threads that reach
+the file system and sends SIGKILL to itself right before call k (or, for `torn`, after half of the k-th write; or, for
+`fetcher`, the process that fetches for a follower does so to itself). The parent then checks what a reader may find, starts
+the work again without a killer, and checks that it ends as it should. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ import shutil
 import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from types import BuiltinFunctionType, FrameType
 
 import numpy as np  # noqa: F401 - imported before the forks, so that no child spends calls on it
 
@@ -33,28 +30,21 @@ from publish.server.built import build_object
 from publish.server.stored import StoredRepository
 from publish.transfer import Object, Told
 from tests.publish.parts import Uniform, check_hub, litter, read_version, served_value, ticket, weights_of
+from tests.publish.programs.lanes import Killer, in_child, spare, sweep
 
 MODULES = {"posix", "fcntl", "_io", "io"}
 
 
-class Killer:
-    """Counts calls that reach the file system, and kills this process at the k-th."""
+def reaches_files(module: str, name: str) -> bool:
+    """What a killer counts."""
+    return module in MODULES and name not in {"getpid", "fspath", "kill"}
+
+
+class FileKiller(Killer):
+    """Kills this process right before its k-th call that reaches the file system."""
 
     def __init__(self, at: int) -> None:
-        self._at, self._seen = at, 0
-
-    def install(self) -> None:
-        sys.setprofile(self)
-
-    def __call__(self, frame: FrameType, event: str, called: object) -> None:
-        if event != "c_call" or not isinstance(called, BuiltinFunctionType):
-            return
-        owner = getattr(called, "__self__", None)
-        module = called.__module__ or type(owner).__module__
-        if module in MODULES and called.__name__ not in {"getpid", "fspath", "kill"}:
-            self._seen += 1
-            if self._seen == self._at:
-                os.kill(os.getpid(), signal.SIGKILL)
+        super().__init__(at, reaches_files)
 
 
 class Tearer:
@@ -366,21 +356,10 @@ def _of_trial(root: Path) -> list[str]:
 SCENARIOS = {kind.__name__: kind for kind in (Publish, HandOver, FirstKey, Judge, Operate, Follow, FollowApart, Build)}
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Run `work` in a forked child; minus the signal that killed it, 0, or 1 for an exception."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException:
-            sys.setprofile(None)
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+Kind = type[FileKiller] | type[Tearer] | type[FetcherKiller]
 
 
-def trial(scenario: Scenario, template: Path, root: Path, killer: Killer | Tearer | FetcherKiller) -> bool:
+def trial(scenario: Scenario, template: Path, root: Path, killer: FileKiller | Tearer | FetcherKiller) -> bool:
     """One kill and one recovery; False when the work ended before the killer's call."""
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(template, root)
@@ -388,7 +367,7 @@ def trial(scenario: Scenario, template: Path, root: Path, killer: Killer | Teare
     def killed() -> None:
         killer.install()
         scenario.work(root)
-        sys.setprofile(None)
+        spare()
 
     ended = in_child(killed)
     assert ended in (0, -signal.SIGKILL), f"the work failed by itself: {ended}"
@@ -397,32 +376,21 @@ def trial(scenario: Scenario, template: Path, root: Path, killer: Killer | Teare
     return ended != 0 or (root / "killed").exists()
 
 
-def sweep(
-    scenario: Scenario, folder: Path, kind: type[Killer] | type[Tearer] | type[FetcherKiller], stride: int
-) -> dict[str, object]:
+def kill_all(scenario: Scenario, folder: Path, kind: Kind, stride: int) -> dict[str, object]:
     """Kill at every `stride`-th call, starting anywhere below it, until the work gets through."""
-    template, root = folder / "template", folder / "trial"
-    shutil.rmtree(template, ignore_errors=True)
+    template = folder / "template"
     template.mkdir(parents=True)
     scenario.prepare(template)
-    at, trials, failures = 1 + random.randrange(stride), 0, []
-    while True:
-        try:
-            reached = trial(scenario, template, root, kind(at))
-        except AssertionError as error:
-            failures.append(f"call {at}: {error}")
-            reached = len(failures) < 5
-        if not reached:
-            return {"trials": trials, "calls": at, "failures": failures}
-        trials, at = trials + 1, at + stride
+    first = 1 + random.randrange(stride)
+    return sweep(folder, first, stride, 0, lambda lane, at: trial(scenario, template, lane / "trial", kind(at)))
 
 
 if __name__ == "__main__":
     name, place, stride = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    ways = [("killed", Killer, stride), ("torn", Tearer, 1)]
+    ways: list[tuple[str, Kind, int]] = [("killed", FileKiller, stride), ("torn", Tearer, 1)]
     if name == "FollowApart":
-        ways = [("killed", Killer, stride), ("fetcher", FetcherKiller, stride)]
+        ways = [("killed", FileKiller, stride), ("fetcher", FetcherKiller, stride)]
     if name == "Build":  # it writes by files of Python's own alone
         ways = ways[:1]
-    found = {how: sweep(SCENARIOS[name](), place / how, kind, step) for how, kind, step in ways}
+    found = {how: kill_all(SCENARIOS[name](), place / how, kind, step) for how, kind, step in ways}
     sys.stdout.write(json.dumps(found) + "\n")

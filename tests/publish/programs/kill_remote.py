@@ -1,11 +1,11 @@
 """Kill a publisher or a follower of a hub on the network at its k-th call that reaches network or disk.
 
-    python kill_remote.py PLACE SCENARIO FOLDER TRIALS
+    python kill_remote.py PLACE SCENARIO FOLDER STRIDE
 
 PLACE is `s3` or `juicefs` (a bucket), `repository` (the Hugging Face Hub's API) or `embedded` (a follower of the embedded
-hub). The calls of one run are counted, and TRIALS of them chosen by chance; each is a kill, a look at what readers find,
-and a repetition that must end as if nothing had happened. The server is a process of its own, which no kill reaches. Prints
-one line of JSON.
+hub). The calls that all threads of one run make are counted, and every STRIDE-th of them is a trial: a kill, a look at what
+readers find, and a repetition that must end as if nothing had happened. The server is a process of its own, which no kill
+reaches. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import BuiltinFunctionType, FrameType
 
 import boto3
 import huggingface_hub  # noqa: F401 - imported before the forks
@@ -46,29 +45,16 @@ from publish.hub import Hub, ReadableHub
 from publish.hugging_face import HuggingFaceHub
 from publish.s3 import S3Hub
 from tests.publish.parts import Uniform, litter, served_value, ticket, weights_of
-from tests.publish.programs.kill_points import in_child
+from tests.publish.programs.lanes import Killer, in_child, spare, sweep
 
 DISK = {"rename", "replace", "mkdir", "rmdir", "unlink", "link", "open", "write", "fsync", "symlink"}
 LINE = {"connect", "send", "sendall", "recv", "recv_into", "close", "shutdown"}
 PROGRAM = Path(__file__).parent / "servers.py"
 
 
-class Killer:
-    """Counts calls, and kills this process at the k-th; with 0 it only counts."""
-
-    def __init__(self, at: int) -> None:
-        self.at, self.seen = at, 0
-
-    def __call__(self, frame: FrameType, event: str, called: object) -> None:
-        if event != "c_call" or not isinstance(called, BuiltinFunctionType):
-            return
-        owner = getattr(called, "__self__", None)
-        module = called.__module__ or type(owner).__module__
-        name = called.__name__
-        if (module == "posix" and name in DISK) or (module in {"socket", "_socket"} and name in LINE):
-            self.seen += 1
-            if self.seen == self.at:
-                os.kill(os.getpid(), signal.SIGKILL)
+def reaches_disk_or_line(module: str, name: str) -> bool:
+    """What a killer counts."""
+    return (module == "posix" and name in DISK) or (module in {"socket", "_socket"} and name in LINE)
 
 
 class Place:
@@ -116,8 +102,6 @@ class Repository(Place):
         super().begin(number)
         stored = self.folder / "repositories" / "ada"
         shutil.copytree(stored / "template", stored / self.trial)
-        if number > 1:
-            shutil.rmtree(stored / f"trial{number - 1}", ignore_errors=True)
 
     def hub(self) -> Hub:
         return HuggingFaceHub(
@@ -266,7 +250,8 @@ class Follow:
         assert not litter(root / "cache"), litter(root / "cache")
 
 
-SCENARIOS = {"Publish": Publish, "Operate": Operate, "Follow": Follow}
+Work = Publish | Operate | Follow
+SCENARIOS: dict[str, type[Work]] = {"Publish": Publish, "Operate": Operate, "Follow": Follow}
 PLACES = {"s3": Bucket, "juicefs": Bucket, "repository": Repository, "embedded": Embedded}
 
 
@@ -287,48 +272,44 @@ def server(place: str, folder: Path) -> Iterator[str]:
         running.wait(20)
 
 
-def run(place: Place, scenario: Publish | Operate | Follow, folder: Path, trials: int) -> dict[str, object]:
-    template, root = folder / "template", folder / "trial"
-    template.mkdir(parents=True)
-    assert in_child(lambda: scenario.prepare(place, template)) == 0, "the preparation failed"
-    failures: list[str] = []
-    chosen: list[int] = [0]
-    counted = folder / "counted"
-    done = 0
-    while chosen:
-        at = chosen.pop()
-        shutil.rmtree(root, ignore_errors=True)
-        shutil.copytree(template, root)
-        place.begin(done + 1)
+def trial(place: Place, scenario: Work, template: Path, root: Path, at: int, counted: Path | None = None) -> bool:
+    """One kill and one recovery; False when the work ended before call `at`. Its calls are `counted` where it does."""
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(template, root)
+    place.begin(at)
 
-        def work(at: int = at) -> None:
-            killer = Killer(at)
-            sys.setprofile(killer)
-            scenario.work(place, root)
-            sys.setprofile(None)
+    def work() -> None:
+        killer = Killer(at, reaches_disk_or_line)
+        killer.install()
+        scenario.work(place, root)
+        spare()
+        if counted is not None:
             counted.write_text(str(killer.seen))
 
-        try:
-            ended = in_child(work)
-            assert ended in (0, -signal.SIGKILL), f"the work failed by itself: {ended}"
-            for after in (scenario.look, scenario.work, scenario.check):
-                assert in_child(lambda after=after: after(place, root)) == 0, f"{after.__name__} failed"
-            if at == 0:
-                calls = int(counted.read_text())
-                chosen = [1 + random.randrange(calls) for _ in range(trials)]
-        except AssertionError as error:
-            failures.append(f"call {at}: {error}")
-            if len(failures) > 4:
-                break
-        done += 1
-    return {"trials": done - 1, "calls": calls, "failures": failures}
+    ended = in_child(work)
+    assert ended in (0, -signal.SIGKILL), f"the work failed by itself: {ended}"
+    for after in (scenario.look, scenario.work, scenario.check):
+        assert in_child(lambda after=after: after(place, root)) == 0, f"{after.__name__} failed"
+    return ended != 0
+
+
+def kill_all(place: Place, scenario: Work, folder: Path, stride: int) -> dict[str, object]:
+    """Count the calls of a run, then kill at every `stride`-th, starting anywhere below it."""
+    template, counted = folder / "template", folder / "counted"
+    template.mkdir(parents=True)
+    assert in_child(lambda: scenario.prepare(place, template)) == 0, "the preparation failed"
+    assert not trial(place, scenario, template, folder / "trial", 0, counted)
+    first, calls = 1 + random.randrange(stride), int(counted.read_text())
+    return sweep(folder, first, stride, calls, lambda lane, at: trial(place, scenario, template, lane / "trial", at))
 
 
 def main() -> None:
-    where, name, folder, trials = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+    where, name, folder, stride = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+    # Nothing here is encrypted: clients need not read some hundred certificates each time they are made.
+    os.environ["SSL_CERT_DIR"] = str(folder)
     with server(where, folder / "server") as url:
         place = PLACES[where](url, folder / "server")
-        found = run(place, SCENARIOS[name](), folder, trials)
+        found = kill_all(place, SCENARIOS[name](), folder, stride)
     sys.stdout.write(json.dumps(found) + "\n")
 
 

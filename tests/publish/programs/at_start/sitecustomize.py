@@ -5,6 +5,7 @@ once in a trial."""
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import BuiltinFunctionType, FrameType
 
@@ -36,4 +37,6 @@ class Killer:
 if "publish.fetching" in sys.orig_argv and "KILL_FETCHER_AT" in os.environ:
     killed = Path(os.environ["KILL_POINTS_TRIAL"]) / "killed"
     if not killed.exists():
-        sys.setprofile(Killer(int(os.environ["KILL_FETCHER_AT"]), killed))
+        killer = Killer(int(os.environ["KILL_FETCHER_AT"]), killed)
+        threading.setprofile(killer)
+        sys.setprofile(killer)

@@ -53,12 +53,15 @@ def test_a_writer_is_killed_at_every_single_call(scenario: str, tmp_path: Path) 
 PROGRAM_REMOTE = PROGRAM.with_name("kill_remote.py")
 QUICK = {("s3", "Publish"): 90, ("repository", "Publish"): 40, ("embedded", "Follow"): 15}
 """Between the calls of a quick run, which makes about four trials."""
-PLACES = ("s3", "repository", "embedded", "juicefs")
 LONG = [
-    (place, scenario)
-    for place in PLACES
-    for scenario in ("Publish", "Operate", "Follow")
-    if scenario == "Follow" or place != "embedded"
+    ("s3", "Publish"),
+    ("s3", "Operate"),
+    ("s3", "Follow"),
+    ("repository", "Publish"),
+    ("repository", "Operate"),
+    ("repository", "Follow"),
+    ("embedded", "Follow"),
+    ("juicefs", "Publish"),
 ]
 
 

@@ -156,9 +156,10 @@ class Cache:
         return manifest, folder
 
     def standing(self, digest: str) -> tuple[Manifest, Path]:
-        """A version that was put here just now: its manifest verified again, its files as `obtain` left them."""
+        """A version that was put here just now: its manifest is the one of this digest, which whoever asks has from a
+        verified pointer; its signature and its files were verified by `obtain`."""
         folder = self._folder(digest)
-        return self._check((folder / MANIFEST).read_bytes(), digest), folder
+        return _read((folder / MANIFEST).read_bytes(), digest), folder
 
     def prune(self, keep: Iterable[str]) -> None:
         """Delete every version but these digests."""
@@ -185,16 +186,20 @@ class Cache:
         durable.replace_file(self._root / "state.json", msgspec.json.encode(state), alone=True)
 
     def _check(self, stored: bytes, digest: str) -> Manifest:
-        actual = hashlib.sha256(stored).hexdigest()
-        if actual != digest:
-            raise DigestMismatch(f"manifest: its SHA-256 is {actual}, the pointer was signed for {digest}")
-        manifest = decode_manifest(stored, "manifest")
+        manifest = _read(stored, digest)
         self._keys.verify(manifest)
         check_names(manifest.files)
         return manifest
 
     def _folder(self, digest: str) -> Path:
         return self._root / "versions" / digest
+
+
+def _read(stored: bytes, digest: str) -> Manifest:
+    actual = hashlib.sha256(stored).hexdigest()
+    if actual != digest:
+        raise DigestMismatch(f"manifest: its SHA-256 is {actual}, the pointer was signed for {digest}")
+    return decode_manifest(stored, "manifest")
 
 
 def _take(source: BinaryIO, name: str, expected: FileDigest, target: Path) -> None:

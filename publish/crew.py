@@ -82,6 +82,18 @@ def be_nice(by: int = NICER) -> None:
         _take_short_slices(nice)
 
 
+def be_idle() -> None:
+    """Let this process, and what it starts from now on, take what others leave, and be put off at once by whoever wakes up.
+
+    Linux looks whether a slice is over at its clock's ticks, some milliseconds apart: until then even the nicest ordinary
+    process may hold up a request that wakes up on its core. One of this policy may not
+    (https://man7.org/linux/man-pages/man7/sched.7.html, SCHED_IDLE). Where all cores are busy it hardly runs.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 """https://man7.org/linux/man-pages/man2/sched_setattr.2.html; glibc has no function for it."""
 

@@ -12,7 +12,7 @@ from typing import IO
 import msgspec
 
 from publish.cache import Cache
-from publish.crew import be_nice
+from publish.crew import be_idle, be_nice
 from publish.errors import HubUnavailable
 from publish.fetcher import Answer, say
 from publish.hub import ReadableHub
@@ -28,6 +28,7 @@ def main() -> None:
     """The process: settings in the first line, then a pointer a line, to the end of standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for whoever started this
     be_nice(NICER)
+    be_idle()
     told, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()

@@ -23,6 +23,7 @@ from publish import configuration
 from publish.crew import PIECE, beside, breathe
 from publish.errors import DigestMismatch, WeightsMismatch
 from publish.manifest import MANIFEST, decode_manifest
+from publish.tensors import layout_of
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
@@ -37,12 +38,11 @@ def header(folder: Path) -> Header:
     """
     found: dict[str, Shape] = {}
     for file, part in _files(folder):
-        with safe_open(str(file), framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 - a safetensors handle is no mapping
-                piece = opened.get_slice(name)
-                if part + name in found:
-                    raise WeightsMismatch(f"{file}: {name!r} is in two files; a version holds each tensor once")
-                found[part + name] = (tuple(piece.get_shape()), piece.get_dtype())
+        for piece in layout_of(file).pieces:
+            if part + piece.name in found:
+                raise WeightsMismatch(f"{file}: {piece.name!r} is in two files; a version holds each tensor once")
+            found[part + piece.name] = (piece.shape, piece.kind)
+        breathe()
     if not found:
         raise WeightsMismatch(f"{folder}: no *.safetensors; a version holds its weights as safetensors")
     return found
@@ -106,7 +106,7 @@ class _Refiller:
         """Copy every tensor; dtypes are cast to the module's, devices crossed."""
         for file, part in _files(folder):
             with safe_open(str(file), framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118
+                for name in opened.keys():  # noqa: SIM118 - a safetensors handle is no mapping
                     _copy(self._tensors[part + name], opened.get_tensor(name))
         for device in {tensor.device for tensor in self._tensors.values() if tensor.is_cuda}:
             torch.cuda.synchronize(device)  # whoever serves next may use another stream
@@ -122,6 +122,7 @@ class _Refiller:
             manifest = decode_manifest((folder / MANIFEST).read_bytes(), str(folder))
         except FileNotFoundError:
             return
+        breathe()
         if manifest.tensors is msgspec.UNSET:
             return
         wanted = []
@@ -184,7 +185,7 @@ class _Same:
         found = header(folder)
         if self._first is not None:
             compare(self._first, found, str(folder))
-        breathe()
+            breathe()
         return found
 
     def settle(self, found: Header) -> None:
@@ -212,8 +213,10 @@ class Modules(Generic[M]):
             raise WeightsMismatch(
                 f"{folder}: its configuration is not the served one; restart with the new architecture"
             )
+        breathe()
         module = self._factory().eval().requires_grad_(False) if spare is None else spare
         refiller = _Refiller({"": module})
+        breathe()
         if reason := refiller.mismatch(found):
             raise WeightsMismatch(f"{folder}: {reason}; publish weights of the served architecture")
         refiller.take(folder)
@@ -255,6 +258,7 @@ class Pretrained(Generic[T]):
         """`spare` refilled where its configuration is the folder's, else a new one, strictly."""
         found = self._same.check(folder)
         configured = settings(folder)
+        breathe()
         for standing in (spare, self._last):
             inner = None if standing is None else self._fits(standing, configured, found)
             if inner is None or standing is None:

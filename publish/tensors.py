@@ -97,9 +97,8 @@ def read_layout(head: bytes, where: str) -> Layout:
     return Layout(head, pieces)
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[tuple[Layout, Bytes]]:
-    """The layout and the data of a file, which is mapped and not read. Raises Unreadable."""
+def layout_of(path: Path) -> Layout:
+    """The layout of a file, of which only the head is read. Raises Unreadable."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(LENGTH), "little")
         size = path.stat().st_size
@@ -107,11 +106,19 @@ def opened(path: Path) -> Iterator[tuple[Layout, Bytes]]:
             raise Unreadable(f"{path}: not a safetensors file; its head would be {length} bytes long")
         file.seek(0)
         layout = read_layout(file.read(LENGTH + length), str(path))
-        if LENGTH + length + layout.size != size:
-            raise Unreadable(f"{path}: {size} bytes, but its head tells of {LENGTH + length + layout.size}")
-        if not layout.size:
-            yield layout, np.empty(0, np.uint8)
-            return
+    if len(layout.head) + layout.size != size:
+        raise Unreadable(f"{path}: {size} bytes, but its head tells of {len(layout.head) + layout.size}")
+    return layout
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Layout, Bytes]]:
+    """The layout and the data of a file, which is mapped and not read. Raises Unreadable."""
+    layout = layout_of(path)
+    if not layout.size:
+        yield layout, np.empty(0, np.uint8)
+        return
+    with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         # Never closed by hand: an array over it may outlive the block, and it ends with the last of them.
-        yield layout, np.frombuffer(mapped, np.uint8)[LENGTH + length :]
+        yield layout, np.frombuffer(mapped, np.uint8)[len(layout.head) :]

@@ -132,6 +132,8 @@ def digest_of(step: Step) -> bytes:
     if step.rejected is not None and step.rejected.original is not None:
         said = (step.seq, step.rejected.original)
     digest = blake2b(_digest_encoder.encode(said), digest_size=DIGEST_BYTES)
+    if not step.members:
+        return digest.digest()
     for extension, content in sorted(step.members.items()):
         digest.update(b"%s %d\n" % (extension.encode(), len(content)))
         digest.update(content if len(content) < LONG_BYTES else b"%d" % crc32c(content))

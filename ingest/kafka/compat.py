@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import kafka
+from kafka import TopicPartition
 from kafka.admin import AbortTransactionSpec
 from kafka.record import util as record_util
 
@@ -26,6 +28,14 @@ def check_library() -> None:
             "kafka-python finds no crc32c package and would compute checksums in Python, 5 to 30 times slower: "
             "pip install crc32c"
         )
+
+
+def enlist(producer: Any, places: Iterable[TopicPartition]) -> None:
+    """Let a transaction that has begun have all its partitions from the first: `send` would announce one after the other,
+    each in a request of its own.
+    """
+    for place in places:
+        producer._transaction_manager.maybe_add_partition_to_transaction(place)
 
 
 def end_transaction(producer: Any, seconds: float, *, commit: bool) -> bool:

@@ -34,6 +34,8 @@ from ingest.log import Append
 
 RECORD_OVERHEAD = 200
 """Bytes of a record beside its key and value, and of its batch; more than there ever are."""
+STATE_BYTES = 1 << 20
+"""Of state that are sent along with the first records of a commit; what is more goes in requests of its own."""
 SUSPICIOUS = 0.5
 """Seconds after which the end of a transaction is looked into."""
 BEATS = 4
@@ -207,11 +209,17 @@ class KafkaWriter:
         """Fills `offsets`; False when the outcome is not known."""
         producer = self._producer
         producer.begin_transaction()
+        topics = {append.topic: self._layout.topic(append.topic) for append in appends}
+        places = {TopicPartition(topics[append.topic], append.partition) for append in appends}
+        compat.enlist(producer, [self._place, *places])
+        told = [
+            producer.send(self._place.topic, value, key.encode(), None, self._share) for key, value in state.items()
+        ]  # first, so that it goes along with the first records
         sent: list[Any] = []
         flying = landed = 0
         for append in appends:
             milliseconds = round(append.time * 1000)
-            topic = self._layout.topic(append.topic)
+            topic = topics[append.topic]
             headers = None if append.traceparent is None else [("traceparent", append.traceparent.encode())]
             sent.append(
                 producer.send(topic, append.value, append.key.encode(), headers, append.partition, milliseconds)
@@ -221,9 +229,6 @@ class KafkaWriter:
                 offsets.append(_landed(sent[landed], deadline))
                 flying -= len(appends[landed].value)
                 landed += 1
-        told = [
-            producer.send(self._place.topic, value, key.encode(), None, self._share) for key, value in state.items()
-        ]
         offsets += [_landed(future, deadline) for future in sent[landed:]]
         for future in told:
             _landed(future, deadline)
@@ -265,7 +270,7 @@ class KafkaWriter:
                     "acks": "all",
                     "batch_size": options.largest_batch,
                     "linger_ms": int(options.linger * 1000),
-                    "max_request_size": options.max_record_bytes + 1_024,
+                    "max_request_size": options.max_record_bytes + STATE_BYTES,
                     "compression_type": options.compression,
                     "transaction_timeout_ms": int(options.transaction_seconds * 1000),
                     "request_timeout_ms": patience,

@@ -53,7 +53,7 @@ def members(data: bytes | bytearray, max_members: int) -> Iterator[Member]:
 
     Contents are views of `data`, not copies: they are hashed and encoded like bytes, which is all that a step needs.
     """
-    view = memoryview(data).toreadonly()
+    view, length = memoryview(data).toreadonly(), len(data)
     position = count = 0
     while True:
         header = bytes(view[position : position + BLOCK])
@@ -64,7 +64,7 @@ def members(data: bytes | bytearray, max_members: int) -> Iterator[Member]:
             return
         name, kind, size = _header(header, position)
         start = position + BLOCK
-        if start + size > len(data):
+        if start + size > length:
             raise _invalid(
                 position, "truncated-tar", f"the member {name!r} has {size} bytes, but the archive ends before"
             )

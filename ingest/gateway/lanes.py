@@ -25,6 +25,10 @@ LOOK = 0.2
 """Seconds between two looks at what is dealt to this gateway."""
 RETRY = 1.0
 """Seconds until a share that could not be had is asked for again."""
+LONGEST_RETRY = 16.0
+"""The same where it was taken away again and again: another gateway needs it, and may be slow."""
+FORGIVEN = 60.0
+"""Seconds after which it is forgotten that a share was taken away."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +55,7 @@ class Lanes:
         self._share_of = {part: share for share in range(log.shares) for part in log.partitions_of(share)}
         self._held: dict[int, Lane] = {}
         self._not_before: dict[int, float] = {}
+        self._losses: dict[int, tuple[int, float]] = {}
         self._failure: LogError | None = None
         self._closing = threading.Event()
         self._sharing = log.join(WRITER, address)
@@ -195,7 +200,18 @@ class Lanes:
         if not lane.close(self._settings.drain_seconds):
             logger.error("share %d did not close in time", share)
         self._held.pop(share, None)
+        if lane.lost is not None:
+            pause = RETRY if lane.spooling else self._pause(share)  # what is spooled comes first
+            self._not_before[share] = time.monotonic() + pause
         logger.info("share %d is not here any more", share)
+
+    def _pause(self, share: int) -> float:
+        """How long to leave a share that was taken away to the one who took it: the longer, the more often."""
+        now = time.monotonic()
+        count, last = self._losses.get(share, (0, now))
+        count = count + 1 if now - last < FORGIVEN else 1
+        self._losses[share] = count, now
+        return float(min(RETRY * 2 ** (count - 1), LONGEST_RETRY))
 
     def _rescue(self, mine: frozenset[int]) -> None:
         """What was acknowledged here and is not in the log yet goes there, also when another has the share now."""

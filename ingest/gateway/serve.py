@@ -22,7 +22,7 @@ from ingest.gateway.app import create_app
 from ingest.gateway.gateway import Gateway
 from ingest.gateway.protocol import PatientWebSocket, bounded_http
 from ingest.gateway.wire import FRAME_OVERHEAD
-from ingest.kept_memory import keep_freed_memory
+from ingest.kept_memory import keep_freed_memory, look_for_cycles_seldom
 from ingest.log import Log
 from ingest.settings import GatewaySettings
 
@@ -57,6 +57,7 @@ def serve_gateway(
     listener = _bind(settings)
     sys.setswitchinterval(SWITCH_SECONDS)
     keep_freed_memory()
+    look_for_cycles_seldom()
     try:
         gateway = Gateway(settings, log, floor, spool, settings.advertise or _address(listener), trained_on)
         try:

@@ -40,7 +40,7 @@ FRAME_OVERHEAD = 1_024
 LATEST_TIME = 1e11
 """Unix seconds, in the year 5138: more are milliseconds."""
 
-MEMBER_NAME = re.compile(r"(?:\./)?(\d{1,16})\.(.+)")
+MEMBER_NAME = re.compile(rf"(?:\./)?(\d{{1,16}})\.({EXTENSION.pattern})")
 
 
 class Rules(NamedTuple):
@@ -189,7 +189,7 @@ class Assembly:
         name, content = member
         found, extension = _member_name(name)
         whole = None
-        if found == self.seq + 1 and self._parts:
+        if found != self.seq and found == self.seq + 1 and self._parts:
             whole = self.finish()
         if found != self.seq:
             rule = f"a member of step {self.seq} or {self.seq + 1} is expected here"
@@ -212,7 +212,7 @@ class Assembly:
 
 def _member_name(name: str) -> tuple[int, str]:
     match = MEMBER_NAME.fullmatch(name)
-    if match is None or not EXTENSION.fullmatch(match[2]):
+    if match is None:
         rule = "members are named <seq>.<extension>, such as 000120.json, in lower case"
         raise InvalidBody("", "invalid-name", f"{name[:100]!r}: {rule}")
     return int(match[1]), match[2]

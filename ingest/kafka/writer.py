@@ -116,6 +116,7 @@ class KafkaWriter:
         self._check_usable()
         with self._lock:
             if self._producer is None:
+                self._make_way()
                 self._connect()
                 self._check_lease()
 
@@ -270,7 +271,8 @@ class KafkaWriter:
                     "acks": "all",
                     "batch_size": options.largest_batch,
                     "linger_ms": int(options.linger * 1000),
-                    "max_request_size": options.max_record_bytes + STATE_BYTES,
+                    "max_request_size": min(4, 1 + len(self._topics) * len(self._partitions))
+                    * options.max_record_bytes,
                     "compression_type": options.compression,
                     "transaction_timeout_ms": int(options.transaction_seconds * 1000),
                     "request_timeout_ms": patience,
@@ -331,6 +333,18 @@ class KafkaWriter:
             raise LogUnavailable(f"{self._servers}: {self._id} cannot be looked at ({error!r})") from error
         finally:
             reader.close()
+
+    def _make_way(self) -> None:
+        """Raise `LogLocked` where another writer has the share by now: connecting would fence it, for nothing."""
+        reader = StateReader(self._servers, self._options, self._place)
+        try:
+            lease = reader.look().lease
+        except KafkaError as error:
+            raise LogUnavailable(f"{self._servers}: {self._id} cannot be looked at ({error!r})") from error
+        finally:
+            reader.close()
+        if lease is not None and lease.token != self._token:
+            raise self._taken()
 
     def _check_lease(self, absent: int | None = None) -> None:
         lease = lease_of(self._state)

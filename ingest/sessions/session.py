@@ -131,10 +131,8 @@ def digest_of(step: Step) -> bytes:
     said = (step.seq, step.time, step.inputs, step.is_reset, step.is_eos, step.model_version, step.extra)
     if step.rejected is not None and step.rejected.original is not None:
         said = (step.seq, step.rejected.original)
-    digest = blake2b(_digest_encoder.encode(said), digest_size=DIGEST_BYTES)
-    if not step.members:
-        return digest.digest()
-    for extension, content in sorted(step.members.items()):
-        digest.update(b"%s %d\n" % (extension.encode(), len(content)))
-        digest.update(content if len(content) < LONG_BYTES else b"%d" % crc32c(content))
-    return digest.digest()
+    parts = [_digest_encoder.encode(said)]
+    for extension, content in sorted(step.members.items()) if step.members else ():
+        parts.append(b"%s %d\n" % (extension.encode(), len(content)))
+        parts.append(content if len(content) < LONG_BYTES else b"%d" % crc32c(content))
+    return blake2b(b"".join(parts), digest_size=DIGEST_BYTES).digest()

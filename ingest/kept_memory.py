@@ -20,7 +20,7 @@ ALLOCATIONS, YOUNG, OLDER = 10_000, 20, 20
 
 
 def look_for_cycles_seldom() -> None:
-    """From now on. Steps have no cycles, but so many wait for their commit that Python's own pace costs a tenth of reading."""
+    """From now on: steps have no cycles, but so many wait for a commit that Python's own pace takes a tenth of the time."""
     gc.set_threshold(ALLOCATIONS, YOUNG, OLDER)
 
 

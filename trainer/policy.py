@@ -6,7 +6,6 @@ import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from dataset import InteractiveMixture
 from publish import Placed, PublishError
 from trainer.errors import CheckpointError, TrainerError
 from trainer.settings import Every
@@ -71,7 +70,5 @@ class Routine:
         if not steering.ranks.main or not self._telling.due(steering.step):
             return
         self._telling.done(steering.step)
-        dataset = steering.trainer.train_dataset
-        if isinstance(dataset, InteractiveMixture):
-            steering.reporter.mixture(dataset.statistics())
+        steering.reporter.mixture()
         steering.reporter.optimizer()

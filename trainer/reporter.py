@@ -21,7 +21,7 @@ from control.bodies import (
     body,
 )
 from control.protocol import Event, EventType, RunStatus
-from dataset import MixtureStatistics
+from dataset import InteractiveMixture, MixtureStatistics
 from trainer.checkpoints import Checkpoint
 from trainer.errors import CommandRejected
 from trainer.metrics import StepNumbers, metrics_body
@@ -134,9 +134,12 @@ class Reporter:
         content = CheckpointBody(uuid=card.uuid, action="deleted", segment=card.segment, reason=reason)
         self._tell(EventType.CHECKPOINT, content, card.step)
 
-    def mixture(self, statistics: MixtureStatistics) -> None:
-        """Requested and actual shares, rates and ages."""
-        content = mixture_body(statistics)
+    def mixture(self) -> None:
+        """Requested and actual shares, rates and ages, where the data is a mixture."""
+        dataset = self._steering.trainer.train_dataset
+        if not self._steering.ranks.main or not isinstance(dataset, InteractiveMixture):
+            return
+        content = mixture_body(dataset.statistics())
         self._tell(EventType.MIXTURE, content)
         self.state({StateKey.MIXTURE: body(content)})
 
@@ -179,7 +182,7 @@ class Reporter:
         self.state({StateKey.OPTIMIZER: optimizer_state(self._steering.trainer)})
 
     def dataset(self) -> None:
-        """The dataset's parameters as they are now."""
+        """The dataset's parameters as they are now, and the mixture that they make: a paused trainer says no more of it."""
         dataset = self._steering.trainer.train_dataset
         interactive = getattr(dataset, "interactive_parameters", None)
         content = {
@@ -187,6 +190,7 @@ class Reporter:
             "interactive_parameters": interactive() if callable(interactive) else {},
         }
         self.state({StateKey.DATASET: content})
+        self.mixture()
 
 
 def optimizer_state(trainer: Any) -> dict[str, Any]:
@@ -203,14 +207,14 @@ def optimizer_state(trainer: Any) -> dict[str, Any]:
 
 
 def mixture_body(statistics: MixtureStatistics) -> MixtureBody:
-    """The mixture's figures in the words of the control server, with all others beside."""
+    """The mixture's figures in the words of the control server, with all others beside; nothing is `seen` before a batch."""
     sources = {}
     for name, source in statistics.as_event()["sources"].items():
         rest = {key: value for key, value in source.items() if key not in ("weight", "requested", "actual", "samples")}
         sources[name] = MixtureSource(
             weight=source["weight"],
             share=source["requested"],
-            seen=source["actual"],
+            seen=source["actual"] if statistics.samples else None,
             samples=source["samples"],
             lag_seconds=source["age"],
             dry=source["shortfall"] > 0,

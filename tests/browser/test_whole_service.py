@@ -69,8 +69,6 @@ def test_a_live_training_is_paused_set_mixed_saved_branched_resumed_published_an
     seat = visit(token=service.operator, url=service.doors.control)
     seat.status("training")
     seat.passes(20)
-    seat.tab("Mixture")
-    expect(seat.page.get_by_label("Share of live in percent")).to_be_visible(timeout=60_000)
     seat.press("Pause")
     seat.status("paused")
     at = seat.step()

@@ -301,7 +301,11 @@ def test_a_live_sample_is_trained_soon_after_it_is_there(training: Training, log
 def test_the_mixture_is_told_with_what_was_asked_and_what_was_drawn(training: Training) -> None:
     run = training(train_dataset=two_sources(a=3, b=1), settings={"statistics": {"steps": 4}})
     run.train()
-    told = run.bodies(EventType.MIXTURE)
+    first, *told = run.bodies(EventType.MIXTURE)
+    assert {name: (of["share"], of["seen"]) for name, of in first["sources"].items()} == {
+        "a": (0.75, None),
+        "b": (0.25, None),
+    }
     assert len(told) == 3
     source = told[-1]["sources"]["a"]
     assert (source["weight"], source["share"]) == (3, 0.75)
@@ -309,6 +313,23 @@ def test_the_mixture_is_told_with_what_was_asked_and_what_was_drawn(training: Tr
     assert told[-1]["total"] == 48
     assert run.link.state["mixture"]["version"] == 0
     assert run.link.state["dataset"]["interactive_parameters"]["weights"] == {"a": 3, "b": 1}
+
+
+def test_the_mixture_is_told_of_a_run_that_is_paused_before_its_clock_strikes(training: Training) -> None:
+    def told() -> dict[str, Any]:
+        return {name: source["weight"] for name, source in run.link.state["mixture"]["sources"].items()}
+
+    run = training(train_dataset=two_sources(a=1, b=0), settings={"statistics": {"seconds": 100_000}})
+    thread = run.paused_after(1)
+    assert told() == {"a": 1, "b": 0}
+    saved = run.link.outcome(run.link.send("save_checkpoint"))
+    run.link.outcome(run.link.send("update_dataset_runtime_hyperparameters", weights={"b": 3}))
+    assert told() == {"a": 1, "b": 3}
+    run.link.outcome(run.link.send("load_checkpoint", uuid=saved.after["uuid"]))
+    assert told() == {"a": 1, "b": 0}
+    assert run.step == 1
+    run.link.send("stop_training")
+    thread.join(30)
 
 
 def test_the_mixture_is_told_while_data_is_waited_for(training: Training, log: SqliteLog, writer: LogWriter) -> None:

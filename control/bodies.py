@@ -28,7 +28,7 @@ class StateKey(StrEnum):
     DATASET = "dataset"  # {"initialization_parameters": {…}, "interactive_parameters": {…}}
     MODEL = "model"  # {"name", "module_type", "operators": […], "hyperparameters": […], "children": [the same, …]}
     MIXTURE = "mixture"  # a `MixtureBody`
-    AGENTS = "agents"  # the agents by name: {"enabled", "mode", "every", "limits", "spent", "resting", "last"}
+    AGENTS = "agents"  # the agents by name: {"enabled", "mode", "every", "limits", "chosen", "spent", "last"}
 
 
 class RunBody(Open):

@@ -3,7 +3,7 @@
 The room promises that training never waits for an agent, that no agent makes a run stand still, whatever happens to it,
 that each keeps to an operator's bounds, and that what it saw, wanted and did is in the record. In reading order:
 
-    observation   policy   limits   rules · script · prompt → llm · bandit → data   settings   runner   host   make
+    observation   policy   limits   rules · script · prompt → llm · bandit → data   settings   settled   runner   host   make
 """
 
 from control.agents.bandit import Bandit, within
@@ -13,7 +13,7 @@ from control.agents.limits import Guard, Limits
 from control.agents.llm import LLMAgent, LLMSettings
 from control.agents.make import make_agents
 from control.agents.observation import Observation, Record, Warned
-from control.agents.policy import Action, AgentError, Decision, First, Policy, Remembers
+from control.agents.policy import Action, AgentError, Bounded, Decision, First, Policy, Remembers
 from control.agents.rules import NotFinite, Plateau, RulesSettings, Spike, rules
 from control.agents.script import Line, Script
 from control.agents.settings import (
@@ -34,6 +34,7 @@ __all__ = [
     "Agents",
     "AgentsSettings",
     "Bandit",
+    "Bounded",
     "DataAgent",
     "DataAgentSettings",
     "DataSettings",

@@ -66,6 +66,10 @@ class DataAgent:
         self._since = -1
         self._helped: set[str] = set()
 
+    def bound(self, limits: Limits) -> None:
+        """See `Bounded`."""
+        self._limits = limits
+
     def decide(self, seen: Observation) -> Decision | None:
         """See `Policy`."""
         mixture = seen.mixture
@@ -107,10 +111,10 @@ class DataAgent:
         """The operator's ranges, and how far a share may move at once; both are of the whole mixture."""
         assert seen.mixture is not None
         whole = sum(source.weight for source in seen.mixture.sources.values()) / total
-        bounds = {}
+        bounds, limits = {}, self._limits
         for name, share in now.items():
-            least, most = self._limits.shares.get(name, (0.0, 1.0))
-            move = self._limits.share_move
+            least, most = limits.shares.get(name, (0.0, 1.0))
+            move = limits.share_move
             low, high = max(least, share / whole - move), min(most, share / whole + move)
             bounds[name] = (low * whole, max(low, high) * whole)
         return bounds

@@ -1,11 +1,12 @@
 """The agents of one run, as one actor of its control server: operators switch them, bound them and accept suggestions.
 
-    set_agents         {"enabled": false}                          all of them, at once: the kill switch
-                       {"agents": {"llm": {"mode": "act", …}}}     one of them
-    accept_suggestion  {"suggestion": …}                           send what an agent suggested, in one's own name
-    ask_agent          {"agent": …}                                look now
+    set_agents         {"enabled": false}                                  all of them, at once: the kill switch
+                       {"agents": {"llm": {"mode": "act", …}}}             one of them
+                       {"agents": {"llm": {"limits": {"max_lr": 1e-3}}}}   its limits; "file": as the settings file says
+    accept_suggestion  {"suggestion": …}                                   send what an agent suggested, in one's own name
+    ask_agent          {"agent": …}                                        look now
 
-Both settings are desired state: an agent that was switched off stays off when its process is started again.
+What is set is desired state (see `settled`): an agent that was switched off stays off when its process is started again.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from control.actor import ActorConnection, Delivery
+from control.agents.limits import ACCEPT, ASK, FORBIDDEN, SET_AGENTS, Limits
 from control.agents.observation import Observation, Record
 from control.agents.policy import Policy, Remembers
-from control.agents.runner import Runner, changed
+from control.agents.runner import Runner
 from control.agents.settings import AgentSettings
+from control.agents.settled import LIMITS, SettingError, Settled
 from control.bodies import AgentBody, StateKey
 from control.client import ControlClient
 from control.errors import ClientError, Refused
-from control.protocol import CommandKind, CommandSpec, Event, EventType, Outcome, Report
+from control.protocol import Command, CommandKind, CommandName, CommandSpec, Event, EventType, Outcome, Report
 
 ACTOR = "agents"
-SET_AGENTS, ACCEPT, ASK = "set_agents", "accept_suggestion", "ask_agent"
 LOOK = 0.2
 """Seconds within which a command to the agents is taken up."""
 STATE_EVERY = 1.0
@@ -39,7 +41,8 @@ logger = logging.getLogger(__name__)
 
 
 class SetAgents(BaseModel):
-    """`enabled` switches all agents; `agents` changes settings of single ones (enabled, mode, every, limits)."""
+    """`enabled` switches all agents; `agents` changes settings of single ones (enabled, mode, every, limits), those that are
+    not named stay. "file" hands one back to the settings file. What each limit has to be is said in `$defs.Limits`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,6 +73,7 @@ class Agents:
         self._client = ControlClient(url, token)
         self._record = Record(self._client, run)
         self._agents = dict(agents)
+        self._settled = {name: Settled(settings) for name, (_, settings) in agents.items()}
         self._runners: dict[str, Runner] = {}
         self._enabled = True
         self._stop = threading.Event()
@@ -101,7 +105,7 @@ class Agents:
 
     def state(self) -> dict[str, Any]:
         """The agents by name, as people see them."""
-        return {name: runner.state() for name, runner in self._runners.items()}
+        return {name: runner.state() | self._settled[name].shown() for name, runner in self._runners.items()}
 
     def look(self, name: str, step: int, timeout: float) -> bool:
         """Let an agent look at a step (or a later one) now, and wait until it has: nothing is to be done, or its first
@@ -165,7 +169,7 @@ class Agents:
         ]
         try:
             report = handler(delivery)
-        except (ValidationError, ValueError) as error:
+        except (SettingError, ValueError) as error:
             report = _report(command.uuid, Outcome.REJECTED, _short(error))
         except Exception as error:
             logger.exception("%s", command.command)
@@ -177,20 +181,61 @@ class Agents:
     def _set(self, delivery: Delivery) -> Report:
         command = delivery.command
         wanted = SetAgents.model_validate(command.arguments)
-        fresh: dict[str, AgentSettings] = {}
+        if delivery.again:
+            self._restore(wanted, command)
+            return _report(command.uuid, Outcome.SUCCESS)
+        fresh: dict[str, tuple[Settled, AgentSettings]] = {}
         for name, changes in wanted.agents.items():
-            fresh[name] = changed(self._named(name).settings, dict(changes))
+            settled = self._changed(name, changes, command)
+            settings = settled.settings()
+            self._check(settings.limits, self._runners[name].settings.limits)
+            fresh[name] = settled, settings
         if command.dry_run:
             return _report(command.uuid, Outcome.SUCCESS, "a dry run: it would be done")
-        before = {"enabled": self._enabled, "agents": {name: self._shown(name) for name in fresh}}
-        for name, settings in fresh.items():
+        before = self._shown(wanted)
+        for name, (settled, settings) in fresh.items():
+            self._settled[name] = settled
             self._runners[name].configure(settings)
-        if wanted.enabled is not None:
-            self._enabled = wanted.enabled
+        self._switch(wanted.enabled)
+        return _report(command.uuid, Outcome.SUCCESS, before=before, after=self._shown(wanted))
+
+    def _restore(self, wanted: SetAgents, command: Command) -> None:
+        """What was set in the life of a process before this one holds again. An agent with which that does not go any
+        more, as its settings file is another one, stands still: nobody has said what it may do."""
+        for name in wanted.agents.keys() & self._runners.keys():
+            runner = self._runners[name]
+            try:
+                self._settled[name] = self._changed(name, wanted.agents[name], command)
+                runner.configure(self._settled[name].settings())
+            except SettingError as error:
+                logger.warning("agent %s: %s", name, error)
+                runner.hold(f"what was set of it does not go with its settings file. {error}")
+        self._switch(wanted.enabled)
+
+    def _changed(self, name: str, changes: Mapping[str, Any], command: Command) -> Settled:
+        self._named(name)
+        return self._settled[name].changed(changes, command.author, command.time)
+
+    def _switch(self, enabled: bool | None) -> None:
+        if enabled is not None:
+            self._enabled = enabled
             for runner in self._runners.values():
-                runner.want(wanted.enabled)
-        after = {"enabled": self._enabled, "agents": {name: self._shown(name) for name in fresh}}
-        return _report(command.uuid, Outcome.SUCCESS, before=before, after=after)
+                runner.want(enabled)
+
+    def _check(self, wanted: Limits, known: Limits) -> None:
+        """Raises `SettingError` for a limit that binds nothing, as it is about what this run does not have."""
+        mixture = self._record.picture().mixture
+        sources = wanted.shares if mixture is None else mixture.sources
+        for source in sorted(wanted.shares.keys() - known.shares.keys() - sources.keys()):
+            there = ", ".join(sources)
+            raise SettingError(f"limits.shares: there is no source {source!r}; the sources are {there}")
+        unknown = set(wanted.commands) - set(known.commands) - set(CommandName)
+        if not unknown:
+            return
+        taken = {each.spec.name for each in self._client.run(self._connection.run).commands}
+        for name in sorted(unknown - taken):
+            there = ", ".join(sorted(taken - FORBIDDEN))
+            raise SettingError(f"limits.commands: nobody in this run takes {name!r}; these are taken: {there}")
 
     def _accept(self, delivery: Delivery) -> Report | None:
         """In a thread of its own: the trainer may take its time, and a switch must not wait for it."""
@@ -231,9 +276,16 @@ class Agents:
         except KeyError:
             raise ValueError(f"there is no agent {name!r}; there are {', '.join(self._runners) or 'none'}") from None
 
-    def _shown(self, name: str) -> dict[str, Any]:
-        state = self._runners[name].state()
-        return {key: state[key] for key in ("enabled", "mode", "every", "limits")}
+    def _shown(self, about: SetAgents) -> dict[str, Any]:
+        """What holds now of the settings that a command is about."""
+        shown: dict[str, Any] = {} if about.enabled is None else {"enabled": self._enabled}
+        agents: dict[str, Any] = {}
+        for name, changes in about.agents.items():
+            state = self._runners[name].state()
+            agents[name] = {key: state[key] for key in changes}
+            if LIMITS in changes:
+                agents[name][LIMITS] = {limit: state[LIMITS][limit] for limit in changes[LIMITS]}
+        return shown | ({"agents": agents} if agents else {})
 
     def _tell(self, content: AgentBody, seen: Observation) -> None:
         level: Literal["info", "warning"] = "warning" if content.action in ("failed", "refused") else "info"
@@ -290,11 +342,13 @@ class Past:
 
 
 def _specs() -> list[CommandSpec]:
+    limits = Limits.model_json_schema()
     return [
         CommandSpec(
             name=SET_AGENTS,
             summary="Switch agents on and off, and set what they may do",
-            arguments=SetAgents.model_json_schema(),
+            arguments=SetAgents.model_json_schema()
+            | {"$defs": {"Limits": limits}},  # shown; what is wrong we say ourselves
             kind=CommandKind.SETTING,
         ),
         CommandSpec(name=ACCEPT, summary="Do what an agent suggested", arguments=AcceptSuggestion.model_json_schema()),

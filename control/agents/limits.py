@@ -7,14 +7,20 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from control.agents.observation import Observation
 from control.agents.policy import Action
 from control.protocol import CommandName
 
-FORBIDDEN = frozenset({CommandName.PAUSE_TRAINING, CommandName.STOP_TRAINING, CommandName.START_TRAINING})
+SET_AGENTS, ACCEPT, ASK = "set_agents", "accept_suggestion", "ask_agent"
+"""What operators send to the agents."""
+
+STANDS = frozenset({CommandName.PAUSE_TRAINING, CommandName.STOP_TRAINING, CommandName.START_TRAINING})
 """An agent that fails must never leave a run standing, so none may make it stand."""
+
+FORBIDDEN: frozenset[str] = STANDS | {SET_AGENTS, ACCEPT, ASK}
+"""Nor may any set its own bounds, or accept what it suggests."""
 
 USUAL = (
     CommandName.UPDATE_OPTIMIZER.value,
@@ -30,38 +36,64 @@ HOUR = 3600.0
 
 def _allowed(name: str) -> str:
     if name in FORBIDDEN:
-        raise ValueError(f"{name!r} is not for agents: a run must not stand still because one of them failed")
+        why = "a run must not stand still because one of them failed" if name in STANDS else "it is for who bounds them"
+        raise ValueError(f"{name!r} is not for agents: {why}; leave it out")
     return name
+
+
+Allowed = Annotated[
+    str, AfterValidator(_allowed), WithJsonSchema({"type": "string", "not": {"enum": sorted(FORBIDDEN)}})
+]
 
 
 class Limits(BaseModel):
     """The bounds of one agent. Rates are those of the optimizer, shares are parts of 1, times are in seconds.
 
-    `budget` counts the commands of the agent in a run, from the first on, also over restarts of its process.
+    `budget` counts the commands of the agent in a run, from the first on, also over restarts of its process. The
+    descriptions say what a value has to be; who gave another one is told so.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    commands: tuple[Annotated[str, AfterValidator(_allowed)], ...] = USUAL
-    min_lr: float = Field(0.0, ge=0)
-    max_lr: float | None = Field(None, gt=0)
-    lr_factor: float = Field(2.0, ge=1, description="an action changes the rate at most by so much, either way")
-    shares: Mapping[str, tuple[float, float]] = Field({}, description="least and largest share of a source")
-    share_move: float = Field(0.25, gt=0, le=1, description="an action moves a share at most by so much")
-    cooldown_steps: int = Field(0, ge=0, description="steps between two actions")
-    cooldown: float = Field(0.0, ge=0)
-    budget: int | None = Field(None, ge=0)
-    per_hour: int | None = Field(120, ge=0, description="commands within an hour")
+    commands: tuple[Allowed, ...] = Field(
+        USUAL, description='a list of the commands that it may send, as ["update_optimizer"]'
+    )
+    min_lr: float = Field(0.0, ge=0, description="a learning rate of 0 or more; 0 sets no lower bound")
+    max_lr: float | None = Field(None, gt=0, description="a learning rate above 0, or null for no upper bound")
+    lr_factor: float = Field(
+        2.0, ge=1, description="a factor of 1 or more; an action changes the rate at most by it, either way"
+    )
+    shares: Mapping[str, tuple[float, float]] = Field(
+        {}, description='the least and the largest share by source, parts of 1, as {"live": [0.1, 0.6]}'
+    )
+    share_move: float = Field(
+        0.25, gt=0, le=1, description="a part of 1, above 0; an action moves a share at most by it"
+    )
+    cooldown_steps: int = Field(0, ge=0, description="a whole number of steps, 0 or more, between two actions")
+    cooldown: float = Field(0.0, ge=0, description="0 or more seconds between two actions")
+    budget: int | None = Field(
+        None, ge=0, description="a whole number of commands in a run, 0 or more, or null for no budget"
+    )
+    per_hour: int | None = Field(
+        120, ge=0, description="a whole number of commands within an hour, 0 or more, or null for any number"
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> Limits:
         if self.max_lr is not None and self.max_lr < self.min_lr:
-            raise ValueError(f"max_lr {self.max_lr:g} is below min_lr {self.min_lr:g}")
+            raise ValueError(
+                f"max_lr: it is {self.max_lr:g}, below min_lr, which is {self.min_lr:g}; raise it, or lower min_lr"
+            )
         for source, (least, most) in self.shares.items():
             if not 0 <= least <= most <= 1:
-                raise ValueError(f"shares of {source!r}: {least:g} to {most:g} is not a range of parts of 1")
-        if sum(least for least, _ in self.shares.values()) > 1:
-            raise ValueError("shares: the least of all sources come to more than 1")
+                raise ValueError(
+                    f"shares: {source!r} is given {least:g} to {most:g}, but a range goes from 0 or more up to at most 1"
+                )
+        together = sum(least for least, _ in self.shares.values())
+        if together > 1 + 1e-9:
+            raise ValueError(
+                f"shares: the least come to {together:g} together, but all shares are 1; lower some of them"
+            )
         return self
 
 
@@ -128,9 +160,10 @@ class Guard:
                 if limits.max_lr or limits.min_lr
                 else None
             )
-        if limits.max_lr is not None and wanted > limits.max_lr * (1 + 1e-9):
+        lowered, raised = (False, False) if now is None else (wanted < now, wanted > now)  # back into new bounds
+        if limits.max_lr is not None and wanted > limits.max_lr * (1 + 1e-9) and not lowered:
             return f"a rate of {wanted:.3g} is above its limit of {limits.max_lr:g}"
-        if wanted < limits.min_lr * (1 - 1e-9):
+        if wanted < limits.min_lr * (1 - 1e-9) and not raised:
             return f"a rate of {wanted:.3g} is below its limit of {limits.min_lr:g}"
         return None
 
@@ -145,10 +178,13 @@ class Guard:
             return f"weights {dict(weights)} leave nothing to draw from"
         for source, weight in merged.items():
             share = weight / total
+            stood = before[source] / was if source in before and was > 0 else None
             least, most = self.limits.shares.get(source, (0.0, 1.0))
-            if not least - 1e-6 <= share <= most + 1e-6:
+            outside = max(least - share, share - most)
+            nearer = stood is not None and outside <= max(least - stood, stood - most)  # back into a new range
+            if outside > 1e-6 and not nearer:
                 return f"a share of {share:.3f} for {source!r} is outside its range of {least:g} to {most:g}"
-            moved = abs(share - before[source] / was) if source in before and was > 0 else 0.0
+            moved = 0.0 if stood is None else abs(share - stood)
             if moved > self.limits.share_move + 1e-6:
                 return (
                     f"the share of {source!r} would move by {moved:.3f}, and may by {self.limits.share_move:g} at once"

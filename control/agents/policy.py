@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from control.agents.observation import Observation
 from control.errors import ControlError
+
+if TYPE_CHECKING:
+    from control.agents.limits import Limits
 
 
 class AgentError(ControlError):
@@ -62,6 +65,15 @@ class Remembers(Protocol):
 
     def remember(self, saw: Sequence[Mapping[str, Any]]) -> None:
         """The `saw` of each of its decisions of this training that was carried out, oldest first; before the first look."""
+        ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A policy that plans within its limits, rather than have what it wants refused."""
+
+    def bound(self, limits: Limits) -> None:
+        """These hold from now on; before the first look and, from another thread, whenever an operator sets others."""
         ...
 
 

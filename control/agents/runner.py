@@ -14,7 +14,7 @@ from typing import Any
 
 from control.agents.limits import Guard
 from control.agents.observation import Observation, Record
-from control.agents.policy import Action, AgentError, Decision, Policy
+from control.agents.policy import Action, AgentError, Bounded, Decision, Policy
 from control.agents.settings import AgentSettings, Mode
 from control.api import CommandRecord
 from control.bodies import AgentBody
@@ -59,6 +59,8 @@ class Runner:
         self._policy, self._record, self._client = policy, record, client
         self._tell, self._changed = tell, changed
         self._guard = Guard(settings.limits, spent)
+        self._held = ""
+        self._bound()
         self._lock = threading.Lock()
         """Held while a command leaves, so that nothing more leaves once a switch has returned."""
         self._stopping = self._asked = self._accepting = False
@@ -94,10 +96,20 @@ class Runner:
     def configure(self, settings: AgentSettings) -> None:
         """Go on with other settings. When this returns, nothing that the old ones allowed is sent any more."""
         with self._lock:
-            self.settings = settings
+            self.settings, self._held = settings, ""
             self._guard.limits = settings.limits
             self._failures, self._objected = 0, ""
+            self._bound()
         self._record.wake()
+
+    def hold(self, reason: str) -> None:
+        """Look no more and send nothing, until it is configured: nobody knows what it may do."""
+        with self._lock:
+            self._held = reason
+
+    def _bound(self) -> None:
+        if isinstance(self._policy, Bounded):
+            self._policy.bound(self.settings.limits)
 
     def want(self, wanted: bool) -> None:
         """The switch over all agents; see `configure` for when it holds."""
@@ -120,7 +132,7 @@ class Runner:
     def _carry_out(self, found: Suggestion, author: str) -> list[CommandRecord]:
         note = f"suggested by {found.decision.by}: {found.decision.explanation}"
         seen = self._record.picture()
-        done = self._send(found.decision, author, note, None, lambda: True)
+        done = self._send(found.decision, author, note, None, lambda _: True)
         self._say("accepted", found.decision, seen, done=done, reason=f"by {author}", suggestion=found.id)
         if _succeeded(done, found.decision):
             self._accepted.append(found.decision)
@@ -136,6 +148,7 @@ class Runner:
             "every": self.settings.every,
             "limits": self.settings.limits.model_dump(mode="json"),
             "spent": self._guard.spent,
+            "held": self._held,
             "suggestion": _shown(waiting) if waiting else None,
             "last": self._last,
         }
@@ -168,7 +181,7 @@ class Runner:
             return True
         if self._accepting:  # what is decided meanwhile would be decided twice
             return False
-        if not self.settings.enabled or not self._wanted or seen.status is not RunStatus.RUNNING or seen.step < 1:
+        if not self._may() or seen.status is not RunStatus.RUNNING or seen.step < 1:
             return False
         if self._asked or self._looked is None or self._looked[0] != seen.branch or seen.step < self._looked[1]:
             return True
@@ -203,6 +216,7 @@ class Runner:
             return
         objection = self._guard.objection(decision.actions, seen)
         if objection is not None:
+            self._withdraw(seen, "its limits do not allow it any more")
             self._refused(decision, seen, objection)
         elif self.settings.mode is Mode.ACT:
             self._act(decision, seen)
@@ -210,10 +224,15 @@ class Runner:
             self._suggest(decision, seen)
 
     def _may(self) -> bool:
-        return self._wanted and self.settings.enabled and not self._stopping
+        return self._wanted and self.settings.enabled and not self._held and not self._stopping
 
     def _act(self, decision: Decision, seen: Observation) -> None:
-        done = self._send(decision, decision.by, decision.explanation, seen.revision, self._may)
+        def may(sent: int) -> bool:
+            """As the settings are now, which an operator may have changed since it decided."""
+            left = decision.actions[sent:]
+            return self._may() and self.settings.mode is Mode.ACT and self._guard.objection(left, seen) is None
+
+        done = self._send(decision, decision.by, decision.explanation, seen.revision, may)
         if _succeeded(done, decision):
             self._policy.acted(decision)
             self._say("acted", decision, seen, done=done)
@@ -222,16 +241,16 @@ class Runner:
             self._failed(seen, _why(done), decision, done)
 
     def _send(
-        self, decision: Decision, author: str, note: str, revision: int | None, may: Callable[[], bool]
+        self, decision: Decision, author: str, note: str, revision: int | None, may: Callable[[int], bool]
     ) -> list[CommandRecord]:
         """Send the commands one after the other, with a `revision` each only if nobody came in between.
 
-        Stops at the first failure.
+        Stops at the first failure, and where `may`, given how many were sent, says no.
         """
         done: list[CommandRecord] = []
         for action in decision.actions:
             with self._lock:
-                if not may():
+                if not may(len(done)):
                     break
                 self._guard.sent(self._record.picture().step)
                 sent = self._client.send(
@@ -345,16 +364,11 @@ def _succeeded(done: Sequence[CommandRecord], decision: Decision) -> bool:
 
 def _why(done: Sequence[CommandRecord]) -> str:
     last = done[-1]
+    if last.outcome is Outcome.SUCCESS:
+        return f"an operator came in between after {last.command}"
     outcome = last.outcome.value if last.outcome else "open"
     return f"{last.command} is {outcome}: {last.reason or 'no reason was given'}"
 
 
 def _same(one: Sequence[Action], other: Sequence[Action]) -> bool:
     return [(each.command, each.arguments) for each in one] == [(each.command, each.arguments) for each in other]
-
-
-def changed(settings: AgentSettings, changes: dict[str, Any]) -> AgentSettings:
-    """Settings with some fields, and some limits, set anew. Raises ValueError."""
-    given = settings.model_dump()
-    limits = changes.pop("limits", None)
-    return type(settings).model_validate({**given, **changes, "limits": {**given["limits"], **(limits or {})}})

@@ -23,14 +23,18 @@ class Mode(StrEnum):
     SUGGEST = "suggest"  # it is checked by a dry run, and waits for somebody to accept it
 
 
+Every = Annotated[int, Field(ge=1, description="a whole number of steps, 1 or more, between two looks")]
+"""The paper's agents look at each step."""
+
+
 class AgentSettings(BaseModel):
-    """What all agents have in common. `every` is how many steps lie between two looks (the paper: each step)."""
+    """What all agents have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    enabled: bool = True
-    mode: Mode = Mode.SUGGEST
-    every: int = Field(10, ge=1)
+    enabled: bool = Field(True, description="true or false")
+    mode: Mode = Field(Mode.SUGGEST, description='"act" or "suggest"')
+    every: Every = 10
     limits: Limits = Limits()
 
 
@@ -38,7 +42,7 @@ class RulesAgentSettings(AgentSettings):
     """Spikes, NaN, plateaus."""
 
     kind: Literal["rules"] = "rules"
-    every: int = Field(1, ge=1)
+    every: Every = 1
     rules: RulesSettings = RulesSettings()
 
 
@@ -53,7 +57,7 @@ class DataAgentSettings(AgentSettings):
     """A bandit over the mixture."""
 
     kind: Literal["data"] = "data"
-    every: int = Field(20, ge=1)
+    every: Every = 20
     data: DataSettings = DataSettings()
 
 
@@ -61,7 +65,7 @@ class ScriptAgentSettings(AgentSettings):
     """Commands by step."""
 
     kind: Literal["script"] = "script"
-    every: int = Field(1, ge=1)
+    every: Every = 1
     script: tuple[Line, ...] = ()
 
 

@@ -50,30 +50,6 @@ def test_the_keyboard_alone_pauses_sets_a_rate_and_resumes(visit: Visit, trainer
     expect(seat.chart("Loss")).to_contain_text(re.compile(r"step [\d,]+"))
 
 
-EXAMINE = """async () => {
-  const passing = document.getAnimations().filter(each => isFinite(each.effect.getComputedTiming().endTime))
-  await Promise.allSettled(passing.map(each => each.finished))  // a colour on its way to another has no contrast yet
-  return (await axe.run(document)).violations
-}"""
-
-
-@pytest.fixture
-def examine(dashboard: Path) -> Callable[[Seat, str], None]:
-    """Lets axe look at what a page shows now; it may find nothing."""
-    axe = (dashboard.parent / "node_modules" / "axe-core" / "axe.min.js").read_text()
-
-    def look(seat: Seat, where: str) -> None:
-        if not seat.page.evaluate("'axe' in window"):
-            seat.page.evaluate(axe)
-        violations = seat.page.evaluate(EXAMINE)
-        found = [
-            f"{each['id']}: {each['nodes'][0]['html']}\n{each['nodes'][0]['failureSummary']}" for each in violations
-        ]
-        assert found == [], where
-
-    return look
-
-
 Examine = Callable[[Seat, str], None]
 
 

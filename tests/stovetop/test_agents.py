@@ -8,8 +8,9 @@ import pytest
 
 from control.agents import Decision, LLMAgent, Observation, make_agents
 from ingest.plugins import load_plugin
-from stovetop.errors import ConfigurationError
+from stovetop.errors import ConfigurationError, StovetopError
 from stovetop.settings import load_settings
+from stovetop.verbs.agents import changes_of
 
 FILE = """
 [agents.safety]
@@ -81,3 +82,40 @@ def test_what_is_refused_is_named(tmp_path: Path, section: str, said: str) -> No
 
     with pytest.raises(ConfigurationError, match=said):
         load_settings(tmp_path / "stovetop.toml")
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        (["max_lr=1e-3", "budget=30"], {"limits": {"max_lr": 0.001, "budget": 30}}),
+        (["budget=none", "max_lr=file", "every=5"], {"every": 5, "limits": {"budget": None, "max_lr": "file"}}),
+        (["every=file"], {"every": "file"}),
+        (
+            ["commands=update_optimizer,save_checkpoint"],
+            {"limits": {"commands": ["update_optimizer", "save_checkpoint"]}},
+        ),
+        (["shares.live=0.1:0.6"], {"limits": {"shares": {"base": [0.2, 1], "live": [0.1, 0.6]}}}),
+        (["shares.base=none"], {"limits": {"shares": {}}}),
+        (["shares=none", "shares.live=0:0.6"], {"limits": {"shares": {"live": [0, 0.6]}}}),
+        (["shares=file"], {"limits": {"shares": "file"}}),
+    ],
+)
+def test_limits_are_read_from_the_command_line(values: list[str], wanted: dict[str, object]) -> None:
+    assert changes_of(values, {"base": [0.2, 1]}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["max_lr"], "'max_lr': say it as name=value"),
+        (["max_rate=1"], "there is no limit 'max_rate'; these are: every, commands"),
+        (["max_lr=fast"], "'fast' is no number; as 0.001"),
+        (["max_lr=nan"], "'nan' is no number; as 0.001"),
+        (["shares=0.5"], "name the source, as shares.live=0.1:0.6"),
+        (["shares.live=0.5"], "a range has a least and a most"),
+        (["shares=file", "shares.live=0:1"], "say one or the other"),
+    ],
+)
+def test_limits_that_cannot_be_read_are_named(values: list[str], said: str) -> None:
+    with pytest.raises(StovetopError, match=said):
+        changes_of(values, {})

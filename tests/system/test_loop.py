@@ -212,6 +212,12 @@ def test_agents_act_beside_it_and_a_killed_one_does_nothing_twice(service: Servi
     assert off.returncode == 0, off.stdout + off.stderr
     until(lambda: "off" in service.cli("agent").stdout, "they are off", every=1.0)
     assert service.cli("agent", "all", "on").returncode == 0
+    wrong = service.cli("agent", "expert", "limits", "max_lr=-1")
+    assert wrong.returncode == 1
+    assert "it is -1, but it is a learning rate above 0" in wrong.stdout
+    assert service.cli("agent", "expert", "limits", "budget=30", "max_lr=none", "--note", "more of it").returncode == 0
+    (budget,) = [line for line in service.cli("agent", "expert", "limits").stdout.splitlines() if "budget" in line]
+    assert "30" in budget
     step = last_step(service)
     until(lambda: last_step(service) > step + 5, "it trains on, and is looked at")
     assert len(acted()) == 1

@@ -14,6 +14,8 @@ from control.agents import (
     Action,
     Agents,
     AgentSettings,
+    DataAgent,
+    DataSettings,
     Decision,
     Limits,
     Line,
@@ -24,7 +26,7 @@ from control.agents import (
     Policy,
     Script,
 )
-from control.bodies import RunBody
+from control.bodies import MixtureBody, MixtureSource, RunBody
 from control.fake import TRAINER
 from control.protocol import Report
 from tests.control.agents.models import Chat, chat
@@ -200,6 +202,120 @@ def test_mode_and_limits_of_one_agent_are_set_live_and_nonsense_is_refused(
         assert refused.outcome is Outcome.REJECTED
         assert why in refused.reason
     assert agents.state()["half"]["mode"] == "suggest"
+
+
+def test_limits_that_were_set_hold_over_a_restart_of_the_server_and_of_the_agents_whatever_the_file_says(
+    served: Served, training: Training, start: Start
+) -> None:
+    filed = AgentSettings(mode=Mode.ACT, every=1, limits=Limits(budget=20, max_lr=1e-2))
+    first = start(half=(Halver(), filed))
+    wanted = {"every": 2, "limits": {"min_lr": 9e-4, "budget": None, "commands": ["update_optimizer"]}}
+    done = served.client.send("set_agents", {"agents": {"half": wanted}}, author="ada", note="no lower tonight")
+    assert done.outcome is Outcome.SUCCESS
+    filed_limits = {"min_lr": 0.0, "budget": 20, "commands": list(Limits().commands)}
+    assert done.before == {"agents": {"half": {"every": 1, "limits": filed_limits}}}
+    assert done.after == {"agents": {"half": wanted}}
+    (entry,) = served.client.audit().entries
+    assert (entry.author, entry.note, entry.command) == ("ada", "no lower tonight", "set_agents")
+
+    served.restart()
+    until(lambda: served.client.run("demo").state["agents"]["by_name"]["half"]["limits"]["min_lr"] == 9e-4)
+    first.close()
+    other = filed.model_copy(update={"limits": Limits(budget=1, max_lr=2e-2)})
+    again = start(half=(Halver(), other))
+
+    until(lambda: again.state()["half"]["limits"]["min_lr"] == 9e-4)
+    state = again.state()["half"]
+    assert (state["every"], state["limits"]["budget"], state["limits"]["max_lr"]) == (2, None, 2e-2)
+    assert state["chosen"]["limits.min_lr"]["author"] == "ada"
+    assert state["file"]["limits"]["budget"] == 1
+    training.go(20)
+    until(lambda: bool(said(served, "refused")))
+    assert training.taken == []
+    back = served.client.send("set_agents", {"agents": {"half": {"limits": {"min_lr": "file", "budget": "file"}}}})
+    assert back.outcome is Outcome.SUCCESS
+    assert again.state()["half"]["limits"]["budget"] == 1
+
+
+def test_an_agent_whose_limits_do_not_go_with_its_file_any_more_stands_until_somebody_sets_them(
+    served: Served, training: Training, start: Start
+) -> None:
+    first = start(half=(Halver(), ACT))
+    served.client.send("set_agents", {"agents": {"half": {"limits": {"max_lr": 1e-3}}}})
+    first.close()
+    again = start(half=(policy := Halver(), ACT.model_copy(update={"limits": Limits(min_lr=1e-2)})))
+
+    until(lambda: bool(again.state()["half"]["held"]))
+    training.go(10)
+    time.sleep(0.3)
+    assert policy.asked == 0
+    assert "limits.max_lr: it is 0.001, below min_lr, which is 0.01" in again.state()["half"]["held"]
+
+    still = served.client.send("set_agents", {"agents": {"half": {"limits": {"budget": 3}}}})
+    assert still.outcome is Outcome.REJECTED
+    served.client.send("set_agents", {"agents": {"half": {"limits": {"min_lr": 0}}}})
+    training.go(5)
+    until(lambda: bool(training.taken))
+    assert again.state()["half"]["held"] == ""
+
+
+def test_limits_that_would_bind_nothing_are_refused(served: Served, training: Training, start: Start) -> None:
+    agents = start(half=(Halver(), ACT))
+    mixture = MixtureBody(version=1, sources={"live": MixtureSource(weight=1), "base": MixtureSource(weight=1)})
+    training.actor.connection.tell(EventType.MIXTURE, mixture)
+    training.go(1)
+    until(lambda: served.client.run("demo").mixture is not None)
+    until(lambda: bool(training.taken))  # it has seen the mixture by now
+
+    for limits, why in (
+        (
+            {"commands": ["update_optimiser"]},
+            "nobody in this run takes 'update_optimiser'; these are taken: describe_branch, do_eval",
+        ),
+        ({"shares": {"lvie": [0, 0.5]}}, "there is no source 'lvie'; the sources are live, base"),
+    ):
+        refused = served.client.send("set_agents", {"agents": {"half": {"limits": limits}}})
+        assert refused.outcome is Outcome.REJECTED
+        assert why in refused.reason
+    assert agents.state()["half"]["chosen"] == {}
+
+
+def test_a_limit_that_is_set_while_it_thinks_holds_for_what_it_decides(
+    served: Served, training: Training, start: Start
+) -> None:
+    class Late(Halver):
+        """Has decided when it is bounded."""
+
+        def decide(self, seen: Observation) -> Decision | None:
+            if self.asked == 0:
+                served.client.send("set_agents", {"agents": {"late": {"mode": "suggest"}}})
+            return super().decide(seen)
+
+    start(late=(policy := Late(), ACT))
+    training.go(5)
+    until(lambda: bool(said(served, "suggested")))
+    assert policy.asked >= 1
+    assert not any(not record.dry_run for record in served.client.commands().commands if record.author == "rule:half")
+
+
+def test_a_policy_that_plans_within_its_limits_is_told_of_new_ones(
+    served: Served, training: Training, start: Start
+) -> None:
+    start(data=(DataAgent(DataSettings(memory=0.5), Limits()), ACT))
+    live, base = MixtureSource(weight=1, share=0.5), MixtureSource(weight=1, share=0.5)
+    training.actor.connection.tell(EventType.MIXTURE, MixtureBody(version=1, sources={"live": live, "base": base}))
+    served.client.send("set_agents", {"agents": {"data": {"limits": {"shares": {"live": [0.0, 0.55]}}}}})
+    losses = {"loss": 1.0, "loss/live": 1.0, "loss/base": 0.1}
+
+    def wanted() -> list[float]:
+        training.step += 1
+        training.actor.connection.tell(EventType.METRICS, losses, step=training.step)
+        weights = [delivery.command.arguments["weights"] for delivery in training.actor.taken]
+        return [each["live"] / sum(each.values()) for each in weights]
+
+    until(lambda: max(wanted(), default=0.0) > 0.549, every=0.05)
+    assert max(wanted()) <= 0.55 + 1e-6
+    assert said(served, "refused") == []
 
 
 def test_limits_refuse_and_say_so_once(served: Served, training: Training, start: Start) -> None:

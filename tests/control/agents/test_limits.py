@@ -31,6 +31,12 @@ def test_no_settings_let_an_agent_make_a_run_stand_still(name: str) -> None:
         Limits(commands=(name,))
 
 
+@pytest.mark.parametrize("name", ["set_agents", "accept_suggestion"])
+def test_no_settings_let_an_agent_set_its_own_bounds(name: str) -> None:
+    with pytest.raises(ValidationError, match="it is for who bounds them"):
+        Limits(commands=(name,))
+
+
 @pytest.mark.parametrize(
     ("action", "limits", "said"),
     [
@@ -50,6 +56,23 @@ def test_bounds(action: Action, limits: dict[str, Any], said: str | None) -> Non
     found = objection(action, **limits)
 
     assert (found is None) if said is None else (found is not None and said in found)
+
+
+@pytest.mark.parametrize(
+    ("action", "limits", "allowed"),
+    [
+        (rate(scale=0.5), {"max_lr": 1e-4}, True),
+        (rate(scale=1.1), {"max_lr": 1e-4}, False),
+        (rate(scale=2.0), {"min_lr": 1e-2}, True),
+        (weights(live=0.6), {"shares": {"live": (0.0, 0.2)}}, True),
+        (weights(live=1.1), {"shares": {"live": (0.0, 0.2)}}, False),
+        (weights(base=1.5), {"shares": {"live": (0.0, 0.2)}}, True),
+    ],
+)
+def test_what_stands_outside_of_new_bounds_may_come_nearer_to_them(
+    action: Action, limits: dict[str, Any], allowed: bool
+) -> None:
+    assert (objection(action, **limits) is None) is allowed
 
 
 def test_a_bound_that_cannot_be_held_refuses() -> None:

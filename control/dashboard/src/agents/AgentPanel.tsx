@@ -3,9 +3,9 @@ import { useRun } from "../app/context";
 import { useCommandSpec, useSend } from "../commands/useSend";
 import { wish } from "../commands/words";
 import { Button } from "../ui/Button";
-import { NumberField } from "../ui/NumberField";
-import { brief, parseNumber, whole } from "../ui/numbers";
+import { brief, whole } from "../ui/numbers";
 import { Pill } from "../ui/Pill";
+import { LimitsForm } from "./LimitsForm";
 import { type Agent, readAgents, type Suggestion } from "./read";
 import "./agents.css";
 
@@ -58,6 +58,15 @@ export function AgentPanel() {
   );
 }
 
+const TONES = { off: "calm", held: "bad", failing: "bad", acts: "ember", suggests: "plain" } as const;
+
+function wordOf(agent: Agent): keyof typeof TONES {
+  if (!agent.enabled) return "off";
+  if (agent.held) return "held";
+  if (agent.failed) return "failing";
+  return agent.acts ? "acts" : "suggests";
+}
+
 interface RowProps {
   agent: Agent;
   unavailable: string | undefined;
@@ -66,19 +75,18 @@ interface RowProps {
 
 function AgentRow({ agent, unavailable, onSet }: RowProps) {
   const send = useSend();
-  const word = !agent.enabled ? "off" : agent.failed ? "failing" : agent.acts ? "acts" : "suggests";
-  const tone = { off: "calm", failing: "bad", acts: "ember", suggests: "plain" } as const;
+  const word = wordOf(agent);
   return (
     <li>
       <div className="row">
         <strong className="grow ellipsis">
           {agent.name} <span className="muted small">{agent.kind}</span>
         </strong>
-        <Pill tone={tone[word]}>{word}</Pill>
+        <Pill tone={TONES[word]}>{word}</Pill>
       </div>
-      <p className={agent.failed ? "small failing" : "small"}>
-        {agent.looked !== null && <span className="mono">step {brief(agent.looked)}: </span>}
-        {agent.failed || agent.resting || agent.said || "It has not looked yet."}
+      <p className={agent.held || agent.failed ? "small failing" : "small"}>
+        {agent.looked !== null && !agent.held && <span className="mono">step {brief(agent.looked)}: </span>}
+        {agent.held || agent.failed || agent.resting || agent.said || "It has not looked yet."}
       </p>
       <div className="row">
         <span className="muted small grow">
@@ -113,58 +121,39 @@ function AgentRow({ agent, unavailable, onSet }: RowProps) {
         </Button>
       </div>
       {agent.suggestion && <SuggestionBox suggestion={agent.suggestion} />}
-      <AgentDetails agent={agent} unavailable={unavailable} onSet={onSet} />
+      <AgentDetails agent={agent} />
     </li>
   );
 }
 
-/** What it saw last, what it may do, and its budget, which an operator can raise or lower. */
-function AgentDetails({ agent, unavailable, onSet }: RowProps) {
-  const [budget, setBudget] = useState("");
-  const parsed = parseNumber(budget, { minimum: 0 });
-  const given = "value" in parsed && Number.isInteger(parsed.value) ? parsed.value : undefined;
-  const problem =
-    budget === "" ? "Type a number first." : given === undefined ? "A whole number, 0 or more." : "";
+/** What it saw last, and what it may do. */
+function AgentDetails({ agent }: { agent: Agent }) {
+  const [setting, setSetting] = useState(false);
   return (
-    <details className="small">
-      <summary>What it saw, and its bounds</summary>
-      {agent.saw.length > 0 && (
-        <dl className="figures" aria-label={`What ${agent.name} saw`}>
-          {agent.saw.map(([name, value]) => (
-            <div key={name}>
-              <dt>{name}</dt>
-              <dd>{brief(value)}</dd>
-            </div>
+    <>
+      <details className="small">
+        <summary>What it saw, and its bounds</summary>
+        {agent.saw.length > 0 && (
+          <dl className="figures" aria-label={`What ${agent.name} saw`}>
+            {agent.saw.map(([name, value]) => (
+              <div key={name}>
+                <dt>{name}</dt>
+                <dd>{brief(value)}</dd>
+              </div>
+            ))}
+          </dl>
+        )}
+        <ul aria-label={`Bounds of ${agent.name}`} className="bounds">
+          {agent.bounds.map((line) => (
+            <li key={line}>{line}</li>
           ))}
-        </dl>
-      )}
-      <ul aria-label={`Bounds of ${agent.name}`} className="bounds">
-        {agent.bounds.map((line) => (
-          <li key={line}>{line}</li>
-        ))}
-      </ul>
-      <form
-        className="row"
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (given === undefined || unavailable) return;
-          onSet({ limits: { budget: given } });
-          setBudget("");
-        }}
-      >
-        <NumberField
-          label={`Budget of ${agent.name}, in commands`}
-          text={budget}
-          onText={setBudget}
-          bounds={{ minimum: 0 }}
-          placeholder={agent.budget === null ? "none" : String(agent.budget)}
-          optional
-        />
-        <Button type="submit" small unavailable={unavailable ?? (problem || undefined)}>
-          Set
-        </Button>
-      </form>
-    </details>
+        </ul>
+      </details>
+      <details className="small" onToggle={(event) => setSetting(event.currentTarget.open)}>
+        <summary>Set its bounds</summary>
+        {setting && <LimitsForm agent={agent} />}
+      </details>
+    </>
   );
 }
 

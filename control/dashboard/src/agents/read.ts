@@ -1,5 +1,7 @@
 import { brief, percent } from "../ui/numbers";
 
+export type Loose = Readonly<Record<string, unknown>>;
+
 /** What an agent wants done, and why; it waits for somebody to accept it. */
 export interface Suggestion {
   readonly id: string;
@@ -7,6 +9,11 @@ export interface Suggestion {
   readonly explanation: string;
   readonly step: number;
   readonly commands: readonly { readonly command: string; readonly arguments: Record<string, unknown> }[];
+}
+
+export interface Chosen {
+  readonly author: string;
+  readonly time: number;
 }
 
 /** An agent as its process tells of it. */
@@ -18,6 +25,11 @@ export interface Agent {
   readonly every: number;
   readonly spent: number;
   readonly budget: number | null;
+  /** Its limits as they hold, and as its settings file says them, by name; `every` is among them. */
+  readonly limits: Loose;
+  readonly filed: Loose;
+  /** Who set a limit over the file, by its name. */
+  readonly chosen: Readonly<Record<string, Chosen>>;
   /** What it may do, in words, one bound a line. */
   readonly bounds: readonly string[];
   /** The numbers that it decided on last, by name. */
@@ -25,6 +37,8 @@ export interface Agent {
   readonly looked: number | null;
   readonly said: string;
   readonly failed: string;
+  /** Why it stands still, whatever its switch says. */
+  readonly held: string;
   readonly resting: string;
   readonly suggestion: Suggestion | null;
 }
@@ -34,8 +48,6 @@ export interface Agents {
   readonly enabled: boolean;
   readonly agents: readonly Agent[];
 }
-
-type Loose = Readonly<Record<string, unknown>>;
 
 /** The agents in a run's state; what is not as it should be is left out rather than shown wrong. */
 export function readAgents(state: Loose | undefined): Agents | undefined {
@@ -52,6 +64,7 @@ export function readAgents(state: Loose | undefined): Agents | undefined {
 function readAgent(name: string, one: Loose): Agent {
   const last = record(one.last) ?? {};
   const limits = record(one.limits) ?? {};
+  const file = record(one.file) ?? {};
   return {
     name,
     kind: text(one.kind),
@@ -60,14 +73,28 @@ function readAgent(name: string, one: Loose): Agent {
     every: number(one.every) ?? 1,
     spent: number(one.spent) ?? 0,
     budget: number(limits.budget),
+    limits: { every: one.every, ...limits },
+    filed: { every: file.every, ...record(file.limits) },
+    chosen: readChosen(record(one.chosen) ?? {}),
     bounds: boundsOf(limits),
     saw: numbersIn(record(last.saw) ?? {}),
     looked: number(last.step),
     said: text(last.explanation),
     failed: text(last.failed),
+    held: text(one.held),
     resting: text(last.resting),
     suggestion: readSuggestion(record(one.suggestion)),
   };
+}
+
+function readChosen(told: Loose): Record<string, Chosen> {
+  return Object.fromEntries(
+    Object.entries(told).flatMap(([name, value]) => {
+      const one = record(value);
+      const chosen = { author: text(one?.author), time: number(one?.time) ?? 0 };
+      return one ? [[name.replace(/^limits\./, ""), chosen]] : [];
+    }),
+  );
 }
 
 function boundsOf(limits: Loose): string[] {

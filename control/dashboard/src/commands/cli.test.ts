@@ -27,6 +27,19 @@ describe("a command as a line of the terminal", () => {
     ["load_checkpoint", { uuid: "c1" }, "stovetop load c1"],
     ["load_checkpoint", { uuid: "c1", branch_name: "try a" }, "stovetop load c1 --branch 'try a'"],
     ["freeze layer", { name: "it's" }, `stovetop send 'freeze layer' '{"name":"it'\\''s"}'`],
+    ["set_agents", { enabled: false }, "stovetop agent all off"],
+    ["set_agents", { agents: { tuner: { mode: "act" } } }, "stovetop agent tuner act"],
+    ["set_agents", { agents: { tuner: { enabled: true } } }, "stovetop agent tuner on"],
+    [
+      "set_agents",
+      { agents: { tuner: { every: 5, limits: { max_lr: 0.01, budget: null, commands: ["a", "b"] } } } },
+      "stovetop agent tuner limits every=5 max_lr=0.01 budget=none commands=a,b",
+    ],
+    [
+      "set_agents",
+      { agents: { data: { limits: { shares: { live: [0.1, 0.6] } } } } },
+      "stovetop agent data limits shares=none shares.live=0.1:0.6",
+    ],
     ["reset_counters", {}, "stovetop send reset_counters"],
   ])("%s %j", (command, args, line) => {
     expect(asCli(command, args)).toBe(line);

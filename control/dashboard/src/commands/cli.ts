@@ -23,6 +23,8 @@ function special(command: string, args: Arguments): string | undefined {
       return only(args, "weights") ? mix(args.weights) : undefined;
     case "update_optimizer":
       return only(args, "lr") ? learningRate(args.lr) : undefined;
+    case "set_agents":
+      return agent(args);
     case "load_checkpoint":
       return load(args);
     case "promote_version":
@@ -45,6 +47,34 @@ function learningRate(lr: unknown): string | undefined {
   if (!isRecord(lr)) return undefined;
   if (only(lr, "value") && typeof lr.value === "number") return `lr ${lr.value}`;
   return only(lr, "scale") && typeof lr.scale === "number" ? `lr x${lr.scale}` : undefined;
+}
+
+/** The switches, and the limits of one agent. */
+function agent({ enabled, agents, ...rest }: Arguments): string | undefined {
+  if (Object.keys(rest).length > 0) return undefined;
+  if (agents === undefined)
+    return typeof enabled === "boolean" ? `agent all ${enabled ? "on" : "off"}` : undefined;
+  const [one, ...others] = Object.entries(isRecord(agents) ? agents : {});
+  if (enabled !== undefined || !one || others.length > 0 || !isRecord(one[1])) return undefined;
+  const [name, told] = one;
+  if (only(told, "enabled") && typeof told.enabled === "boolean")
+    return `agent ${quote(name)} ${told.enabled ? "on" : "off"}`;
+  if (only(told, "mode") && typeof told.mode === "string") return `agent ${quote(name)} ${told.mode}`;
+  const { every, limits, ...further } = told;
+  if (Object.keys(further).length > 0) return undefined;
+  const given = { ...(every === undefined ? {} : { every }), ...(isRecord(limits) ? limits : {}) };
+  const words = Object.entries(given).flatMap(([limit, value]) => limitWords(limit, value));
+  return words.length > 0 ? `agent ${quote(name)} limits ${words.map(quote).join(" ")}` : undefined;
+}
+
+function limitWords(limit: string, value: unknown): string[] {
+  if (value === null) return [`${limit}=none`];
+  if (Array.isArray(value)) return [`${limit}=${value.join(",") || "none"}`];
+  if (!isRecord(value)) return [`${limit}=${value}`];
+  const ranges = Object.entries(value).map(
+    ([source, range]) => `${limit}.${source}=${Array.isArray(range) ? range.join(":") : range}`,
+  );
+  return [`${limit}=none`, ...ranges]; // those that are not among them go
 }
 
 function load({ uuid, branch_name, ...rest }: Arguments): string | undefined {

@@ -15,6 +15,12 @@ describe("a wish in words", () => {
     ["load_checkpoint", { uuid: "x", branch_name: "calmer" }, "Load a checkpoint: calmer"],
     ["promote_version", { version: 12, channel: "stable" }, "Promote: stable"],
     ["pause_training", {}, "Pause"],
+    ["set_agents", { enabled: false }, "all agents off"],
+    [
+      "set_agents",
+      { agents: { safety: { mode: "act", every: 5, limits: { max_lr: 0.01, budget: null } } } },
+      "safety acts, every → 5, max lr → 0.01, budget → none",
+    ],
     ["shake_the_model", {}, "shake the model"],
   ])("%s %j", (command, args, words) => {
     expect(wish(command, args)).toBe(words);

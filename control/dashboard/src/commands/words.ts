@@ -22,7 +22,6 @@ const TITLES: Readonly<Record<string, string>> = {
   update_optimizer: "Optimizer",
   update_dataset: "New data",
   update_dataset_runtime_hyperparameters: "Dataset",
-  set_agents: "Agents",
   accept_suggestion: "Accept a suggestion",
   ask_agent: "Ask",
   model_layer_operation: "Layer",
@@ -37,6 +36,7 @@ export function wish(command: string, args: Arguments): string {
   if (command === "update_dataset_runtime_hyperparameters") {
     return isRecord(args.weights) ? mix(args.weights) : changes(args) || "Dataset";
   }
+  if (command === "set_agents") return agents(args) || "Agents";
   const title = TITLES[command] ?? command.replaceAll("_", " ");
   const about = [args.branch_name, args.channel, version(args.version), args.layer_name].find(
     (value) => typeof value === "string",
@@ -60,6 +60,24 @@ function changes(args: Arguments): string {
     .join(", ");
 }
 
+/** `all agents off`, `safety acts, budget → 30`. */
+function agents({ enabled, agents: byName }: Arguments): string {
+  const all = typeof enabled === "boolean" ? [`all agents ${enabled ? "on" : "off"}`] : [];
+  const single = Object.entries(isRecord(byName) ? byName : {}).map(
+    ([name, told]) => `${name} ${isRecord(told) ? oneAgent(told) : plain(told)}`,
+  );
+  return [...all, ...single].join("; ");
+}
+
+function oneAgent({ enabled, mode, limits, ...rest }: Arguments): string {
+  const words = [
+    enabled === true ? "on" : enabled === false ? "off" : "",
+    mode === "act" ? "acts" : mode === "suggest" ? "only suggests" : "",
+    changes({ ...rest, ...(isRecord(limits) ? limits : {}) }),
+  ];
+  return words.filter(Boolean).join(", ");
+}
+
 function change(value: unknown): string {
   if (isRecord(value) && typeof value.scale === "number") return `× ${brief(value.scale)}`;
   if (isRecord(value) && "value" in value) return `→ ${plain(value.value)}`;
@@ -70,6 +88,7 @@ function change(value: unknown): string {
 export function plain(value: unknown): string {
   if (typeof value === "number") return brief(value);
   if (typeof value === "string") return value;
+  if (value === null) return "none";
   return JSON.stringify(value) ?? "nothing";
 }
 

@@ -11,6 +11,8 @@ export interface Field {
   title: string;
   hint: string;
   required: boolean;
+  /** It may be nothing at all: null. */
+  nullable: boolean;
   bounds: Bounds;
   /** What may be chosen, for a choice. */
   choices: readonly (string | number | boolean | null)[];
@@ -96,6 +98,8 @@ function fieldOf(root: Schema, name: string, property: Schema, required: boolean
     title: sentence(name),
     hint: text(property.description) || text(schema.description),
     required,
+    nullable:
+      Array.isArray(property.anyOf) && property.anyOf.some((one) => isRecord(one) && one.type === "null"),
     bounds: {
       minimum: read("minimum"),
       maximum: read("maximum"),

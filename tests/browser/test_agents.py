@@ -53,7 +53,7 @@ def test_agents_are_switched_from_the_seat(visit: Visit, trainer: PretendTrainer
     seat.tab("Agents")
     listed = seat.page.get_by_role("list", name="Agents")
     expect(listed).to_contain_text("suggests")
-    seat.press("Let expert act")
+    seat.press("Let it act: expert")
     expect(listed).to_contain_text("acts")
     expect(seat.command("update_optimizer").first).to_contain_text("done")
     seat.press("Switch all off")

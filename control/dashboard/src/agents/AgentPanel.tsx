@@ -97,7 +97,7 @@ function AgentRow({ agent, unavailable, onSet }: RowProps) {
           small
           kind="ghost"
           unavailable={unavailable}
-          aria-label={`Let ${agent.name} look now`}
+          aria-label={`Look now: ${agent.name}`}
           onClick={() => send.mutate({ command: "ask_agent", arguments: { agent: agent.name } })}
         >
           Look now
@@ -106,7 +106,7 @@ function AgentRow({ agent, unavailable, onSet }: RowProps) {
           small
           kind="ghost"
           unavailable={unavailable}
-          aria-label={agent.acts ? `Let ${agent.name} only suggest` : `Let ${agent.name} act`}
+          aria-label={`${agent.acts ? "Only suggest" : "Let it act"}: ${agent.name}`}
           onClick={() => onSet({ mode: agent.acts ? "suggest" : "act" })}
         >
           {agent.acts ? "Only suggest" : "Let it act"}
@@ -114,7 +114,7 @@ function AgentRow({ agent, unavailable, onSet }: RowProps) {
         <Button
           small
           unavailable={unavailable}
-          aria-label={`Switch ${agent.name} ${agent.enabled ? "off" : "on"}`}
+          aria-label={`${agent.enabled ? "Off" : "On"}: ${agent.name}`}
           onClick={() => onSet({ enabled: !agent.enabled })}
         >
           {agent.enabled ? "Off" : "On"}

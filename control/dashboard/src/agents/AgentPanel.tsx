@@ -114,10 +114,10 @@ function AgentRow({ agent, unavailable, onSet }: RowProps) {
         <Button
           small
           unavailable={unavailable}
-          aria-label={`${agent.enabled ? "Off" : "On"}: ${agent.name}`}
+          aria-label={`Switch ${agent.enabled ? "off" : "on"}: ${agent.name}`}
           onClick={() => onSet({ enabled: !agent.enabled })}
         >
-          {agent.enabled ? "Off" : "On"}
+          {agent.enabled ? "Switch off" : "Switch on"}
         </Button>
       </div>
       {agent.suggestion && <SuggestionBox suggestion={agent.suggestion} />}

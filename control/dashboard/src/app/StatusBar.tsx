@@ -33,7 +33,7 @@ export function StatusBar({ runs, run, onRun, theme, onTheme, onHelp, onLeave }:
         >
           {runs.map(({ run: name, status }) => (
             <option key={name} value={name}>
-              {name} ({status})
+              {status === "running" ? name : `${name} (${status})`}
             </option>
           ))}
         </select>

@@ -107,6 +107,13 @@ export function Chart(props: Props) {
     requestFrame();
   }, [marks, window, smoothing, drawer]);
 
+  // The first mark needs room above the curves, which uPlot looks at again only when it is told to.
+  const marked = marks.length > 0;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: it is looked at by the plot, not here
+  useEffect(() => {
+    plot.current?.redraw(true, true);
+  }, [marked]);
+
   const readout = readoutAt(curves, drawer, plot.current, cursor);
   const near = nearby(plot.current, marks, cursor);
   const broken = curves.reduce((sum, curve) => sum + (curve.points()?.notFinite ?? 0), 0);

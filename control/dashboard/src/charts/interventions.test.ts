@@ -23,7 +23,13 @@ describe("marks on the curves", () => {
       kind: "intervention",
       label: "lr → 1e-5",
       title: "lr → 1e-5, by ada: “spikes”",
+      agent: false,
     });
+  });
+
+  it("tell agents, who may do much, from people", () => {
+    const marks = marksOf([command({ author: "data:bandit" }), command({})], [], [], "main");
+    expect(marks.map(({ agent }) => agent)).toEqual([true, false]);
   });
 
   it("leave out what did not happen, what shows on no curve, and other branches", () => {

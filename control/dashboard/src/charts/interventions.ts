@@ -15,6 +15,9 @@ const QUIET: ReadonlySet<string> = new Set([
   "load_checkpoint", // its branch is marked as a fork
 ]);
 
+/** Agents sign with their kind: `rule:spike`, `data:bandit`. */
+const AGENT = /^[a-z]+:/;
+
 /** What people and agents did to a branch and, before it was forked, to those that it came from: marks on its curves. */
 export function marksOf(
   commands: readonly CommandRecord[],
@@ -40,7 +43,10 @@ function intervention(command: CommandRecord, counts: Counts): Mark[] {
   if (!happened || step == null || !counts(command.branch, command.step ?? step)) return [];
   const label = wish(command.command, command.arguments ?? {});
   const why = command.note ? `: “${command.note}”` : "";
-  return [{ step, kind: "intervention", label: short(label), title: `${label}, by ${command.author}${why}` }];
+  const title = `${label}, by ${command.author}${why}`;
+  return [
+    { step, kind: "intervention", label: short(label), title, agent: AGENT.test(command.author ?? "") },
+  ];
 }
 
 function published(version: VersionInfo, counts: Counts): Mark[] {

@@ -9,6 +9,8 @@ export interface Mark {
   label: string;
   /** The whole story, shown near the cursor. */
   title: string;
+  /** An agent did it, as it may many times: among many it is drawn as a notch. */
+  agent?: boolean;
 }
 
 /** The marks within `reach` (in steps) of a step, nearest first. */

@@ -1,7 +1,7 @@
 import uPlot from "uplot";
-import { brief } from "../ui/numbers";
 import { type Mark, type MarkKind, placeLabels } from "./marks";
 import { extent } from "./smoothing";
+import { tickLabels } from "./ticks";
 
 /** One drawn line. `faint` is the raw curve behind its smoothed one. */
 export interface Line {
@@ -39,7 +39,7 @@ const FONT = '11px "Inter", "Segoe UI", system-ui, sans-serif';
 /** The strip above the curves that holds the labels of marks: what people did in one row, versions in the other. */
 const LABEL_ROWS = 2;
 const LABEL_LINE = 15;
-/** Of more versions than this in view only a notch is drawn, so that they do not hide the curves. */
+/** Of more versions, or doings of agents, than this in view only a notch is drawn: they are not to hide the curves. */
 const MOST_LINES = 6;
 const NOTCH = 6;
 /** Fewer points than this in view are drawn as points, too. */
@@ -73,13 +73,8 @@ export function createPlot(target: HTMLElement, options: PlotOptions): uPlot {
         y: { distr: log ? 3 : 1, range: (self) => valueRange(self, log) },
       },
       axes: [
-        { ...axis, grid, size: 26, values: (_, ticks) => ticks.map((tick) => brief(tick)) },
-        {
-          ...axis,
-          grid,
-          size: 54,
-          values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : brief(tick, 3))),
-        },
+        { ...axis, grid, size: 26, values: (_, ticks) => tickLabels(ticks) },
+        { ...axis, grid, size: 54, values: (_, ticks) => tickLabels(ticks) },
       ],
       series: [{}, ...lines.map(asSeries)],
       hooks: {
@@ -170,8 +165,9 @@ function drawMarks(plot: uPlot, marks: readonly Mark[]): void {
   context.font = FONT.replace("11px", `${10.5 * devicePixelRatio}px`);
   context.textBaseline = "middle";
   context.textAlign = "left"; // uPlot leaves it as its last axis needed it
-  drawRow(plot, others, 0, false);
-  drawRow(plot, versions, 1, versions.length > MOST_LINES);
+  const byAgents = others.filter(({ agent }) => agent).length;
+  drawRow(plot, others, 0, ({ agent }) => agent === true && byAgents > MOST_LINES);
+  drawRow(plot, versions, 1, () => versions.length > MOST_LINES);
   context.restore();
 }
 
@@ -179,7 +175,7 @@ function isVersion(mark: Mark): boolean {
   return mark.kind === "version";
 }
 
-function drawRow(plot: uPlot, marks: readonly Mark[], row: number, notched: boolean): void {
+function drawRow(plot: uPlot, marks: readonly Mark[], row: number, notched: (mark: Mark) => boolean): void {
   const context = plot.ctx;
   const ratio = devicePixelRatio;
   const { left, top, width } = plot.bbox;
@@ -194,7 +190,7 @@ function drawRow(plot: uPlot, marks: readonly Mark[], row: number, notched: bool
     const box = boxes[index];
     if (!box) continue;
     const labelled = placed[index] !== undefined;
-    drawLine(plot, mark, box.at, labelled ? middle + 7 * ratio : top, notched);
+    drawLine(plot, mark, box.at, labelled ? middle + 7 * ratio : top, notched(mark));
     if (labelled) context.fillText(mark.label, box.left + 3 * ratio, middle);
   }
 }

@@ -33,7 +33,15 @@ const WORDS: Readonly<Record<RunStatus, StatusWords>> = {
   },
 };
 
-export function statusWords(run: Pick<RunDetail, "status">): StatusWords {
+/** Of a run that has had no trainer yet, which is no trouble. */
+const NOT_YET: StatusWords = {
+  word: "no trainer yet",
+  tone: "calm",
+  advice: "None has connected so far. One that starts loads its model and its data first.",
+};
+
+export function statusWords(run: Pick<RunDetail, "status" | "step">): StatusWords {
+  if (run.status === "disconnected" && run.step == null) return NOT_YET;
   return WORDS[run.status] ?? { word: run.status, tone: "plain" };
 }
 

@@ -82,26 +82,69 @@ def be_nice(by: int = NICER) -> None:
         _take_short_slices(nice)
 
 
-def be_idle() -> None:
-    """Let this process, and what it starts from now on, take what others leave, and be put off at once by whoever wakes up.
+class LastInLine:
+    """Work of this process that takes what others leave, and is put off at once by whoever wakes up; for `at_most` seconds,
+    after which it goes on as a nice process does, since where all cores are busy it would hardly run.
 
     Linux looks whether a slice is over at its clock's ticks, some milliseconds apart: until then even the nicest ordinary
-    process may hold up a request that wakes up on its core. One of this policy may not
-    (https://man7.org/linux/man-pages/man7/sched.7.html, SCHED_IDLE). Where all cores are busy it hardly runs.
+    process may hold up a request that wakes up on its core. One of the policy SCHED_IDLE may not
+    (https://man7.org/linux/man-pages/man7/sched.7.html). It is taken only where it can be left again, which asks for the
+    right to set priorities: a limit RLIMIT_NICE of 1 or more, or CAP_SYS_NICE.
     """
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+    def __init__(self, at_most: float) -> None:
+        self._at_most = at_most
+        with ThreadPoolExecutor(1) as another:
+            self._may = sys.platform == "linux" and another.submit(_may_come_back).result()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Call it from the thread that starts all others which work."""
+        if not self._may:
+            yield
+            return
+        over = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(over, threading.get_native_id()), daemon=True)
+        watch.start()  # before it is the turn of all others: it has to run when they do not
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        try:
+            yield
+        finally:
+            over.set()
+            watch.join()
+
+    def _watch(self, over: threading.Event, first: int) -> None:
+        over.wait(self._at_most)
+        _take_turns(first)  # what it starts from now on is as it is
+        for thread in map(int, os.listdir("/proc/self/task")):
+            _take_turns(thread)
+
+
+def _take_turns(thread: int) -> None:
+    """Make an ordinary thread of one that was last in line."""
+    with suppress(OSError):  # it has ended
+        if os.sched_getscheduler(thread) == os.SCHED_IDLE:
+            os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+            _take_short_slices(os.getpriority(os.PRIO_PROCESS, thread), thread)
+
+
+def _may_come_back() -> bool:
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    except OSError:
+        return False
+    return True
 
 
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 """https://man7.org/linux/man-pages/man2/sched_setattr.2.html; glibc has no function for it."""
 
 
-def _take_short_slices(nice: int) -> None:
+def _take_short_slices(nice: int, thread: int = 0) -> None:
     """Linux 6.12 and later take the runtime of an ordinary thread as its slice; older ones leave it as it is."""
     number = _SCHED_SETATTR.get(platform.machine())
-    if number is not None and os.sched_getscheduler(0) == os.SCHED_OTHER:
+    if number is not None and os.sched_getscheduler(thread) == os.SCHED_OTHER:
         # size, policy, flags, nice, priority, runtime, deadline, period
         asked = struct.pack("<IIQiIQQQ", 48, os.SCHED_OTHER, 0, nice, 0, SLICE, 0, 0)
-        ctypes.CDLL(None).syscall(number, 0, asked, 0)
+        ctypes.CDLL(None).syscall(number, thread, asked, 0)

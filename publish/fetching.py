@@ -12,7 +12,7 @@ from typing import IO
 import msgspec
 
 from publish.cache import Cache
-from publish.crew import be_idle, be_nice
+from publish.crew import LastInLine, be_nice
 from publish.errors import HubUnavailable
 from publish.fetcher import Answer, say
 from publish.hub import ReadableHub
@@ -22,13 +22,15 @@ from publish.settings import FollowSettings
 from publish.signing import TrustedKeys
 
 NICER = 19
+PATIENCE = 1.0
+"""Seconds for which fetching takes only what requests leave."""
 
 
 def main() -> None:
     """The process: settings in the first line, then a pointer a line, to the end of standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for whoever started this
     be_nice(NICER)
-    be_idle()
+    last = LastInLine(PATIENCE)
     told, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -43,7 +45,8 @@ def main() -> None:
         try:
             if hub is None:
                 hub = followers_hub(place)
-            obtained = cache.obtain(hub, decode_pointer(line, "what was asked for"))
+            with last.working():
+                obtained = cache.obtain(hub, decode_pointer(line, "what was asked for"))
             answer = Answer(obtained.received, obtained.links)
         except Exception as error:  # whoever asked decides what it means
             after = error.retry_after if isinstance(error, HubUnavailable) else 0.0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from publish.crew import NICER, be_nice, beside, in_order
+from publish.crew import NICER, LastInLine, be_nice, beside, in_order
+from tests.waiting import until
 
 
 def test_what_one_of_many_raises_is_raised_in_its_place() -> None:
@@ -36,3 +39,27 @@ def test_a_nice_thread_is_as_nice_however_often_it_says_so_and_takes_no_other_al
     with beside(niceness) as told:
         assert told() == (min(19, before + NICER) if sys.platform == "linux" else before)
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def policies(crew: ThreadPoolExecutor) -> tuple[int, int]:
+    """Of this thread, and of one that it started."""
+    return os.sched_getscheduler(0), crew.submit(os.sched_getscheduler, 0).result()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has threads that come after all others")
+def test_who_is_last_in_line_is_so_for_a_bounded_time_with_all_that_it_started(may_set_priorities: bool) -> None:
+    last = os.SCHED_IDLE if may_set_priorities else os.SCHED_OTHER  # who could not come back never goes
+    with ThreadPoolExecutor(1) as crew, LastInLine(3600).working():
+        assert policies(crew) == (last, last)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    with ThreadPoolExecutor(1) as crew, LastInLine(0.2).working():
+        assert policies(crew) == (last, last)
+        until(lambda: policies(crew) == (os.SCHED_OTHER, os.SCHED_OTHER), "its turn has come")
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+@pytest.fixture
+def may_set_priorities() -> bool:
+    """Whether a process of this machine may become less nice again."""
+    program = "import os; os.nice(1); os.nice(-1)"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode == 0

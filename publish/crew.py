@@ -30,6 +30,8 @@ request would feel."""
 
 PIECE = 1 << 19
 """Bytes that are worked on beside requests before `breathe`: less than half a millisecond."""
+PIECES = 4
+"""Small ones, as many as are worked on before `breathe`."""
 BREATH = 0.0002
 """Seconds in which a request that waits for the interpreter gets it; without a pause it would wait five milliseconds,
 however often the interpreter is let go of (https://docs.python.org/3/library/sys.html#sys.setswitchinterval)."""
@@ -63,6 +65,21 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 def breathe() -> None:
     """Let requests go first; between two pieces of work in a process that serves."""
     time.sleep(BREATH)
+
+
+class Pace:
+    """Breathes after each so many bytes, or pieces of a few bytes: each costs more than its bytes."""
+
+    def __init__(self) -> None:
+        self._bytes = self._pieces = 0
+
+    def did(self, size: int) -> None:
+        """One more piece of `size` bytes was worked on."""
+        self._bytes += size
+        self._pieces += 1
+        if self._bytes >= PIECE or self._pieces >= PIECES:
+            self._bytes = self._pieces = 0
+            breathe()
 
 
 @contextmanager

@@ -12,6 +12,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -31,6 +33,13 @@ class Fetched:
 
     received: int
     links: int
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A version to obtain, which is answered; or the digests of those to keep and no others, which is not."""
+
+    pointer: Pointer | None = None
+    keep: tuple[str, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,7 +90,7 @@ class Fetcher:
                 process = self._process
             if process is None:
                 raise PublishError("the fetcher is closed")
-            say(process.stdin, msgspec.json.encode(pointer))
+            say(process.stdin, msgspec.json.encode(Order(pointer)))
             line = process.stdout.readline() if process.stdout else b""
         except OSError as error:
             raise PublishError(
@@ -96,6 +105,14 @@ class Fetcher:
         if answer.kind:
             raise _error(answer)
         return Fetched(answer.received, answer.links)
+
+    def prune(self, keep: Iterable[str]) -> None:
+        """Have every version but these digests deleted, soon; where the process is gone, the next time."""
+        with self._lock:
+            process = self._process
+        with suppress(OSError):
+            if process is not None:
+                say(process.stdin, msgspec.json.encode(Order(keep=tuple(keep))))
 
     def close(self) -> None:
         """End the process, whatever it does; the cache forgets what was not whole."""

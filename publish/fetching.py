@@ -14,10 +14,9 @@ import msgspec
 from publish.cache import Cache
 from publish.crew import LastInLine, be_nice
 from publish.errors import HubUnavailable
-from publish.fetcher import Answer, say
+from publish.fetcher import Answer, Order, say
 from publish.hub import ReadableHub
 from publish.places import followers_hub
-from publish.pointer import decode_pointer
 from publish.settings import FollowSettings
 from publish.signing import TrustedKeys
 
@@ -25,9 +24,11 @@ NICER = 19
 PATIENCE = 1.0
 """Seconds for which fetching takes only what requests leave."""
 
+_decode_order = msgspec.json.Decoder(Order).decode
+
 
 def main() -> None:
-    """The process: settings in the first line, then a pointer a line, to the end of standard input."""
+    """The process: settings in the first line, then an order a line, to the end of standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for whoever started this
     be_nice(NICER)
     last = LastInLine(PATIENCE)
@@ -41,12 +42,15 @@ def main() -> None:
     cache = Cache(place.cache, TrustedKeys(place.trusted_keys))
     hub: ReadableHub | None = None
     while True:
-        line = lines.get()
+        order = _decode_order(lines.get())
+        if order.pointer is None:
+            cache.prune(order.keep)
+            continue
         try:
             if hub is None:
                 hub = followers_hub(place)
             with last.working():
-                obtained = cache.obtain(hub, decode_pointer(line, "what was asked for"))
+                obtained = cache.obtain(hub, order.pointer)
             answer = Answer(obtained.received, obtained.links)
         except Exception as error:  # whoever asked decides what it means
             after = error.retry_after if isinstance(error, HubUnavailable) else 0.0

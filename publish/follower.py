@@ -270,7 +270,7 @@ class Follower(Generic[M]):
         swap = self._live.swap(obtained.folder, manifest.version, digest, remember=lambda: self._remember(state))
         self._served(ServedFrom.HUB, manifest.newest_sample_time, swap.load_seconds)
         logger.info("channel %s: serving version %s", self._channel, manifest.label)
-        self._cache.prune({digest, current})
+        (self._fetcher or self._cache).prune({digest, current})
 
     def _obtain(self, pointer: Pointer) -> Obtained:
         if self._fetcher is None:

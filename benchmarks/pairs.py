@@ -31,6 +31,20 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
     return Ratio(math.exp(logs.mean()), math.exp(low), math.exp(high))
 
 
+def pooled(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]], share: float) -> Ratio:
+    """A quantile of all that was measured in our windows, by that of theirs; the interval draws whole pairs of windows
+    again, since what lies in one window is not independent."""
+    ones, others = [np.asarray(window) for window in ours], [np.asarray(window) for window in theirs]
+
+    def among(chosen: Sequence[int]) -> float:
+        one, other = (np.concatenate([each[at] for at in chosen]) for each in (ones, others))
+        return float(np.quantile(one, share) / np.quantile(other, share))
+
+    drawn = np.random.default_rng(0).choice(len(ones), (RESAMPLES // 4, len(ones)))
+    low, high = np.quantile([among(chosen) for chosen in drawn], (0.025, 0.975))
+    return Ratio(among(range(len(ones))), float(low), float(high))
+
+
 def middle(values: Sequence[float]) -> float:
     """The median."""
     return float(np.median(values))

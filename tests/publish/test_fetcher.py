@@ -49,6 +49,7 @@ def test_versions_come_through_a_process_that_may_die_and_refuses_what_is_damage
     assert served_value(live) == 1
     (child,) = [pid for pid in _children() if b"publish.fetching" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     assert os.getpriority(os.PRIO_PROCESS, child) > os.getpriority(os.PRIO_PROCESS, 0) or os.nice(0) == 19
+    assert os.sched_getscheduler(child) == os.SCHED_IDLE, "whoever wakes up is served before it"
 
     kitchen.publish(2)
     follower.step()
@@ -57,6 +58,9 @@ def test_versions_come_through_a_process_that_may_die_and_refuses_what_is_damage
     os.kill(child, signal.SIGKILL)
     kitchen.publish(3)
     until(lambda: follower.step() or served_value(live) == 3, "the version after the process was killed")
+
+    versions = kitchen.root / "cache" / "versions"
+    until(lambda: len(list(versions.iterdir())) == 2, "it forgets what neither is served nor was before")
 
     kitchen.publish(4)
     (kitchen.root / "hub" / "deltas" / "000004").unlink()

@@ -290,13 +290,15 @@ def test_a_model_is_placed_as_the_app_says(tmp_path: Path) -> None:
 
 
 class Large(nn.Module):
-    """Tensors of several pieces, in every shape that they are cut in; one without numbers, and a scalar."""
+    """Tensors of several pieces, in every shape that they are cut in; one that does not lie in order, one without numbers,
+    and a scalar."""
 
     def __init__(self) -> None:
         super().__init__()
         self.flat = nn.Parameter(torch.zeros(700, 301))
         self.long = nn.Parameter(torch.zeros(300_001))
         self.wide = nn.Parameter(torch.zeros(2, 200_000))
+        self.turned = nn.Parameter(torch.zeros(601, 400).t())
         self.register_buffer("none", torch.zeros(0, 3))
         self.register_buffer("scalar", torch.tensor(0.0))
 
@@ -305,7 +307,7 @@ def test_tensors_of_several_pieces_are_filled_whole(kitchen: Kitchen, follow: Fo
     follower, live = follow(loader=Modules(Large))
     for step in range(1, 6):
         torch.manual_seed(step)
-        state = {name: torch.randn_like(value) for name, value in Large().state_dict().items()}
+        state = {name: torch.randn(value.shape) for name, value in Large().state_dict().items()}
         put(kitchen.outbox, lambda folder, state=state: save_file(state, folder / "model.safetensors"), ticket(step))
         assert kitchen.publisher.step() == 0.0
         follower.step()

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from ingest.errors import LogError, LogLocked, LogUnavailable, ShareElsewhere
 from ingest.gateway.lane import WRITER, Lane, rescue
+from ingest.gateway.losses import RETRY, Losses
 from ingest.gateway.metrics import Metrics
 from ingest.log import Log, partition_of
 from ingest.sessions import Draft, Opening, Session
@@ -23,12 +24,6 @@ T = TypeVar("T")
 
 LOOK = 0.2
 """Seconds between two looks at what is dealt to this gateway."""
-RETRY = 1.0
-"""Seconds until a share that could not be had is asked for again."""
-LONGEST_RETRY = 16.0
-"""The same where it was taken away again and again: another gateway needs it, and may be slow."""
-FORGIVEN = 60.0
-"""Seconds after which it is forgotten that a share was taken away."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +50,7 @@ class Lanes:
         self._share_of = {part: share for share in range(log.shares) for part in log.partitions_of(share)}
         self._held: dict[int, Lane] = {}
         self._not_before: dict[int, float] = {}
-        self._losses: dict[int, tuple[int, float]] = {}
+        self._losses = Losses()
         self._failure: LogError | None = None
         self._closing = threading.Event()
         self._sharing = log.join(WRITER, address)
@@ -201,17 +196,9 @@ class Lanes:
             logger.error("share %d did not close in time", share)
         self._held.pop(share, None)
         if lane.lost is not None:
-            pause = RETRY if lane.spooling else self._pause(share)  # what is spooled comes first
-            self._not_before[share] = time.monotonic() + pause
+            now = time.monotonic()  # what is spooled comes first, so the other one has to wait for it
+            self._not_before[share] = now + (RETRY if lane.spooling else self._losses.pause(share, now))
         logger.info("share %d is not here any more", share)
-
-    def _pause(self, share: int) -> float:
-        """How long to leave a share that was taken away to the one who took it: the longer, the more often."""
-        now = time.monotonic()
-        count, last = self._losses.get(share, (0, now))
-        count = count + 1 if now - last < FORGIVEN else 1
-        self._losses[share] = count, now
-        return float(min(RETRY * 2 ** (count - 1), LONGEST_RETRY))
 
     def _rescue(self, mine: frozenset[int]) -> None:
         """What was acknowledged here and is not in the log yet goes there, also when another has the share now."""

@@ -120,6 +120,23 @@ def test_a_writer_that_was_replaced_can_commit_nothing_more(kafka_logs: KafkaLog
     heir.close()
 
 
+def test_a_writer_that_wakes_up_where_another_has_the_share_leaves_that_one_alone(own_broker: Kafka) -> None:
+    log = log_on(own_broker, partitions=1, patience_seconds=1.0)
+    sleeper = log.writer("gateway")
+    own_broker.pause()
+    with pytest.raises(LogUnavailable):
+        sleeper.commit([append(b"unheard")], {"next": b"9"})
+    own_broker.resume()
+    heir = log.writer("gateway", force=True)
+    heir.commit([append(b"first")], {"next": b"1"})
+    with pytest.raises(LogLocked):
+        sleeper.recover()
+    heir.commit([append(b"second")], {"next": b"2"})
+    assert values(log)[-2:] == [b"first", b"second"]
+    assert log.writer_state("gateway") == {"next": b"2"}
+    heir.close()
+
+
 def test_a_writer_whose_first_commit_cannot_be_seen_yet_is_respected(
     kafka_logs: KafkaLogs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ class KafkaOptions(BaseModel):
         1,
         ge=1,
         description="in how many parts gateways and annotators divide the work, at most one for each partition; "
-        "fixed when the topics are made, so as many as will ever run side by side",
+        "fixed when the topics are made, so as many as will ever run side by side, and no more: each commits by itself",
     )
     replication: int | None = Field(None, ge=1, description="of the topics that are made here; none: the broker's")
     min_insync_replicas: int | None = Field(None, ge=1, description="of the topics that are made here; none: likewise")

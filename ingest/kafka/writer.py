@@ -34,8 +34,10 @@ from ingest.log import Append
 
 RECORD_OVERHEAD = 200
 """Bytes of a record beside its key and value, and of its batch; more than there ever are."""
-STATE_BYTES = 1 << 20
-"""Of state that are sent along with the first records of a commit; what is more goes in requests of its own."""
+LARGEST_REQUEST = 96 << 20
+"""Bytes; brokers take 100 MiB unless told otherwise (socket.request.max.bytes)."""
+BATCHES = 4
+"""The largest batches that a request to a broker holds at most: those of several partitions, and of the state."""
 SUSPICIOUS = 0.5
 """Seconds after which the end of a transaction is looked into."""
 BEATS = 4
@@ -271,8 +273,7 @@ class KafkaWriter:
                     "acks": "all",
                     "batch_size": options.largest_batch,
                     "linger_ms": int(options.linger * 1000),
-                    "max_request_size": min(4, 1 + len(self._topics) * len(self._partitions))
-                    * options.max_record_bytes,
+                    "max_request_size": min(BATCHES * options.max_record_bytes, LARGEST_REQUEST),
                     "compression_type": options.compression,
                     "transaction_timeout_ms": int(options.transaction_seconds * 1000),
                     "request_timeout_ms": patience,

@@ -88,11 +88,11 @@ function AgentRow({ agent, unavailable, onSet }: RowProps) {
         {agent.looked !== null && !agent.held && <span className="mono">step {brief(agent.looked)}: </span>}
         {agent.held || agent.failed || agent.resting || agent.said || "It has not looked yet."}
       </p>
+      <p className="muted small">
+        {agent.spent}
+        {agent.budget === null ? "" : ` of ${agent.budget}`} commands sent
+      </p>
       <div className="row">
-        <span className="muted small grow">
-          {agent.spent}
-          {agent.budget === null ? "" : ` of ${agent.budget}`} commands sent
-        </span>
         <Button
           small
           kind="ghost"

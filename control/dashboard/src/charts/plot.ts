@@ -184,12 +184,18 @@ function drawRow(plot: uPlot, marks: readonly Mark[], row: number, notched: (mar
     const size = context.measureText(mark.label).width + 6 * ratio;
     return { at, left: Math.min(at - 3 * ratio, left + width + 16 * ratio - size), width: size };
   });
-  const placed = placeLabels(boxes, 1);
+  // What is only notched says its name near the pointer, and leaves the room to what people did.
+  const named = marks.flatMap((mark, index) => (notched(mark) && !isVersion(mark) ? [] : [index]));
+  const rows = placeLabels(
+    named.map((index) => boxes[index] ?? { left: 0, width: 0 }),
+    1,
+  );
+  const placed = new Set(named.filter((_, at) => rows[at] !== undefined));
   const middle = top - (LABEL_ROWS - row - 0.5) * LABEL_LINE * ratio;
   for (const [index, mark] of marks.entries()) {
     const box = boxes[index];
     if (!box) continue;
-    const labelled = placed[index] !== undefined;
+    const labelled = placed.has(index);
     drawLine(plot, mark, box.at, labelled ? middle + 7 * ratio : top, notched(mark));
     if (labelled) context.fillText(mark.label, box.left + 3 * ratio, middle);
   }

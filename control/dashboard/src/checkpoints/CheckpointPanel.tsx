@@ -10,6 +10,7 @@ import { Icon } from "../ui/Icon";
 import { brief, whole } from "../ui/numbers";
 import { branchTree } from "./branches";
 import { LoadDialog } from "./LoadDialog";
+import { whyInWords } from "./reasons";
 import "./checkpoints.css";
 
 const SHOWN = 30;
@@ -48,7 +49,7 @@ export function CheckpointPanel() {
               <div className="muted small">
                 <Ago time={checkpoint.time} />
                 {checkpoint.bytes != null && <> · {bytes(checkpoint.bytes)}</>}
-                {checkpoint.reason && <> · {checkpoint.reason.replaceAll("_", " ")}</>}
+                {checkpoint.reason && <> · {whyInWords(checkpoint.reason)}</>}
               </div>
             </div>
             <Button

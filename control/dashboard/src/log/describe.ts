@@ -1,4 +1,5 @@
 import type { Event } from "../api/types";
+import { whyInWords } from "../checkpoints/reasons";
 import { plain } from "../commands/words";
 import { brief } from "../ui/numbers";
 
@@ -13,7 +14,7 @@ export function describe(event: Event): string {
     case "branch":
       return branchLine(event, body);
     case "checkpoint":
-      return `checkpoint ${text(body.action) ?? "saved"}${because(body)}`;
+      return checkpointLine(body);
     case "version":
       return versionLine(body);
     case "actor":
@@ -41,8 +42,14 @@ function branchLine(event: Event, body: Body): string {
   return `${event.branch}: ${how}${from}`;
 }
 
+function checkpointLine(body: Body): string {
+  const reason = text(body.reason);
+  return `checkpoint ${text(body.action) ?? "saved"}${reason ? `: ${whyInWords(reason)}` : ""}`;
+}
+
 function versionLine(body: Body): string {
   const channel = text(body.channel);
+  if (body.action === "sampled") return `v${plain(body.version)}: its samples are painted`;
   const action = (text(body.action) ?? "changed").replaceAll("_", " ");
   return `v${plain(body.version)} ${action}${channel ? ` · ${channel}` : ""}${because(body)}`;
 }

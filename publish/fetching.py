@@ -7,6 +7,7 @@ import queue
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import IO
 
 import msgspec
@@ -44,7 +45,8 @@ def main() -> None:
     while True:
         order = _decode_order(lines.get())
         if order.pointer is None:
-            cache.prune(order.keep)
+            with suppress(OSError):  # the next order takes what was left
+                cache.prune(order.keep)
             continue
         try:
             if hub is None:

@@ -49,7 +49,6 @@ def test_versions_come_through_a_process_that_may_die_and_refuses_what_is_damage
     assert served_value(live) == 1
     (child,) = [pid for pid in _children() if b"publish.fetching" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     assert os.getpriority(os.PRIO_PROCESS, child) > os.getpriority(os.PRIO_PROCESS, 0) or os.nice(0) == 19
-    assert os.sched_getscheduler(child) == os.SCHED_IDLE, "whoever wakes up is served before it"
 
     kitchen.publish(2)
     follower.step()

@@ -168,6 +168,7 @@ def measure(result: Result, versions: int, clients: int, windows: int, beside: b
         each, step = versions // windows, 1
         for number in range(windows):
             for swapping in (number % 2 == 0, number % 2 == 1):  # each kind comes first as often as the other
+                window = time.monotonic()
                 with Load(live, clients) as load:
                     for _ in range(each):
                         began = time.monotonic()
@@ -176,7 +177,7 @@ def measure(result: Result, versions: int, clients: int, windows: int, beside: b
                             orders.put(step)
                             wait_for(step)
                         time.sleep(max(0.0, BETWEEN - (time.monotonic() - began)))
-                (busy if swapping else quiet).add(load)
+                (busy if swapping else quiet).add(load, time.monotonic() - window)
         with Load(live, clients) as last:
             began = time.perf_counter()
             orders.put(BACK)
@@ -188,7 +189,7 @@ def measure(result: Result, versions: int, clients: int, windows: int, beside: b
         publisher.join(20)
         busy.failed += last.failed
         busy.mixed += last.mixed
-        _note(result, quiet, busy, rollback, follower.status().swaps)
+        _note(result, quiet, busy, rollback, follower.status().swaps, step - 1)
 
 
 class Seen:
@@ -197,10 +198,12 @@ class Seen:
     def __init__(self) -> None:
         self.windows: list[list[float]] = []
         self.failed = self.mixed = 0
+        self.took = 0.0
 
-    def add(self, load: Load) -> None:
-        """One more window."""
+    def add(self, load: Load, took: float) -> None:
+        """One more window, of `took` seconds."""
         self.windows.append(load.seconds)
+        self.took += took
         self.failed += load.failed
         self.mixed += load.mixed
 
@@ -214,13 +217,14 @@ class Seen:
         return [quantile(window, 0.99) for window in self.windows]
 
 
-def _note(result: Result, quiet: Seen, busy: Seen, rollback: float, swaps: int) -> None:
+def _note(result: Result, quiet: Seen, busy: Seen, rollback: float, swaps: int, versions: int) -> None:
     against = ratio(busy.p99s(), quiet.p99s())
     together = pooled(busy.windows, quiet.windows, 0.99)
     result.note(
         requests=len(busy.seconds),
         windows=len(busy.windows),
         swaps=swaps,
+        seconds_a_version=busy.took / versions,
         failed=busy.failed + quiet.failed,
         mixed=busy.mixed + quiet.mixed,
         p50_quiet_ms=1000 * quantile(quiet.seconds, 0.5),

@@ -100,13 +100,13 @@ def be_nice(by: int = NICER) -> None:
 
 
 class LastInLine:
-    """Work of this process that takes what others leave, and is put off at once by whoever wakes up; for `at_most` seconds,
-    after which it goes on as a nice process does, since where all cores are busy it would hardly run.
+    """Work of this process that has only what others leave; for `at_most` seconds, after which it goes on as a nice
+    process does, since where all cores are busy it would hardly run.
 
-    Linux looks whether a slice is over at its clock's ticks, some milliseconds apart: until then even the nicest ordinary
-    process may hold up a request that wakes up on its core. One of the policy SCHED_IDLE may not
-    (https://man7.org/linux/man-pages/man7/sched.7.html). It is taken only where it can be left again, which asks for the
-    right to set priorities: a limit RLIMIT_NICE of 1 or more, or CAP_SYS_NICE.
+    Linux takes a core that runs nothing but threads of the policy SCHED_IDLE for a free one when a request wakes up;
+    behind the nicest ordinary process it does not, and lets the request wait for another request on another core
+    (https://man7.org/linux/man-pages/man7/sched.7.html). The policy is taken only where it can be left again, which asks
+    for the right to set priorities: a limit RLIMIT_NICE of 1 or more, or CAP_SYS_NICE.
     """
 
     def __init__(self, at_most: float) -> None:

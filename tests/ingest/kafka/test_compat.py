@@ -22,7 +22,7 @@ from ingest.sqlite import SqliteLog
 
 def test_the_private_parts_are_where_they_were() -> None:
     for owner, names in (
-        (TransactionManager, ("begin_commit", "begin_abort")),
+        (TransactionManager, ("begin_commit", "begin_abort", "maybe_add_partition_to_transaction")),
         (Sender, ("wakeup", "force_close")),
         (KafkaProducer, ("_unregister_cleanup",)),
         (BaseCoordinator, ("request_rejoin",)),

@@ -87,7 +87,11 @@ class LogWriter(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Do housekeeping that would delay a commit (in SQLite a checkpoint). Best when nobody waits; never needed."""
+        """Do housekeeping that would delay a commit (in SQLite a checkpoint). Best when nobody waits; never needed.
+
+        Raises `LogLocked` where it is known that another writer has taken the share over: who has nothing to commit
+        would not learn of it otherwise.
+        """
         ...
 
     def close(self) -> None: ...

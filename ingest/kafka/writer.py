@@ -160,7 +160,8 @@ class KafkaWriter:
             compat.end_transaction(self._producer, self._options.request_seconds, commit=False)
 
     def tidy(self) -> None:
-        """See `LogWriter.tidy`: the brokers do it."""
+        """See `LogWriter.tidy`: the brokers do it. Raises `LogLocked` once a sign of life was refused."""
+        self._check_usable()
 
     def close(self) -> None:
         """Give the share back and let the next writer in. A second call does nothing."""

@@ -137,6 +137,23 @@ def test_a_writer_that_wakes_up_where_another_has_the_share_leaves_that_one_alon
     heir.close()
 
 
+def test_a_writer_that_has_nothing_to_commit_learns_that_it_was_replaced(kafka_logs: KafkaLogs) -> None:
+    log = kafka_logs(partitions=1, lease_seconds=1.0)
+    idle = log.writer("gateway")
+    idle.tidy()
+    heir = log.writer("gateway", force=True)
+
+    def told() -> bool:
+        try:
+            idle.tidy()
+        except LogLocked:
+            return True
+        return False
+
+    until(told, "its sign of life is refused")
+    heir.close()
+
+
 def test_a_writer_whose_first_commit_cannot_be_seen_yet_is_respected(
     kafka_logs: KafkaLogs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,7 +185,9 @@ def _packing(folder: Path, servers: str, rounds: int, seconds: float, result: Re
         result.note(packing_ratio=compared.mean)
         result.remark(packing_ratio=f"{compared}: {words}")
     else:
-        result.remark(packing_ratio=f"none, as a round had no rate at which 99 % were acknowledged within {P99_BOUND:g} s")
+        result.remark(
+            packing_ratio=f"none, as a round had no rate at which 99 % were acknowledged within {P99_BOUND:g} s"
+        )
 
 
 def _best_within_bound(running: Running, steps: int) -> float:

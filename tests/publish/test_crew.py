@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from publish.crew import NICER, LastInLine, be_nice, beside, in_order
+from publish import crew
+from publish.crew import NICER, PIECE, PIECES, LastInLine, Pace, be_nice, beside, in_order
 from tests.waiting import until
 
 
@@ -41,20 +42,34 @@ def test_a_nice_thread_is_as_nice_however_often_it_says_so_and_takes_no_other_al
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
-def policies(crew: ThreadPoolExecutor) -> tuple[int, int]:
+def test_requests_get_their_turn_after_so_many_bytes_or_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[None] = []
+    monkeypatch.setattr(crew, "breathe", lambda: turns.append(None))
+    pace = Pace()
+    for _ in range(3 * PIECES):
+        pace.did(1)
+    assert len(turns) == 3
+    pace.did(PIECE)
+    pace.did(PIECE - 1)
+    assert len(turns) == 4
+    pace.did(1)
+    assert len(turns) == 5
+
+
+def policies(started: ThreadPoolExecutor) -> tuple[int, int]:
     """Of this thread, and of one that it started."""
-    return os.sched_getscheduler(0), crew.submit(os.sched_getscheduler, 0).result()
+    return os.sched_getscheduler(0), started.submit(os.sched_getscheduler, 0).result()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has threads that come after all others")
 def test_who_is_last_in_line_is_so_for_a_bounded_time_with_all_that_it_started(may_set_priorities: bool) -> None:
     last = os.SCHED_IDLE if may_set_priorities else os.SCHED_OTHER  # who could not come back never goes
-    with ThreadPoolExecutor(1) as crew, LastInLine(3600).working():
-        assert policies(crew) == (last, last)
+    with ThreadPoolExecutor(1) as started, LastInLine(3600).working():
+        assert policies(started) == (last, last)
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
-    with ThreadPoolExecutor(1) as crew, LastInLine(0.2).working():
-        assert policies(crew) == (last, last)
-        until(lambda: policies(crew) == (os.SCHED_OTHER, os.SCHED_OTHER), "its turn has come")
+    with ThreadPoolExecutor(1) as started, LastInLine(0.2).working():
+        assert policies(started) == (last, last)
+        until(lambda: policies(started) == (os.SCHED_OTHER, os.SCHED_OTHER), "its turn has come")
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 

@@ -96,4 +96,4 @@ def test_a_kill_at_every_single_call_over_the_network_loses_and_tears_nothing(
     place: str, scenario: str, tmp_path: Path
 ) -> None:
     found = sweep_remote(place, scenario, tmp_path, 1)
-    assert found["trials"] >= 0.9 * found["calls"], "a run makes about as many calls as the one that was counted"
+    assert found["trials"] >= 0.8 * found["calls"], "some runs make fewer calls than the one that was counted, not most"

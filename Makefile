@@ -62,11 +62,8 @@ define name_what_needs_kafka
 	$(if $(HAS_KAFKA),,@echo "NOT RUN: the tests on Apache Kafka; they need KAFKA_HOME (a folder with libs/) and a Java")
 endef
 
-# One process more than there are processors: for a third of their time tests wait for brokers, browsers and clocks.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-
 test: setup
-	$(call with_browser,not soak,-n $(WORKERS) --dist loadfile --no-loadscope-reorder,$(AGAIN))
+	$(call with_browser,not soak,-n 2 --dist loadfile --no-loadscope-reorder,$(AGAIN))
 	$(name_what_needs_kafka)
 
 check: setup

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import time
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from itertools import islice
@@ -14,7 +15,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from thumbnail_steps import GRID, SHRINK, transition
 from torch.utils.data import Dataset
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from examples.desktop.inputs import Inputs
 from examples.desktop.scripted import base_stream
@@ -23,6 +24,15 @@ from trainer import DiffusionTrainer, make_interactive
 from trainer.recipe import TrainingContext
 
 EVALUATED = 8
+PAUSE = 0.03
+"""Seconds after each step, for what runs beside it: a model as small as this would take a processor for itself."""
+
+
+class Unhurried(TrainerCallback):
+    """Trains some thirty steps a second, at most."""
+
+    def on_step_end(self, *args: Any, **told: Any) -> None:
+        time.sleep(PAUSE)
 
 
 def to_tensors(members: Mapping[str, bytes]) -> dict[str, torch.Tensor]:
@@ -56,6 +66,7 @@ def recipe(context: TrainingContext) -> Any:
         train_dataset=context.data,
         eval_dataset=_Evaluated(),
         control=context.control,
+        callbacks=[Unhurried()],
     )
 
 

@@ -81,4 +81,4 @@ def test_samples_that_came_are_in_the_log_of_events(
     assert [event.body["action"] for event in told] == ["published", "sampled"]
     seat = visit()
     seat.tab("Events")
-    expect(seat.page.get_by_text("v1 sampled")).to_be_visible()
+    expect(seat.page.get_by_text("v1: its samples are painted")).to_be_visible()

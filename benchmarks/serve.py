@@ -1,6 +1,6 @@
 """What a swap costs those who are being served: a steady load on a `LiveModel` while versions arrive, and without.
 
-    python -m benchmarks.serve [--versions N] [--clients N] [--windows N] [--beside] [--json]
+    python -m benchmarks.serve [--versions N] [--clients N] [--windows N] [--between SECONDS] [--beside] [--json]
 
 Each request pins the model, takes several denoising steps of it, and looks at the stamps that every part carries, at the
 first step and after the last: they must be one version's, and the one that the request was told. At the end the channel is
@@ -40,8 +40,6 @@ TARGETS = (
 STEPS, LAYERS, WIDTH = 4, 6, 512
 BACK = -1
 """An order to the publisher: take the channel back."""
-BETWEEN = 0.25
-"""Seconds between two versions."""
 
 
 class Part(nn.Module):
@@ -143,7 +141,7 @@ def publish_from(root: Path, orders: Any, made: Any, versions: int, beside: bool
                 publisher.promote_version("stable", version, by="bench")
 
 
-def measure(result: Result, versions: int, clients: int, windows: int, beside: bool) -> None:
+def measure(result: Result, versions: int, clients: int, windows: int, between: float, beside: bool) -> None:
     """Windows of the same load without and with versions, in turns; then a rollback under it."""
     torch.set_num_threads(1)
     context = multiprocessing.get_context("spawn")
@@ -176,7 +174,7 @@ def measure(result: Result, versions: int, clients: int, windows: int, beside: b
                             step += 1
                             orders.put(step)
                             wait_for(step)
-                        time.sleep(max(0.0, BETWEEN - (time.monotonic() - began)))
+                        time.sleep(max(0.0, between - (time.monotonic() - began)))
                 (busy if swapping else quiet).add(load, time.monotonic() - window)
         with Load(live, clients) as last:
             began = time.perf_counter()
@@ -247,11 +245,12 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=100)
     parser.add_argument("--clients", type=int, default=2)
     parser.add_argument("--windows", type=int, default=10, help="of each kind, with as many versions in each")
+    parser.add_argument("--between", type=float, default=0.25, help="seconds between two versions")
     parser.add_argument("--beside", action="store_true", help="make the versions meanwhile, on this machine")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     result = Result("serve", TARGETS)
-    measure(result, given.versions, given.clients, given.windows, given.beside)
+    measure(result, given.versions, given.clients, given.windows, given.between, given.beside)
     result.show(as_json=given.json)
 
 

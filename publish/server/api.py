@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
 from auth import Grant
+from publish.server.bodies import bounded_body
 from publish.server.commits import Received, entries, file_entry, receive
 from publish.server.doors import Doors, described, moment
 from publish.server.refusals import (
@@ -276,9 +277,4 @@ async def _json(request: Request) -> dict[str, Any]:
 
 
 async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LONGEST_REQUEST:
-            raise too_large(f"a request is {LONGEST_REQUEST} bytes at most")
-    return body
+    return await bounded_body(request, LONGEST_REQUEST, "a request")

@@ -20,6 +20,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from publish.manifest import FileDigest
+from publish.server.bodies import bounded_body
 from publish.server.built import Builder
 from publish.server.doors import Doors
 from publish.server.refusals import bad_commit, no_upload, too_large
@@ -97,11 +98,7 @@ def large_routes(doors: Doors) -> APIRouter:
 
 
 async def _told(request: Request) -> Told:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LONGEST_TOLD:
-            raise too_large(f"what an object is made of is told in {LONGEST_TOLD} bytes at most")
+    body = await bounded_body(request, LONGEST_TOLD, "what an object is made of")
     try:
         return _decode_told(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

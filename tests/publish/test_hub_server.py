@@ -74,18 +74,9 @@ def test_ranges_and_conditions_are_answered(embedded: Embedded, kitchen: Kitchen
 
 
 def test_diffusers_loads_a_channel_by_its_name(embedded: Embedded, kitchen: Kitchen) -> None:
-    import torch
-    from diffusers import UNet2DModel
+    from tests.publish.nets import unet
 
-    torch.manual_seed(0)
-    net = UNet2DModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        layers_per_block=1,
-    )
+    net = unet()
     put(kitchen.outbox, net.save_pretrained, ticket(1))
     kitchen.publisher.step()
     expected = float(next(iter(net.parameters())).detach().sum())

@@ -17,24 +17,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from publish import LiveModel, WeightsMismatch, put
 from publish.loading import Modules, Pretrained, header
 from tests.publish.conftest import Follow, Kitchen
+from tests.publish.nets import unet
 from tests.publish.parts import ticket
-
-
-def unet(**options: object) -> UNet2DModel:
-    torch.manual_seed(0)
-    return UNet2DModel(
-        **{
-            "sample_size": 8,
-            "in_channels": 3,
-            "out_channels": 3,
-            "block_out_channels": (8, 16),
-            "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
-            "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
-            "norm_num_groups": 4,
-            "layers_per_block": 1,
-            **options,
-        }
-    ).eval()
 
 
 def gpt2() -> GPT2LMHeadModel:

@@ -98,17 +98,10 @@ def test_a_large_delta_is_sent_once(remote: Remote) -> None:
 
 def test_diffusers_loads_a_channel_whose_files_the_hub_has_built(remote: Remote) -> None:
     import torch
-    from diffusers import UNet2DModel
 
-    torch.manual_seed(0)
-    net = UNet2DModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        layers_per_block=1,
-    )
+    from tests.publish.nets import unet
+
+    net = unet()
     work, digests, sent = Work(remote), [], []
     for step in (1, 2):
         with torch.no_grad():

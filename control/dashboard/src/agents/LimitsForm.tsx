@@ -7,6 +7,7 @@ import { wish } from "../commands/words";
 import { Ago } from "../ui/Ago";
 import { Button } from "../ui/Button";
 import { CopyButton } from "../ui/CopyButton";
+import { NoteField } from "../ui/NoteField";
 import {
   changesOf,
   commandChoices,
@@ -90,19 +91,7 @@ export function LimitsForm({ agent }: { agent: Agent }) {
         chosen={agent.chosen.commands}
         onDraft={(commands) => setDraft({ ...draft, commands })}
       />
-      <div className="field">
-        <label htmlFor={`limits-note-${agent.name}`}>
-          Why <span className="muted">(kept in the record)</span>
-        </label>
-        <input
-          id={`limits-note-${agent.name}`}
-          className="input"
-          value={note}
-          maxLength={2000}
-          placeholder="It halved the rate three times tonight"
-          onChange={(event) => setNote(event.target.value)}
-        />
-      </div>
+      <NoteField note={note} onNote={setNote} placeholder="It halved the rate three times tonight" />
       <div className="row">
         <Button
           type="submit"

@@ -7,6 +7,7 @@ import { useCommandSpec, useSend } from "../commands/useSend";
 import { Button } from "../ui/Button";
 import { CopyButton } from "../ui/CopyButton";
 import { Dialog } from "../ui/Dialog";
+import { NoteField } from "../ui/NoteField";
 import { whole } from "../ui/numbers";
 import { nameProblem, suggestName } from "./branches";
 
@@ -58,17 +59,7 @@ export function LoadDialog({ checkpoint, onClose }: { checkpoint: CheckpointInfo
             {problem}
           </span>
         </div>
-        <div className="field">
-          <label htmlFor={`${id}-note`}>
-            Why <span className="muted">(kept in the record)</span>
-          </label>
-          <input
-            id={`${id}-note`}
-            className="input"
-            value={note}
-            onChange={(event) => setNote(event.target.value)}
-          />
-        </div>
+        <NoteField note={note} onNote={setNote} />
         {offersSaving && (
           <label className="row">
             <input

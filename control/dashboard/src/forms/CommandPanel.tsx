@@ -7,6 +7,7 @@ import { useSend } from "../commands/useSend";
 import { Button } from "../ui/Button";
 import { CopyButton } from "../ui/CopyButton";
 import { Dialog } from "../ui/Dialog";
+import { NoteField } from "../ui/NoteField";
 import { FieldInput } from "./FieldInput";
 import { argumentsOf, fieldsOf } from "./fields";
 import "./forms.css";
@@ -115,18 +116,7 @@ function CommandForm({ entry }: { entry: ActorCommand }) {
         />
       ))}
       {fields.length === 0 && <p className="muted small">It takes no arguments.</p>}
-      <div className="field">
-        <label htmlFor={`note-${name}`}>
-          Why <span className="muted">(kept in the record)</span>
-        </label>
-        <input
-          id={`note-${name}`}
-          className="input"
-          value={note}
-          maxLength={2000}
-          onChange={(event) => setNote(event.target.value)}
-        />
-      </div>
+      <NoteField note={note} onNote={setNote} />
       {!entry.available && (
         <p className="notice warn">{entry.actor} is away: what is sent waits until it is back.</p>
       )}

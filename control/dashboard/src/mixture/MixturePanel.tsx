@@ -9,6 +9,7 @@ import { wish } from "../commands/words";
 import { Button } from "../ui/Button";
 import { CopyButton } from "../ui/CopyButton";
 import { Icon } from "../ui/Icon";
+import { NoteField } from "../ui/NoteField";
 import { MixtureBar } from "./MixtureBar";
 import { SourceRow } from "./SourceRow";
 import { sameShares, sharesOf, toWeights, type Weights, withShare } from "./shares";
@@ -97,19 +98,7 @@ function MixtureForm({ mixture, losses }: FormProps) {
           The mixture was changed by somebody else while you were setting yours. Sending replaces theirs.
         </p>
       )}
-      <div className="field">
-        <label htmlFor="mixture-note">
-          Why <span className="muted">(kept in the record)</span>
-        </label>
-        <input
-          id="mixture-note"
-          className="input"
-          value={note}
-          maxLength={2000}
-          placeholder="Users open the browser a lot today"
-          onChange={(event) => setNote(event.target.value)}
-        />
-      </div>
+      <NoteField note={note} onNote={setNote} placeholder="Users open the browser a lot today" />
       <div className="row">
         <Button
           type="submit"

@@ -8,6 +8,7 @@ import { plain, wish } from "../commands/words";
 import { Button } from "../ui/Button";
 import { CopyButton } from "../ui/CopyButton";
 import { Icon } from "../ui/Icon";
+import { NoteField } from "../ui/NoteField";
 import { NumberField } from "../ui/NumberField";
 import { boundsFor, changeOf, type Draft, type RateMode, readPair, undoTexts } from "./change";
 import "./optimizer.css";
@@ -124,19 +125,7 @@ export function OptimizerPanel() {
             />
           ))}
       </div>
-      <div className="field">
-        <label htmlFor="optimizer-note">
-          Why <span className="muted">(kept in the record)</span>
-        </label>
-        <input
-          id="optimizer-note"
-          className="input"
-          value={note}
-          maxLength={2000}
-          placeholder="The gradient's norm is rising"
-          onChange={(event) => setNote(event.target.value)}
-        />
-      </div>
+      <NoteField note={note} onNote={setNote} placeholder="The gradient's norm is rising" />
       <div className="row">
         <Button
           type="submit"

@@ -3,6 +3,7 @@ import { useRun, useVersions } from "../app/context";
 import { useSend } from "../commands/useSend";
 import { Button } from "../ui/Button";
 import { Dialog } from "../ui/Dialog";
+import { NoteField } from "../ui/NoteField";
 import { whole } from "../ui/numbers";
 
 /** Publishes the weights of now; the channel is the publisher's own choice unless one is named. */
@@ -38,17 +39,7 @@ export function PublishDialog({ onClose }: { onClose: () => void }) {
           ))}
         </select>
       </div>
-      <div className="field">
-        <label htmlFor={`${id}-note`}>
-          Why <span className="muted">(kept in the record)</span>
-        </label>
-        <input
-          id={`${id}-note`}
-          className="input"
-          value={note}
-          onChange={(event) => setNote(event.target.value)}
-        />
-      </div>
+      <NoteField note={note} onNote={setNote} />
       <div className="row end">
         <Button onClick={onClose}>Cancel</Button>
         <Button kind="primary" onClick={submit}>

@@ -5,6 +5,7 @@ import { useSend } from "../commands/useSend";
 import { Button } from "../ui/Button";
 import { CopyButton } from "../ui/CopyButton";
 import { Dialog } from "../ui/Dialog";
+import { NoteField } from "../ui/NoteField";
 
 export type Move =
   | { kind: "promote"; version: number }
@@ -84,17 +85,7 @@ export function MoveDialog({
       ) : (
         <p>{means(channel)}</p>
       )}
-      <div className="field">
-        <label htmlFor={`${id}-note`}>
-          Why <span className="muted">(kept in the record)</span>
-        </label>
-        <input
-          id={`${id}-note`}
-          className="input"
-          value={note}
-          onChange={(event) => setNote(event.target.value)}
-        />
-      </div>
+      <NoteField note={note} onNote={setNote} />
       <div className="row end">
         <CopyButton text={asCli(command, args, note)} label="Copy as a command line" />
         <span className="grow" />
